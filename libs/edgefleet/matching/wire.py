@@ -1,0 +1,139 @@
+"""Binance Spot market-data frames as typed values. Knows the wire's shapes, nothing of sockets or books.
+
+Prices and quantities are Decimal as written; `E` and `T` are milliseconds of the venue's clock.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from edgefleet.errors import Poison
+
+Level = tuple[Decimal, Decimal]
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """A print. `m` is true where the buyer was the resting side, so the seller was the aggressor."""
+
+    s: str
+    E: int
+    T: int
+    t: int
+    p: Decimal
+    q: Decimal
+    m: bool
+
+
+class BookTicker(msgspec.Struct, frozen=True):
+    """The best bid and ask after book update `u`. It carries no stamp."""
+
+    u: int
+    s: str
+    b: Decimal
+    B: Decimal
+    a: Decimal
+    A: Decimal
+
+
+class DepthDiff(msgspec.Struct, frozen=True):
+    """The levels that changed in book updates `U` to `u`, with their quantity after `u`; 0 removes the level."""
+
+    s: str
+    E: int
+    U: int
+    u: int
+    b: list[Level]
+    a: list[Level]
+
+
+class DepthSnapshot(msgspec.Struct, frozen=True):
+    """The book after update `lastUpdateId`, as REST gives it: it names no symbol."""
+
+    lastUpdateId: int
+    bids: list[Level]
+    asks: list[Level]
+
+
+Frame = Trade | BookTicker | DepthDiff | DepthSnapshot
+
+
+class _TradeEnvelope(msgspec.Struct, frozen=True):
+    data: Trade
+
+
+class _TickerEnvelope(msgspec.Struct, frozen=True):
+    data: BookTicker
+
+
+class _DepthEnvelope(msgspec.Struct, frozen=True):
+    data: DepthDiff
+
+
+class _Named(msgspec.Struct, frozen=True):
+    stream: str
+
+
+_TRADE: Final = msgspec.json.Decoder(_TradeEnvelope)
+_TICKER: Final = msgspec.json.Decoder(_TickerEnvelope)
+_DEPTH: Final = msgspec.json.Decoder(_DepthEnvelope)
+_SNAPSHOT: Final = msgspec.json.Decoder(DepthSnapshot)
+_NAMED: Final = msgspec.json.Decoder(_Named)
+_PREFIX: Final = b'{"stream":"'
+
+
+def stream_name(body: bytes) -> str | None:
+    """Return the stream a combined envelope names, or None for a bare REST object.
+
+    Raises
+    ------
+    Poison
+        If `body` is neither.
+    """
+    if body.startswith(_PREFIX):
+        end = body.find(b'"', len(_PREFIX))
+        if end > 0:
+            return body[len(_PREFIX) : end].decode()
+    if b'"lastUpdateId"' in body[:40]:
+        return None
+    try:
+        return _NAMED.decode(body).stream
+    except msgspec.DecodeError as error:
+        raise Poison(f"not a combined-stream envelope nor a depth snapshot: {error}") from error
+
+
+def payload(body: bytes) -> bytes:
+    """Return the `data` object of a combined envelope, byte for byte."""
+    marker = b'"data":'
+    start = body.find(marker)
+    return body[start + len(marker) : -1] if start > 0 else body
+
+
+def decode(body: bytes) -> Frame:
+    """Return what a recorded body says: a trade, a top of book, a depth diff or a REST depth snapshot.
+
+    Raises
+    ------
+    Poison
+        If it is not JSON, or of a stream that is none of these, or a field is missing or of another type.
+    """
+    return decode_stream(stream_name(body), body)
+
+
+def decode_stream(stream: str | None, body: bytes) -> Frame:
+    """Return what `body` says, its stream's name being known already (None: a REST snapshot)."""
+    try:
+        if stream is None:
+            return _SNAPSHOT.decode(body)
+        kind = stream.partition("@")[2]
+        if kind == "bookTicker":
+            return _TICKER.decode(body).data
+        if kind == "trade":
+            return _TRADE.decode(body).data
+        if kind.startswith("depth"):
+            return _DEPTH.decode(body).data
+    except msgspec.DecodeError as error:
+        raise Poison(f"unreadable frame of {stream or 'REST depth'}: {error}") from error
+    raise Poison(f"stream {stream!r} is none of trade, bookTicker, depth")

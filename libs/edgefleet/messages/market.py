@@ -1,0 +1,148 @@
+"""What venues said about the market. Written by ingestion alone."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+Level = tuple[Decimal, Decimal]  # price in quote per base unit, size in base units
+
+
+class Trade(msgspec.Struct, frozen=True, kw_only=True, tag="trade.v1"):
+    """Two parties traded at the venue. Sent on `market` for each print."""
+
+    instrument: str
+    trade_id: str  # the venue's
+    price: Decimal  # quote per base unit
+    quantity: Decimal  # base units
+    aggressor: Literal["buy", "sell"]
+    ts_event: int  # ns since the epoch, the venue's clock
+    ts_init: int  # ns since the epoch, ours, at receipt of the frame
+    trace_id: str
+
+
+class Quote(msgspec.Struct, frozen=True, kw_only=True, tag="quote.v1"):
+    """The best bid and ask changed. Sent on `market` for each frame of the venue's own top-of-book stream."""
+
+    instrument: str
+    bid: Decimal
+    bid_size: Decimal
+    ask: Decimal
+    ask_size: Decimal
+    update_id: int  # the venue's book sequence
+    ts_event: int
+    ts_init: int
+    trace_id: str
+
+
+class BookSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="book_snapshot.v1"):
+    """A whole book, after a connect or a resync. Sent on `market` before any delta that follows it."""
+
+    instrument: str
+    update_id: int
+    bids: tuple[Level, ...]  # best first
+    asks: tuple[Level, ...]  # best first
+    ts_event: int
+    ts_init: int
+    trace_id: str
+
+
+class BookDelta(msgspec.Struct, frozen=True, kw_only=True, tag="book_delta.v1"):
+    """Levels that changed; a size of zero removes the level. Sent on `market` in the venue's sequence, without a gap."""
+
+    instrument: str
+    first_update_id: int
+    last_update_id: int
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    ts_event: int
+    ts_init: int
+    trace_id: str
+
+
+class Bar(msgspec.Struct, frozen=True, kw_only=True, tag="bar.v1"):
+    """One interval of trading. Sent on `market` by ingestion with `backfill=True`, before live data, to warm models up."""
+
+    instrument: str
+    interval_ms: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal  # base units
+    trades: int
+    backfill: bool = False
+    ts_event: int  # ns since the epoch, the bar's end
+    ts_init: int
+    trace_id: str
+
+
+class TouchAge(msgspec.Struct, frozen=True, kw_only=True):
+    """One instrument's last top of book inside a `Beat`, and how long ago its feed last said anything."""
+
+    instrument: str
+    bid: Decimal | None  # None: nothing has been seen yet
+    ask: Decimal | None
+    age_ms: int | None
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True, tag="beat.v1"):
+    """A second of ingestion's clock has passed. Sent on `market` and `beats`, with every instrument's touch and its age."""
+
+    venue: str
+    touches: tuple[TouchAge, ...]
+    ts_event: int  # ns since the epoch: the wall clock live, the tape's receive stamps on a tape
+    ts_init: int
+    trace_id: str
+
+
+class Touch(msgspec.Struct, frozen=True, kw_only=True, tag="touch.v1"):
+    """Top of one instrument's book, at most once per conflation interval. Sent on `beats` for risk, executor and ledger."""
+
+    instrument: str
+    bid: Decimal
+    bid_size: Decimal
+    ask: Decimal
+    ask_size: Decimal
+    ts_event: int
+    ts_init: int
+    trace_id: str
+
+
+class VenueStatus(msgspec.Struct, frozen=True, kw_only=True, tag="venue_status.v1"):
+    """A feed changed its state. Sent on `market`; `ended` closes a tape."""
+
+    venue: str
+    status: Literal["connected", "disconnected", "resync", "ended"]
+    detail: str = ""
+    ts_event: int
+    ts_init: int
+    trace_id: str
+
+
+class News(msgspec.Struct, frozen=True, kw_only=True, tag="news.v1"):
+    """A scored headline. Sent on `market` by a news source."""
+
+    instrument: str
+    headline: str
+    sentiment: float  # -1..1
+    impact: float  # 0..1
+    source: str
+    ts_event: int
+    ts_init: int
+    trace_id: str
+
+
+class OnChain(msgspec.Struct, frozen=True, kw_only=True, tag="on_chain.v1"):
+    """A measurement of a chain by a named provider. Sent on `market`; crypto only."""
+
+    instrument: str
+    metric: str
+    value: float
+    unit: str
+    provider: str
+    ts_event: int
+    ts_init: int
+    trace_id: str

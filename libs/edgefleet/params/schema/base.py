@@ -1,0 +1,11 @@
+"""What all parameters have in common: frozen, bounded, unknown keys refused."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Params(BaseModel):
+    """A block of parameters. A change is a new block."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

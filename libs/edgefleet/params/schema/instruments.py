@@ -1,0 +1,59 @@
+"""`conf/instruments.yml`: what may be traded, and in which steps."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import cached_property
+from typing import Literal
+
+from pydantic import Field
+
+from edgefleet.instruments import Instrument
+from edgefleet.params.schema.base import Params
+
+
+class InstrumentParams(Params):
+    """One pair at every venue of the fleet that lists it."""
+
+    asset_class: Literal["crypto", "us_stocks", "a_shares", "forex", "commodities"] = "crypto"
+    sector: str = "none"
+    tick_size: Decimal = Field(gt=0, description="quote per base unit")
+    lot_size: Decimal = Field(gt=0, description="base units")
+    min_quantity: Decimal = Field(gt=0, description="base units")
+    min_notional: Decimal = Field(ge=0, description="quote units")
+    shortable: bool = False
+
+
+class InstrumentsParams(Params):
+    """Instruments by canonical symbol."""
+
+    symbols: dict[str, InstrumentParams] = Field(default_factory=dict)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Instrument]:
+        return {}
+
+    def get(self, instrument: str) -> Instrument | None:
+        """Return the rules of `SYMBOL@venue`, None where the symbol is not configured."""
+        known = self._by_id.get(instrument)
+        if known is not None:
+            return known
+        symbol, _, venue = instrument.rpartition("@")
+        params = self.symbols.get(symbol)
+        if params is None:
+            return None
+        base, _, rest = symbol.partition("/")
+        made = Instrument(
+            symbol=symbol,
+            venue=venue,
+            asset_class=params.asset_class,
+            base=base,
+            quote=rest.partition(":")[0],
+            tick_size=params.tick_size,
+            lot_size=params.lot_size,
+            min_quantity=params.min_quantity,
+            min_notional=params.min_notional,
+            shortable=params.shortable,
+        )
+        self._by_id[instrument] = made
+        return made
