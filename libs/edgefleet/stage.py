@@ -41,10 +41,25 @@ class Stage(Protocol, Generic[S]):
     the same arguments. The state is a `msgspec.Struct` that survives msgpack unchanged (that is how it is saved).
     """
 
-    service: str  # names the journal, the dead letters and the gauge groups
-    inputs: tuple[str, ...]  # streams, highest priority first
-    state_type: type[S]
-    schema: int  # raised when `state_type` changes shape; an older snapshot is then not used
+    @property
+    def service(self) -> str:
+        """Return the name of its journal, its dead letters and its gauge groups."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the streams it reads, highest priority first."""
+        ...
+
+    @property
+    def state_type(self) -> type[S]:
+        """Return what its state is."""
+        ...
+
+    @property
+    def schema(self) -> int:
+        """Return the number that is raised when `state_type` changes shape; an older snapshot is then not used."""
+        ...
 
     def initial(self) -> S:
         """Return the state before any input."""

@@ -1,1 +1,1 @@
-"""alpha"""
+"""Alpha models: market in, edges out. Knows nothing of streams, sockets or clocks."""

@@ -13,7 +13,9 @@ from edgefleet.messages import Message, encode, tag_of
 
 FIRST = "0-0"  # the position before any entry
 MAX_BATCH_ENTRIES = 256
+MAX_BATCH_OUTPUTS = 1024
 MAX_BATCH_BYTES = 512 * 1024
+MAX_FIELD_BYTES = 4096
 
 
 class Entry(NamedTuple):
@@ -44,7 +46,11 @@ class Answer(StrEnum):
 
 
 class CommitRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One batch of one input: where it began, where it ended, what it led to."""
+    """One batch of one input: where it began, where it ended, what it led to.
+
+    A `count` of zero consumes nothing: `first` and `last` equal `expected`, there are no outputs, no journal entry is
+    written and `n` stays; it is how a snapshot or small fields are saved when nothing is left to read.
+    """
 
     identity: str  # service[.worker][.shard]
     epoch: int
@@ -57,6 +63,8 @@ class CommitRequest(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[EncodedOutput, ...] = ()
     fields: dict[str, str] = {}  # small state, < 4 KB in sum
     snapshot: bytes | None = None
+    skipped: int = 0  # entries before `first` that were lost to this stage: they count as read in the lag
+    targets_cap: int = 0  # unread `targets` at which the answer is BUSY; 0: no cap
 
 
 class CommitResult(NamedTuple):
@@ -77,6 +85,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, str]
     snapshot: bytes | None
     incarnation: str  # id of this life of the server's data: changes with a flush
+    reads: dict[str, int] = {}  # per input: entries committed, the lost ones included
+    journal: str = FIRST  # id of the last entry of the service's journal that the snapshot covers
+
+
+class Depth(NamedTuple):
+    """How much of a stream there is."""
+
+    added: int  # entries ever added
+    length: int  # entries still there
+    last: str  # id of the newest entry ever added
 
 
 class Latch(NamedTuple):
@@ -87,11 +105,17 @@ class Latch(NamedTuple):
     by: str
 
 
+NEVER_SET = Latch("HALTED", "the trading state was never set", "")  # only a person opens what nobody opened
+
+
 class Bus(Protocol):
     """Streams, commits and the trading latch."""
 
-    async def claim(self, service: str, identity: str, inputs: Sequence[str]) -> Record:
-        """Take the identity over (epoch + 1, compare-and-set) and return what is stored of it."""
+    async def claim(self, service: str, identity: str, inputs: Sequence[str], *, snapshots: bool = True) -> Record:
+        """Take the identity over (epoch + 1, compare-and-set) and return what is stored of it.
+
+        `snapshots=False` says that the identity needs nothing before its position to start again (a source, a gateway).
+        """
         ...
 
     async def load(self, identity: str, inputs: Sequence[str]) -> Record:
@@ -120,6 +144,29 @@ class Bus(Protocol):
 
     async def last_id(self, stream: str) -> str:
         """Return the id of the newest entry ever added, FIRST where there is none."""
+        ...
+
+    async def depth(self, stream: str) -> Depth:
+        """Return how much of a stream there is."""
+        ...
+
+    async def trim(self, stream: str, *, retain: int) -> int:
+        """Remove some of what every reader's snapshot and the archive's mark have passed; return how many entries.
+
+        The newest `retain` entries always stay. Call again until nothing is removed.
+        """
+        ...
+
+    async def acquire(self, key: str, token: str, ttl_ms: int) -> bool:
+        """Take or extend a lease; False where another token holds it."""
+        ...
+
+    async def extend(self, key: str, token: str, ttl_ms: int) -> bool:
+        """Extend a lease that is still held; False where it lapsed or is another's."""
+        ...
+
+    async def release(self, key: str, token: str) -> bool:
+        """Give a lease back; False where it was not held."""
         ...
 
     async def latch(self, state: str, *, reason: str, by: str, person: bool, ts: int) -> Latch:
@@ -152,3 +199,50 @@ def id_key(entry_id: str) -> tuple[int, int]:
     """Return an entry id as numbers, the only way ids are compared."""
     milliseconds, _, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence or 0)
+
+
+def check_request(request: CommitRequest) -> None:
+    """Refuse a commit that no bus would take.
+
+    Raises
+    ------
+    ValueError
+        If the batch, its outputs or its fields are larger than a commit may be, or its ids are out of order.
+    """
+    if not 0 <= request.count <= MAX_BATCH_ENTRIES:
+        raise ValueError(f"a batch has at most {MAX_BATCH_ENTRIES} entries, was {request.count}")
+    if len(request.outputs) > MAX_BATCH_OUTPUTS:
+        raise ValueError(f"a commit has at most {MAX_BATCH_OUTPUTS} outputs, was {len(request.outputs)}")
+    size = sum(len(output.data) for output in request.outputs)
+    if size > MAX_BATCH_BYTES:
+        raise ValueError(f"a commit's outputs have at most {MAX_BATCH_BYTES} bytes, was {size}")
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in request.fields.items())
+    if size > MAX_FIELD_BYTES:
+        raise ValueError(f"small fields have at most {MAX_FIELD_BYTES} bytes, was {size}")
+    if request.count == 0:
+        if request.outputs or not request.first == request.last == request.expected:
+            raise ValueError("a commit that consumes nothing has no outputs and stays at its position")
+    elif id_key(request.last) <= id_key(request.expected):
+        raise ValueError(f"a batch ends after it begins, was {request.expected} to {request.last}")
+
+
+def service_of(identity: str) -> str:
+    """Return the service of an identity `service[.worker][.shard]`."""
+    return identity.partition(".")[0]
+
+
+def record_from_state(
+    identity: str, inputs: Sequence[str], state: Mapping[str, str], snapshot: bytes | None, incarnation: str
+) -> Record:
+    """Return the stored hash of a stage as a record."""
+    return Record(
+        identity=identity,
+        epoch=int(state.get("epoch", 0)),
+        n=int(state.get("n", 0)),
+        positions={name: state.get(f"pos:{name}", FIRST) for name in inputs},
+        fields={key[2:]: value for key, value in state.items() if key.startswith("f:")},
+        snapshot=snapshot,
+        incarnation=incarnation,
+        reads={name: int(state.get(f"read:{name}", 0)) for name in inputs},
+        journal=state.get(f"snappos:journal.{service_of(identity)}", FIRST),
+    )

@@ -1,6 +1,6 @@
-"""What a venue lets one trade and in which steps: Binance's symbol filters. Knows nothing of books or balances.
+"""What a venue lets one trade and in which steps: Binance's symbol filters. Knows no books and no balances.
 
-Source: the "Filters" page of the Binance Spot API documentation. A filter that refuses is named in the venue's own words.
+Source: the "Filters" page of the Binance Spot API documentation. A refusal names the filter in the venue's own words.
 """
 
 from __future__ import annotations

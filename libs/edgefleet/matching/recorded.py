@@ -66,8 +66,8 @@ class Ladder:
 class RecordedBook:
     """A book rebuilt from a snapshot and diffs by Binance's sequence rule.
 
-    Diffs before the first snapshot are held. A diff whose `U` leaves a hole counts as a gap and is applied all the same,
-    for what it says of its levels is true.
+    Diffs before the first snapshot are held. A diff whose `U` leaves a hole counts as a gap and is applied all the
+    same, for what it says of its levels is true.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class RecordedBook:
         return self.bids if side is Side.BUY else self.asks
 
     def snapshot(self, snapshot: DepthSnapshot) -> None:
-        """Start again from `snapshot`, then apply the held diffs that are newer. An older one than the book is ignored."""
+        """Start again from `snapshot`, then apply the held diffs that are newer. One older than the book is ignored."""
         if self._ready and snapshot.lastUpdateId <= self.last_update_id:
             return
         self.bids.replace(snapshot.bids)
@@ -109,7 +109,7 @@ class RecordedBook:
         if diff.u <= self.last_update_id:
             self.stale += 1
             return False
-        if diff.U > self.last_update_id + 1:
+        if self.last_update_id + 1 < diff.U:
             self.gaps += 1
         for price, size in diff.b:
             self.bids.set(price, size)
@@ -193,12 +193,12 @@ class RecordedMarket:
 
     def take(self, side: Side, levels: list[Level]) -> None:
         """Remember that an order of `side` took `levels` from the other side."""
-        shown = dict(self.shown(side.opposite))
         taken = self._taken[side.opposite]
         for price, quantity in levels:
+            shown = self._size_shown(side.opposite, price)
             mark = taken.get(price)
-            if mark is None or mark.shown != shown[price]:
-                taken[price] = _Taken(shown[price], quantity)
+            if mark is None or mark.shown != shown:
+                taken[price] = _Taken(shown, quantity)
             else:
                 mark.quantity += quantity
 
@@ -287,9 +287,12 @@ class RecordedMarket:
 
     def _size_shown(self, side: Side, price: Decimal) -> Decimal:
         top = self.top(side)
-        if top is None or crosses(side.opposite, top[0], price) and price != top[0]:
-            return ZERO  # better than the best that is shown: nobody is ahead
-        return top[1] if price == top[0] else self.book.ladder(side).size(price)
+        if top is None:
+            return ZERO
+        if price == top[0]:
+            return top[1]
+        better = crosses(side.opposite, top[0], price)
+        return ZERO if better else self.book.ladder(side).size(price)
 
     def _forget(self, side: Side, levels: list[Level]) -> None:
         taken = self._taken[side]

@@ -1,1 +1,1 @@
-"""venue"""
+"""The simulated venue as a process: Binance's REST and WebSocket over one exchange. Knows no bus and no other service."""

@@ -10,5 +10,7 @@ from edgefleet.params.schema.base import Params
 class FeaturesParams(Params):
     """Streaming features and the conflation before the models."""
 
-    min_interval_ms: int = Field(100, ge=0, description="event time between two Signals of one instrument; 0: every event")
+    min_interval_ms: int = Field(
+        100, ge=0, description="event time between two Signals of an instrument; 0: every event"
+    )
     bar_ms: int = Field(1_000, gt=0)

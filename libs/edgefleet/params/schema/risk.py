@@ -1,9 +1,245 @@
-"""`conf/risk_params.yml`: blending, sizing and limits."""
+"""`conf/risk_params.yml`: blending, sizing and limits. Knows bounds and what contradicts what; computes nothing."""
 
 from __future__ import annotations
 
+from typing import Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from edgefleet.instruments import AssetClass
 from edgefleet.params.schema.base import Params
+
+_LOWER = {"tighter": "lower"}  # a smaller value allows less, so a change to it applies at once
+_HIGHER = {"tighter": "higher"}
+
+
+def _leverage() -> dict[AssetClass, float]:
+    return {"crypto": 3.0, "us_stocks": 4.0, "a_shares": 2.0, "forex": 10.0, "commodities": 5.0}
+
+
+def _position() -> dict[AssetClass, float]:
+    return {"crypto": 0.20, "us_stocks": 0.25, "a_shares": 0.15, "forex": 0.30, "commodities": 0.20}
+
+
+class ShrinkageParams(Params):
+    """How far a blended edge is pulled toward what is believed before any model speaks."""
+
+    enabled: bool = True
+    mode: Literal["precision", "legacy"] = Field(
+        "precision", description="precision: less the more models agree to speak; legacy: always shrinkage_strength"
+    )
+    prior_edge_bps: float = Field(0.0, ge=-1_000, le=1_000)
+    shrinkage_strength: float = Field(
+        0.1, ge=0, lt=1, description="weight of the prior beside one model of full confidence"
+    )
+
+
+class EdgeBlendingParams(Params):
+    """How several models' edges become one."""
+
+    decay_factors: dict[str, float] = Field(default_factory=dict, description="lambda per model, >= 0; absent: 0")
+    default_confidence: float = Field(
+        0.5, ge=0, le=1, description="for an edge that states none; every message of the fleet states one"
+    )
+    min_confidence_threshold: float = Field(
+        0.3, ge=0, le=1, description="models below it are not blended", json_schema_extra=_HIGHER
+    )
+    max_models_to_blend: int = Field(5, ge=1, le=100)
+    tau_ms: int | None = Field(None, gt=0, description="age at which an edge counts 1/e; null: the model's own horizon")
+    shrinkage: ShrinkageParams = Field(default_factory=lambda: ShrinkageParams())
+
+    @model_validator(mode="after")
+    def _decay_is_not_growth(self) -> Self:
+        for model, decay in self.decay_factors.items():
+            if not 0 <= decay <= 100:
+                raise ValueError(f"decay_factors.{model} must be in [0, 100], was {decay}")
+        return self
+
+
+class PositionSizingParams(Params):
+    """From an edge to a share of equity."""
+
+    kelly_fraction: float = Field(0.25, gt=0, le=1, description="share of the full Kelly bet", json_schema_extra=_LOWER)
+    max_leverage: dict[AssetClass, float] = Field(
+        default_factory=_leverage, description="gross exposure / equity", json_schema_extra=_LOWER
+    )
+    max_position_pct: dict[AssetClass, float] = Field(
+        default_factory=_position,
+        description="exposure of one instrument / equity; a class that is absent is not traded",
+        json_schema_extra=_LOWER,
+    )
+    aim_fraction: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="share of each cap that sizing aims at; the rest is for drift",
+        json_schema_extra=_LOWER,
+    )
+    size_step_fraction: float = Field(0.25, gt=0, le=1, description="one size step, as a share of the aimed cap")
+    no_trade_band: float = Field(0.1, ge=0, lt=1, description="relative deviation that does not change a target")
+    cost_sides: Literal[1, 2] = Field(
+        1, description="sides an edge must pay for to enter: 1, or 2 with the way back", json_schema_extra=_HIGHER
+    )
+    exit_edge_bps: float = Field(
+        0.0, ge=0, le=1_000, description="a target is closed when its edge is not above this", json_schema_extra=_HIGHER
+    )
+    min_dwell_ms: int = Field(
+        15_000, ge=0, description="market time from a change to the next enlargement", json_schema_extra=_HIGHER
+    )
+
+    @model_validator(mode="after")
+    def _caps_are_positive(self) -> Self:
+        for name, caps, highest in (
+            ("max_leverage", self.max_leverage, 100.0),
+            ("max_position_pct", self.max_position_pct, 1.0),
+        ):
+            for asset_class, cap in caps.items():
+                if not 0 < cap <= highest:
+                    raise ValueError(f"{name}.{asset_class} must be in (0, {highest:g}], was {cap}")
+        return self
+
+
+class VarTargetParams(Params):
+    """Value at risk that sizing aims at, as fractions of equity at 95 %."""
+
+    daily_95pct: float = Field(0.015, gt=0, lt=1, json_schema_extra=_LOWER)
+    weekly_95pct: float = Field(
+        0.035, gt=0, lt=1, description="reported against; sizing aims at the daily one", json_schema_extra=_LOWER
+    )
+    monthly_95pct: float = Field(
+        0.08, gt=0, lt=1, description="reported against; sizing aims at the daily one", json_schema_extra=_LOWER
+    )
+
+    @model_validator(mode="after")
+    def _longer_is_not_tighter(self) -> Self:
+        if not self.daily_95pct <= self.weekly_95pct <= self.monthly_95pct:
+            raise ValueError(
+                "var_targets must not fall with the horizon: "
+                f"daily {self.daily_95pct}, weekly {self.weekly_95pct}, monthly {self.monthly_95pct}"
+            )
+        return self
+
+
+class ConcentrationParams(Params):
+    """Largest exposure / equity by what the positions share."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+    single: float = Field(0.25, gt=0, le=10, json_schema_extra=_LOWER)
+    class_: float = Field(0.60, gt=0, le=10, alias="class", json_schema_extra=_LOWER)
+    sector: float = Field(0.40, gt=0, le=10, json_schema_extra=_LOWER)
+    geography: float = Field(
+        0.70,
+        gt=0,
+        le=10,
+        description="enforced where instruments state a geography; none does yet",
+        json_schema_extra=_LOWER,
+    )
+
+    @model_validator(mode="after")
+    def _one_fits_into_its_group(self) -> Self:
+        for name, limit in (("class", self.class_), ("sector", self.sector), ("geography", self.geography)):
+            if not self.single <= limit:
+                raise ValueError(f"concentration_limits.single {self.single} is above {name} {limit}")
+        return self
+
+
+class RiskLimitsParams(Params):
+    """What is never exceeded."""
+
+    var_targets: VarTargetParams = Field(default_factory=lambda: VarTargetParams())
+    var_hard_limit: float = Field(
+        0.02, gt=0, lt=1, description="fraction of equity, 95 %, one day; a verdict refuses", json_schema_extra=_LOWER
+    )
+    max_drawdown: float = Field(
+        0.05, gt=0, lt=1, description="fall from the peak of equity, open P&L included", json_schema_extra=_LOWER
+    )
+    vol_multiplier_limit: float = Field(
+        4.0, ge=1, description="accepted; enforced with the breakers of a later version", json_schema_extra=_LOWER
+    )
+    max_correlation_exposure: float = Field(
+        0.60, gt=0, le=10, description="accepted; enforced with the cluster cap", json_schema_extra=_LOWER
+    )
+    concentration_limits: ConcentrationParams = Field(default_factory=lambda: ConcentrationParams())
+
+    @model_validator(mode="after")
+    def _the_target_is_below_the_limit(self) -> Self:
+        if not self.var_targets.daily_95pct <= self.var_hard_limit:
+            raise ValueError(
+                f"var_targets.daily_95pct {self.var_targets.daily_95pct} is above var_hard_limit {self.var_hard_limit}"
+            )
+        return self
+
+
+class VolatilityParams(Params):
+    """How the variance of returns is estimated from the beats."""
+
+    half_life_s: float = Field(300.0, gt=0, le=86_400, description="age at which a return counts half")
+    min_returns: int = Field(30, ge=2, description="returns before a variance is believed")
+
+
+class FreshnessParams(Params):
+    """How old what a verdict rests on may be, in market time."""
+
+    stale_after_ms: int = Field(
+        3_000, gt=0, description="age of an instrument's feed, as beats state it", json_schema_extra=_LOWER
+    )
+    signal_stale_after_ms: int = Field(
+        20_000,
+        gt=0,
+        description="newest beat minus newest watermark; a tape at full speed lags some seconds",
+        json_schema_extra=_LOWER,
+    )
+    flatten_after_ms: int = Field(
+        60_000, gt=0, description="the same lag at which positions without an edge are closed", json_schema_extra=_LOWER
+    )
+
+    @model_validator(mode="after")
+    def _refuse_before_flatten(self) -> Self:
+        if not self.signal_stale_after_ms <= self.flatten_after_ms:
+            raise ValueError(
+                f"signal_stale_after_ms {self.signal_stale_after_ms} is above flatten_after_ms {self.flatten_after_ms}"
+            )
+        return self
+
+
+class VerdictParams(Params):
+    """What an approved target says to the executor."""
+
+    target_ttl_ms: int = Field(30_000, gt=0, description="market time until a target expires; renewed at two thirds")
+    entry_algorithm: Literal["market", "limit", "post_only"] = "market"
+    exit_algorithm: Literal["market", "limit", "post_only"] = "market"
+
+
+class AlertParams(Params):
+    """When a person should know."""
+
+    var_breach_threshold: float = Field(1.1, ge=1, description="multiple of the daily VaR target")
+    drawdown_warning: float = Field(0.03, gt=0, lt=1)
+    model_confidence_low: float = Field(0.2, ge=0, le=1)
+    blend_latency_high_us: float = Field(50, gt=0)
+
+
+class MonitoringParams(Params):
+    """What monitoring of risk looks at."""
+
+    alerts: AlertParams = Field(default_factory=lambda: AlertParams())
 
 
 class RiskParams(Params):
     """What one instrument and the whole book may risk."""
+
+    edge_blending: EdgeBlendingParams = Field(default_factory=lambda: EdgeBlendingParams())
+    position_sizing: PositionSizingParams = Field(default_factory=lambda: PositionSizingParams())
+    risk_limits: RiskLimitsParams = Field(default_factory=lambda: RiskLimitsParams())
+    volatility: VolatilityParams = Field(default_factory=lambda: VolatilityParams())
+    freshness: FreshnessParams = Field(default_factory=lambda: FreshnessParams())
+    verdicts: VerdictParams = Field(default_factory=lambda: VerdictParams())
+    monitoring: MonitoringParams = Field(default_factory=lambda: MonitoringParams())
+
+    @model_validator(mode="after")
+    def _the_warning_comes_first(self) -> Self:
+        warning, limit = self.monitoring.alerts.drawdown_warning, self.risk_limits.max_drawdown
+        if not warning <= limit:
+            raise ValueError(f"monitoring.alerts.drawdown_warning {warning} is above risk_limits.max_drawdown {limit}")
+        return self

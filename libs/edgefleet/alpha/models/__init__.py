@@ -1,0 +1,1 @@
+"""The models that edgefleet ships, one module each. The registry finds them here."""

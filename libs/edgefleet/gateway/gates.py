@@ -1,0 +1,45 @@
+"""Whether an order may leave now, asked right before it does. Knows no orders and no venue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgefleet.clock import NS_PER_MS, Clock
+
+
+class Gates:
+    """Everything that can forbid sending. All of it is local: no answer waits for a network."""
+
+    def __init__(self, clock: Clock, halt_file: Path, *, lease_is_fresh: Callable[[], bool]) -> None:
+        self.halted = ""  # why; latched until a person resumes
+        self.stopping = False
+        self.ready = False
+        self.not_ready_reason = "not reconciled yet"
+        self.halt_file = halt_file
+        self._clock = clock
+        self._lease_is_fresh = lease_is_fresh
+        self._beat_ns: int | None = None
+
+    def beat(self) -> None:
+        """Note that a beat came now."""
+        self._beat_ns = self._clock.monotonic_ns()
+
+    def refusal(self, beat_limit_ms: int) -> str | None:
+        """Return why nothing may be sent now, None where it may."""
+        if self.halted:
+            return f"HALTED: {self.halted}"
+        if self.halt_file.exists():
+            return f"HALTED: {self.halt_file} is there"
+        if self.stopping:
+            return "the executor is stopping"
+        if not self.ready:
+            return f"the start gate is shut: {self.not_ready_reason}"
+        if self._beat_ns is None:
+            return "no beat was seen yet"
+        age_ms = (self._clock.monotonic_ns() - self._beat_ns) // NS_PER_MS
+        if not age_ms <= beat_limit_ms:
+            return f"the last beat came {age_ms} ms ago, allowed {beat_limit_ms}"
+        if not self._lease_is_fresh():
+            return "the account's lease is too old"
+        return None

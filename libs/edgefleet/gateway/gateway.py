@@ -1,0 +1,843 @@
+"""The gateway: from a committed command to the venue and back. Decides no order; forbids, sends, asks, and tells.
+
+The way of an order: intent on disk, intent on the bus (which checks the latch, the mode and the lease), the gates once
+more, then the wire, once. Whatever comes back, or does not, is told on `venue.events`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
+
+from edgefleet.bus.interface import FIRST, Bus, Entry, id_key
+from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
+from edgefleet.errors import FleetError, OutOfReach, Transient
+from edgefleet.gateway import reconcile
+from edgefleet.gateway.gates import Gates
+from edgefleet.gateway.intents import IntentJournal, Line
+from edgefleet.gateway.lease import AccountLease
+from edgefleet.gateway.memory import OUR_PREFIX, Known, OrderMemory
+from edgefleet.gateway.publisher import Batch, Publisher
+from edgefleet.messages import (
+    Account,
+    Alert,
+    GatewayOutcome,
+    OrderEvent,
+    OrderState,
+    Reconciled,
+    TradingState,
+    VenueOrder,
+    VenueTrade,
+    decode,
+)
+from edgefleet.params.schema import ExecutionParams
+from edgefleet.venues.interface import (
+    AccountUpdate,
+    Answered,
+    Connected,
+    Disconnected,
+    NewOrder,
+    NotFound,
+    NotSent,
+    OrderReport,
+    OrderUpdate,
+    Rejected,
+    TradeReport,
+    Unknown,
+    UserEvent,
+    Venue,
+)
+
+SESSION_START: Final = "edgefleet up"  # sets ACTIVE at a session's start; it is no person's word against our latch
+SWEEP_S: Final = 0.25
+HALT_POLL_S: Final = 0.05
+WATCH_S: Final = 15.0
+STALE_COMMAND_MS: Final = 5_000
+_RESOLVE_PAUSES_S: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_CANCEL_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+_ABSENT_WATCH_NS: Final = 3_600 * NS_PER_S
+
+Source = Literal["stream", "answer", "query"]
+
+
+class Log(Protocol):
+    """What the gateway needs of a structured logger."""
+
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...
+
+
+class Gateway:
+    """One account at one venue."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        venue: Venue,
+        account: str,
+        instruments: Sequence[str],
+        lease: AccountLease,
+        journal_path: Path,
+        halt_file: Path,
+        params: Callable[[], ExecutionParams],
+        config_hash: Callable[[], str],
+        clock: Clock,
+        log: Log,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_sent: Callable[[OrderEvent, int], None] = lambda event, sent_at: None,
+    ) -> None:
+        self.account = account
+        self.memory = OrderMemory()
+        self.gates = Gates(clock, halt_file, lease_is_fresh=lease.is_fresh)
+        self.instruments = tuple(instruments)
+        self.offset_ns: int | None = None
+        self.sent = 0
+        self._bus = bus
+        self._venue = venue
+        self._lease = lease
+        self._journal_path = journal_path
+        self._params = params
+        self._config_hash = config_hash
+        self._clock = clock
+        self._log = log
+        self._pause = pause
+        self._on_sent = on_sent
+        self._journal: IntentJournal
+        self._publisher: Publisher
+        self._offered: deque[bytes] = deque()  # commands handed over in process, not yet seen in the stream
+        self._position = FIRST
+        self._market_ns = 0  # the largest stamp the venue has told
+        self._buffer: list[UserEvent] | None = None  # events that came while the venue was being looked at
+        self._reconcile = asyncio.Event()
+        self._reason: Literal["start", "reconnect", "periodic", "stop"] = "start"
+        self._stream_since: int | None = None  # monotonic ns: since when the user stream is up without a break
+        self._bus_lost = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._resolving: set[str] = set()
+        self._absent: dict[str, int] = {}  # order id: monotonic ns it was given up
+        self._failed: asyncio.Future[None] | None = None
+        self._last_account: Account | None = None
+        self._halted_at = 0
+
+    # --- life
+
+    async def start(self) -> None:
+        """Take the account, read the journal, claim the identity, and begin.
+
+        Raises
+        ------
+        OutOfReach
+            If another executor trades the account or has the journal.
+        Broken
+            If the journal is damaged.
+        """
+        self._failed = asyncio.get_running_loop().create_future()
+        self._journal, lines, torn = IntentJournal.open(self._journal_path)
+        try:
+            await self._lease.take()
+        except BaseException:
+            await self._journal.close()
+            raise
+        if torn:
+            self._log.warning("journal_torn", path=str(self._journal.path), bytes=len(torn))
+        self._publisher = Publisher(self._bus, self._journal, self._clock, self._config_hash)
+        self._publisher.on_trouble = self._bus_trouble
+        record = await self._publisher.claim(self._replay(lines))
+        self._position = record.fields.get("orders", FIRST)
+        await self._journal.append("open", b"{}", at=self._clock.wall_ns())
+        await self._latch_from_start()
+        for work in (
+            self._publisher.run(),
+            self._lease.keep(),
+            self._follow_user_stream(),
+            self._follow_control_and_beats(),
+            self._sweep_orders(),
+            self._reconcile_when_asked(),
+            self._watch_halt_file(),
+            self._watch_unsettled(),
+        ):
+            self._spawn(work)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then cancel what is open, tell what is left, and let the account go.
+
+        Raises
+        ------
+        FleetError
+            What ended the gateway: it was fenced, or an invariant is false.
+        """
+        assert self._failed is not None
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({stopped, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+            if self._failed.done():
+                self._failed.result()
+            await self._stop_in_order()
+        finally:
+            stopped.cancel()
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop at once, sending nothing more."""
+        self.gates.stopping = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._journal.close()
+        await self._venue.close()
+
+    def offer(self, commands: Sequence[bytes]) -> None:
+        """Carry out commands whose commit was just answered with OK, without waiting to read them back."""
+        events = []
+        for data in commands:
+            event = decode("order_event.v1", data)
+            if isinstance(event, OrderEvent) and event.state in _COMMANDS:
+                self._offered.append(data)
+                events.append(event)
+        self._carry_out(events)
+
+    def halt(self, reason: str) -> None:
+        """Latch HALTED here and now; the journal, the bus and the cancels follow."""
+        if not self.gates.halted:
+            self.gates.halted = reason
+            self._halted_at = self._clock.wall_ns()
+            self._spawn(self._latch(reason))
+            self._spawn(self._cancel_all(f"HALTED: {reason}"))
+
+    # --- the journal, read again
+
+    def _replay(self, lines: Sequence[Line]) -> list[Batch]:
+        batches: list[Batch] = []
+        for line in lines:
+            body = bytes(line.body)
+            match line.kind:
+                case "intent":
+                    self.memory.intend(msgspec.json.decode(body, type=OrderEvent))
+                case "events":
+                    batch = msgspec.json.decode(body, type=Batch)
+                    batches.append(batch)
+                    for message in batch.messages():
+                        if isinstance(message, VenueOrder | VenueTrade | GatewayOutcome):
+                            self.memory.take(message)
+                            self._market_ns = max(self._market_ns, message.ts_event)
+                case "halt":
+                    self.gates.halted, self._halted_at = msgspec.json.decode(body, type=str), line.at
+                case "resume":
+                    self.gates.halted = ""
+                case _:
+                    pass
+        return batches[-2_000:]
+
+    # --- commands
+
+    def _carry_out(self, events: Sequence[OrderEvent]) -> None:
+        for event in events:
+            work = self._new_order(event) if event.state is OrderState.PENDING_NEW else self._cancel_order(event)
+            self._spawn(work)
+
+    async def _new_order(self, event: OrderEvent) -> None:
+        """Take one PENDING_NEW to the venue, at most once in the journal's whole life."""
+        known = self.memory.orders.get(event.order_id)
+        if known is not None:
+            self._resolve_later(known)  # intended before a crash: it may be there
+            return
+        refusal = self._refusal()
+        if refusal is not None:
+            self._deny(event, refusal)
+            return
+        known = self.memory.intend(event)
+        try:
+            await self._journal.append("intent", msgspec.json.encode(event), at=self._clock.wall_ns())
+            permitted = await self._publisher.intend(
+                account=self.account, lease=self._lease.token, reducing=event.reduce_only
+            )
+        except (OutOfReach, Transient) as error:
+            self._deny(event, str(error))
+            return
+        refusal = self._refusal() if permitted else "the latch, the mode or the account's lease forbids it"
+        if refusal is not None:
+            self._deny(event, refusal)
+            return
+        await self._send(event, known)
+
+    async def _send(self, event: OrderEvent, known: Known) -> None:
+        order = NewOrder(
+            order_id=event.order_id,
+            instrument=event.instrument,
+            side=event.side,
+            kind=event.kind,
+            quantity=event.quantity,
+            price=event.price,
+        )
+        sent_at = self._clock.wall_ns()
+        self.sent += 1
+        result = await self._venue.place(order)
+        self._on_sent(event, sent_at)
+        match result:
+            case Answered():
+                self._tell_outcome(event, "new", "SENT", sent_at=sent_at)
+                self._tell_answer(result, "answer")
+            case Rejected():
+                self._tell_outcome(event, "new", "REJECTED", code=result.code, reason=result.reason, sent_at=sent_at)
+            case NotSent():
+                self._tell_outcome(event, "new", "DENIED", reason=result.reason)
+            case Unknown():
+                self._log.warning("order_unknown", order_id=event.order_id, reason=result.reason)
+                self._tell_outcome(event, "new", "UNKNOWN", reason=result.reason, sent_at=sent_at)
+                self._resolve_later(known)
+            case _:
+                self._tell_outcome(event, "new", "DENIED", code=result.code, reason=result.reason, sent_at=sent_at)
+
+    def _refusal(self) -> str | None:
+        if self._journal.failure:
+            return self._journal.failure
+        return self.gates.refusal(self._params().beat_limit_ms)
+
+    def _deny(self, event: OrderEvent, reason: str) -> None:
+        self._log.warning("order_denied", order_id=event.order_id, instrument=event.instrument, reason=reason)
+        self._tell_outcome(event, "new", "DENIED", reason=reason)
+
+    async def _cancel_order(self, event: OrderEvent) -> None:
+        """Ask for a cancel until the venue has said what the order is: asking twice does no harm."""
+        try:
+            body = msgspec.json.encode({"order_id": event.order_id})
+            await self._journal.append("cancel", body, at=self._clock.wall_ns())
+        except OutOfReach as error:
+            # A cancel only makes the book smaller: it goes out though the disk is full.
+            self._log.error("cancel_not_journaled", order_id=event.order_id, reason=str(error))
+        for attempt in range(1_000):
+            result = await self._venue.cancel(event.instrument, event.order_id)
+            if isinstance(result, Answered):
+                self._tell_answer(result, "answer")
+                return
+            if isinstance(result, NotFound | Rejected) and await self._ask_about(event, result.code, result.reason):
+                return
+            await self._pause(_CANCEL_PAUSES_S[min(attempt, len(_CANCEL_PAUSES_S) - 1)])
+        self._tell_outcome(event, "cancel", "UNKNOWN", reason="the venue never said")
+
+    async def _ask_about(self, event: OrderEvent, code: str, reason: str) -> bool:
+        """Find out what became of an order that could not be cancelled; return whether it is known now."""
+        found = await self._venue.query(event.instrument, event.order_id)
+        if isinstance(found, NotFound):
+            self._tell_outcome(event, "cancel", "NOT_FOUND", code=code, reason=reason)
+            known = self.memory.orders.get(event.order_id)
+            if known is not None:
+                known.standing = "unknown"
+                self._resolve_later(known)
+            return True
+        if not isinstance(found, Answered):
+            return False
+        await self._tell_order_and_trades(found.order)
+        if found.order.status in ("NEW", "PARTIALLY_FILLED"):
+            self._tell_outcome(event, "cancel", "REJECTED", code=code, reason=reason)
+        return True
+
+    # --- UNKNOWN
+
+    def _resolve_later(self, known: Known) -> None:
+        if known.order_id not in self._resolving and not known.is_settled:
+            self._resolving.add(known.order_id)
+            self._spawn(self._resolve(known))
+
+    async def _resolve(self, known: Known) -> None:
+        """Ask until the order is found, or until it is certain enough that it is not there. Nothing is sent again."""
+        params, event = self._params(), known.intent
+        began, misses, turn = self._clock.monotonic_ns(), 0, 0
+        if known.standing == "intended":
+            self._tell_outcome(event, "new", "UNKNOWN", reason="intended before, outcome not known")
+        try:
+            while known.standing in ("intended", "unknown"):
+                result = await self._venue.query(event.instrument, known.order_id)
+                if isinstance(result, Answered):
+                    await self._tell_order_and_trades(result.order)
+                    self._log.info("order_resolved", order_id=known.order_id, status=result.order.status)
+                    return
+                if isinstance(result, NotFound) and await self._is_not_open(known):
+                    misses += 1
+                if misses >= params.absent_after_misses and self._silent_for(began, params.absent_after_ms):
+                    self._absent[known.order_id] = self._clock.monotonic_ns()
+                    reason = f"not found {misses} times"
+                    self._tell_outcome(event, "new", "RESOLVED_ABSENT", reason=reason)
+                    self._log.warning("order_absent", order_id=known.order_id, misses=misses)
+                    return
+                await self._pause(_RESOLVE_PAUSES_S[min(turn, len(_RESOLVE_PAUSES_S) - 1)])
+                turn += 1
+        finally:
+            self._resolving.discard(known.order_id)
+
+    async def _is_not_open(self, known: Known) -> bool:
+        """Return whether the order is in no list either; where it is, it is told."""
+        try:
+            listed = [order for order in await self._venue.open_orders() if order.order_id == known.order_id]
+        except Transient:
+            return False
+        for order in listed:
+            await self._tell_order_and_trades(order)
+        return not listed
+
+    def _silent_for(self, began: int, limit_ms: int) -> bool:
+        """Return whether so much time passed since `began` with the user stream up and silent about it."""
+        if self._stream_since is None:
+            return False
+        since = max(began, self._stream_since)
+        return self._clock.monotonic_ns() - since >= limit_ms * NS_PER_MS
+
+    # --- what the venue says
+
+    def _tell_outcome(
+        self,
+        event: OrderEvent,
+        command: Literal["new", "cancel"],
+        outcome: Literal["SENT", "REJECTED", "DENIED", "UNKNOWN", "NOT_FOUND", "RESOLVED_ABSENT"],
+        *,
+        code: str = "",
+        reason: str = "",
+        sent_at: int | None = None,
+    ) -> None:
+        told = GatewayOutcome(
+            account=event.account,
+            instrument=event.instrument,
+            order_id=event.order_id,
+            command=command,
+            outcome=outcome,
+            code=code,
+            reason=reason,
+            sent_at=sent_at,
+            ts_event=event.ts_event,
+            ts_init=self._clock.wall_ns(),
+            trace_id=event.trace_id,
+        )
+        self.memory.take(told)
+        self._publisher.tell(told)
+
+    def _tell_answer(self, answer: Answered, source: Source) -> None:
+        now = self._clock.wall_ns()
+        for trade in answer.trades:
+            self._tell_trade(trade, now)
+        self._tell_order(answer.order, source, now)
+
+    async def _tell_order_and_trades(self, order: OrderReport) -> None:
+        """Tell an order that was asked for, with the trades that the user stream may have missed."""
+        now = self._clock.wall_ns()
+        self._tell_order(order, "query", now)
+        known = self.memory.orders.get(order.order_id)
+        if known is not None and known.booked < order.filled:
+            await self._fetch_trades(order.instrument)
+
+    async def _fetch_trades(self, instrument: str) -> None:
+        last = self.memory.last_trade_id.get(instrument)
+        # From well before the last known one: a trade that was told out of order has a smaller id.
+        after = None if last is None else str(max(last - 500, -1))
+        try:
+            trades = await self._venue.trades_since(instrument, after)
+        except Transient as error:
+            self._log.warning("trades_not_told", instrument=instrument, reason=str(error))
+            return
+        now = self._clock.wall_ns()
+        for trade in trades:
+            self._tell_trade(trade, now)
+
+    def _tell_order(self, order: OrderReport, source: Source, now: int) -> None:
+        self._market_ns = max(self._market_ns, order.ts_event)
+        told = VenueOrder(
+            account=self.account,
+            instrument=order.instrument,
+            order_id=order.order_id,
+            venue_order_id=order.venue_order_id,
+            status=order.status,
+            side=order.side,
+            kind=order.kind,
+            quantity=order.quantity,
+            price=order.price,
+            filled=order.filled,
+            source=source,
+            ts_event=order.ts_event,
+            ts_init=now,
+            trace_id=f"{self._venue.name}:order:{order.venue_order_id}",
+        )
+        if self.memory.take(told):
+            self._publisher.tell(told)
+
+    def _tell_trade(self, trade: TradeReport, now: int) -> None:
+        order_id = trade.order_id or self.memory.name_of(trade.instrument, trade.venue_order_id)
+        if order_id is None:
+            return
+        self._market_ns = max(self._market_ns, trade.ts_event)
+        told = VenueTrade(
+            account=self.account,
+            instrument=trade.instrument,
+            order_id=order_id,
+            venue_order_id=trade.venue_order_id,
+            trade_id=trade.trade_id,
+            side=trade.side,
+            quantity=trade.quantity,
+            price=trade.price,
+            fee=trade.fee,
+            fee_asset=trade.fee_asset,
+            liquidity=trade.liquidity,
+            ts_event=trade.ts_event,
+            ts_init=now,
+            trace_id=f"{self._venue.name}:trade:{trade.trade_id}",
+        )
+        if self.memory.take(told):
+            self._publisher.tell(told)
+
+    # --- the user stream
+
+    async def _follow_user_stream(self) -> None:
+        async for event in self._venue.user_events():
+            match event:
+                case Connected():
+                    self._stream_since = self._clock.monotonic_ns()
+                    self._ask_reconcile("reconnect")
+                case Disconnected():
+                    self._stream_since = None
+                    self._log.warning("user_stream_lost", reason=event.reason)
+                case _ if self._buffer is not None:
+                    self._buffer.append(event)
+                case _:
+                    self._take_user_event(event)
+
+    def _take_user_event(self, event: UserEvent) -> None:
+        if isinstance(event, AccountUpdate):
+            self._market_ns = max(self._market_ns, event.ts_event)
+            return
+        if not isinstance(event, OrderUpdate):
+            return
+        now = self._clock.wall_ns()
+        if event.order.order_id not in self.memory.orders:
+            self._take_foreign(event)
+            return
+        known = self.memory.orders[event.order.order_id]
+        known.venue_order_id = event.order.venue_order_id
+        if event.trade is not None:
+            self._tell_trade(event.trade, now)
+        self._tell_order(event.order, "stream", now)
+        if event.trade_incomplete:
+            self._spawn(self._fetch_trades(event.order.instrument))
+
+    def _take_foreign(self, event: OrderUpdate) -> None:
+        """An order that no journal of ours knows: somebody else's, or an orphan with our name."""
+        if event.order.order_id.startswith(OUR_PREFIX):
+            self._orphans((event.order.order_id,))
+        elif event.trade is not None or event.trade_incomplete:
+            self._ask_reconcile("periodic")  # the account changed by a hand that is not ours
+
+    # --- the start gate
+
+    def _ask_reconcile(self, reason: Literal["start", "reconnect", "periodic", "stop"]) -> None:
+        if self._reason != "start":
+            self._reason = reason
+        self._reconcile.set()
+
+    async def _reconcile_when_asked(self) -> None:
+        failures = 0
+        while True:
+            await self._reconcile.wait()
+            self._reconcile.clear()
+            if self._stream_since is None:
+                continue  # its next connect asks again
+            if self._reason != "periodic":
+                self._shut("reconciling")
+            try:
+                await self.reconcile()
+                failures = 0
+            except Transient as error:
+                self._shut(str(error))
+                self._log.warning("reconcile_failed", reason=str(error))
+                await self._pause(_CANCEL_PAUSES_S[min(failures, len(_CANCEL_PAUSES_S) - 1)])
+                failures += 1
+                self._reconcile.set()
+
+    def _shut(self, reason: str) -> None:
+        self.gates.ready, self.gates.not_ready_reason = False, reason
+
+    async def reconcile(self) -> None:
+        """Compare the venue with the journal, tell every difference, and open the start gate if all is well."""
+        reason = self._reason
+        params = self._params()
+        if self._bus_lost:
+            await self._publisher.stand()
+            self._bus_lost = False
+        self.offset_ns = await self._venue.server_time_offset_ns()
+        self._buffer = []
+        try:
+            view = await reconcile.look(self._venue, self.memory, self.instruments)
+            if self._publisher.lost_facts:
+                self._tell_again()
+            classes = self._tell_view(view, reason)
+        finally:
+            buffered, self._buffer = self._buffer or [], None
+            for event in buffered:
+                self._take_user_event(event)
+        pending = reconcile.unresolved(self.memory, view.missing)
+        for known in pending:
+            self._resolve_later(known)
+        if classes.orphans:
+            self._orphans(classes.orphans)
+        offset_ms = abs(self.offset_ns) / NS_PER_MS
+        shut = "" if offset_ms < params.clock_offset_limit_ms else f"the venue's clock is {offset_ms:.0f} ms away"
+        if classes.orphans:
+            shut = f"orders with our name that our journal does not know: {', '.join(classes.orphans)}"
+        self._tell_reconciled(classes, pending, shut)
+        await self._publisher.flushed()
+        if self._reconcile.is_set():
+            return
+        self.gates.ready, self.gates.not_ready_reason = not shut, shut
+        self._reason = "reconnect" if self._reason == "start" else self._reason
+        self._log.info(
+            "reconciled", ready=not shut, reason=shut or reason, ours=len(classes.ours), external=len(classes.external)
+        )
+
+    def _tell_view(
+        self, view: reconcile.VenueView, reason: Literal["start", "reconnect", "periodic", "stop"]
+    ) -> reconcile.Classes:
+        now = self._clock.wall_ns()
+        for order in (*view.open_orders, *view.queried):
+            self._tell_order(order, "query", now)
+        for trade in view.trades:
+            self._tell_trade(trade, now)
+        self._market_ns = max(self._market_ns, view.account.ts_event)
+        self._last_account = Account(
+            account=self.account,
+            venue=self._venue.name,
+            balances=view.account.balances,
+            reason=reason,
+            ts_event=self._market_ns,
+            ts_init=now,
+            trace_id=f"{self._venue.name}:account:{view.account.ts_event}",
+        )
+        self._publisher.tell(self._last_account)
+        return reconcile.classify(view.open_orders, self.memory)
+
+    def _tell_reconciled(self, classes: reconcile.Classes, pending: Sequence[Known], shut: str) -> None:
+        self._publisher.tell(
+            Reconciled(
+                account=self.account,
+                venue=self._venue.name,
+                ready=not shut,
+                ours=classes.ours,
+                external=classes.external,
+                orphans=classes.orphans,
+                unresolved=tuple(known.order_id for known in pending),
+                reason=shut,
+                ts_event=self._market_ns,
+                ts_init=self._clock.wall_ns(),
+                trace_id=f"{self._venue.name}:reconciled",
+            )
+        )
+
+    def _tell_again(self) -> None:
+        """Give a Redis that forgot them the facts of every order that is not settled."""
+        self._publisher.lost_facts = False
+        for known in self.memory.unsettled():
+            if known.last_word is not None:
+                self._publisher.tell(known.last_word, *known.trades.values())
+
+    def _orphans(self, order_ids: Sequence[str]) -> None:
+        text = f"orders with our name that our journal does not know: {', '.join(order_ids)}"
+        self._alert("orphan_order", text)
+        self.halt(text)
+
+    # --- the latch
+
+    async def _latch_from_start(self) -> None:
+        """Carry a latch over a restart, and over a Redis that forgot it."""
+        if self.gates.halted:
+            await self._bus.latch(
+                "HALTED", reason=self.gates.halted, by="executor", person=False, ts=self._clock.wall_ns()
+            )
+            self._log.warning("still_halted", reason=self.gates.halted)
+            return
+        now = await self._bus.trading_state()
+        if now is not None and now.state == "HALTED":
+            self.gates.halted, self._halted_at = f"{now.reason} (by {now.by})", self._clock.wall_ns()
+            await self._journal.append("halt", msgspec.json.encode(self.gates.halted), at=self._halted_at)
+
+    async def _latch(self, reason: str) -> None:
+        try:
+            await self._journal.append("halt", msgspec.json.encode(reason), at=self._halted_at)
+        except OutOfReach as error:
+            self._log.error("halt_not_journaled", reason=str(error))
+        while True:
+            try:
+                await self._bus.latch("HALTED", reason=reason, by="executor", person=False, ts=self._clock.wall_ns())
+                return
+            except Transient:
+                await self._pause(0.2)  # nothing leaves meanwhile: the gate is shut here
+
+    async def _take_trading_state(self, said: TradingState) -> None:
+        if said.state == "HALTED":
+            if not self.gates.halted:
+                self.halt(f"{said.reason} (by {said.by})")
+        elif said.state == "ACTIVE" and self.gates.halted:
+            if said.by == SESSION_START or said.ts_event <= self._halted_at or self.gates.halt_file.exists():
+                self._spawn(self._latch(self.gates.halted))
+                return
+            await self._journal.append("resume", msgspec.json.encode(said.by), at=self._clock.wall_ns())
+            self.gates.halted = ""
+            self._log.warning("resumed", by=said.by, reason=said.reason)
+
+    async def _watch_halt_file(self) -> None:
+        while True:
+            if not self.gates.halted and self.gates.halt_file.exists():
+                self.halt(f"{self.gates.halt_file} is there")
+            await asyncio.sleep(HALT_POLL_S)
+
+    async def _cancel_all(self, reason: str) -> None:
+        """Cancel every order of ours that may be open, at the venue itself: Redis may be away."""
+        work = [
+            self._cancel_order(known.intent)
+            for known in self.memory.unsettled()
+            if known.standing in ("live", "unknown") and known.status not in ("FILLED", "CANCELED", "EXPIRED")
+        ]
+        if work:
+            self._log.warning("cancelling_all", orders=len(work), reason=reason)
+            await asyncio.gather(*work)
+
+    # --- streams we follow
+
+    async def _follow_control_and_beats(self) -> None:
+        """Note beats as they come, obey the latch, and notice when Redis was away."""
+        positions: dict[str, str] = {}
+        while True:
+            try:
+                if not positions:
+                    positions = {"control": FIRST, "beats": await self._bus.last_id("beats")}
+                for stream, entries in (await self._bus.read(positions, count=256, block_ms=500)).items():
+                    positions[stream] = entries[-1].id
+                    await self._take_followed(stream, entries)
+                if self._bus_lost:
+                    self._ask_reconcile("reconnect")
+                    positions = {}
+            except Transient as error:
+                self._bus_trouble(str(error))
+                await self._pause(0.1)
+
+    async def _take_followed(self, stream: str, entries: Sequence[Entry]) -> None:
+        if stream == "beats":
+            if any(entry.type == "beat.v1" for entry in entries):
+                self.gates.beat()
+            return
+        states = [entry for entry in entries if entry.type == "trading_state.v1"]
+        if states:
+            newest = decode(states[-1].type, states[-1].data)
+            assert isinstance(newest, TradingState)
+            await self._take_trading_state(newest)
+        for entry in entries:
+            if entry.type == "command.v1" and getattr(decode(entry.type, entry.data), "verb", "") == "reconcile":
+                self._ask_reconcile("periodic")
+
+    def _bus_trouble(self, reason: str) -> None:
+        if not self._bus_lost:
+            self._bus_lost = True
+            self._shut(f"Redis was lost: {reason}")
+            self._log.warning("bus_lost", reason=reason)
+            self._ask_reconcile("reconnect")
+
+    async def _sweep_orders(self) -> None:
+        """Read `orders` behind the in-process hand-over: what was handed over is passed by, the rest is carried out."""
+        while True:
+            try:
+                read = await self._bus.read({"orders": self._position}, count=256, block_ms=0)
+            except Transient as error:
+                self._bus_trouble(str(error))
+                await self._pause(SWEEP_S)
+                continue
+            entries = read.get("orders", [])
+            for entry in entries:
+                self._swept(entry)
+            if entries:
+                self._position = entries[-1].id
+                self._publisher.fields = {"orders": self._position}
+            else:
+                await asyncio.sleep(SWEEP_S)
+
+    def _swept(self, entry: Entry) -> None:
+        if entry.type != "order_event.v1":
+            return
+        if self._offered and self._offered[0] == entry.data:
+            self._offered.popleft()
+            return
+        event = decode(entry.type, entry.data)
+        if not isinstance(event, OrderEvent) or event.state not in _COMMANDS:
+            return
+        age_ms = self._clock.wall_ns() // NS_PER_MS - id_key(entry.id)[0]
+        is_new = event.state is OrderState.PENDING_NEW and event.order_id not in self.memory.orders
+        if is_new and age_ms > STALE_COMMAND_MS:
+            self.memory.intend(event)
+            self._deny(event, f"it was decided {age_ms} ms ago")
+        else:
+            self._carry_out([event])
+
+    async def _watch_unsettled(self) -> None:
+        """Ask now and then about what should have ended, and about what was given up and may yet show up."""
+        while True:
+            await self._pause(WATCH_S)
+            now = self._clock.monotonic_ns()
+            self._absent = {name: at for name, at in self._absent.items() if now - at < _ABSENT_WATCH_NS}
+            watched = [self.memory.orders[name] for name in self._absent if name in self.memory.orders]
+            watched += [known for known in self.memory.unsettled() if known.standing in ("live", "done")]
+            for known in watched:
+                result = await self._venue.query(known.intent.instrument, known.order_id)
+                if isinstance(result, Answered):
+                    await self._tell_order_and_trades(result.order)
+                    self._absent.pop(known.order_id, None)
+
+    # --- the end
+
+    async def _stop_in_order(self) -> None:
+        """Cancel what is open, take the last balances, tell what is left, let the account go."""
+        self.gates.stopping = True
+        limit_s = self._params().stop_cancel_ms / 1_000
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._cancel_all("ordered stop")
+                self._reason = "stop"
+                await self.reconcile()
+        except (Transient, TimeoutError) as error:
+            self._log.error("stop_incomplete", reason=str(error) or f"not done in {limit_s:g} s")
+        self._shut("the executor has stopped")
+        left = [known.order_id for known in self.memory.unsettled()]
+        if left:
+            self._alert("orders_left", f"at the stop these orders of ours are not settled: {', '.join(left)}")
+        self._log.info("gateway_stopped", left=left)
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._publisher.flushed()
+                await self._lease.give_back()
+        except (Transient, TimeoutError) as error:
+            self._log.error("stop_not_told", reason=str(error))
+
+    def _alert(self, name: str, text: str) -> None:
+        now = self._clock.wall_ns()
+        self._log.error(name, text=text)
+        self._publisher.tell(
+            Alert(name=name, severity="critical", service="executor", text=text, ts_event=self._market_ns, ts_init=now)
+        )
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and self._failed is not None and not self._failed.done():
+            if not isinstance(error, FleetError):
+                self._log.error("gateway_failed", error=repr(error))
+            self._shut(str(error))
+            self._failed.set_exception(error)
+
+
+_COMMANDS: Final = frozenset({OrderState.PENDING_NEW, OrderState.PENDING_CANCEL})

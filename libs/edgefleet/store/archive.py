@@ -1,0 +1,225 @@
+"""Streams as closed Parquet files, one directory per stream. Knows files; knows nothing of Redis or of messages.
+
+A file is named after its first and last entry, `<first>_<last>.parquet`, and is there only when it is whole: it is
+written under another name, synced, renamed, and its directory is synced. Small neighbours are merged; until the parts
+are removed, a merged file covers them, and readers take the widest. Nothing here is ever rewritten in place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from edgefleet.bus.interface import FIRST, Entry, id_key
+
+ROWS_PER_GROUP = 1_000
+MERGE_FILES = 30  # neighbours below MERGE_ROWS that become one file
+MERGE_ROWS = 10_000
+
+# Every arena and helper thread of the library costs memory that a ledger does not have to spare.
+pa.set_cpu_count(1)
+pa.set_io_thread_count(1)
+
+SCHEMA = pa.schema(
+    [
+        ("stream", pa.dictionary(pa.int8(), pa.string())),
+        ("id", pa.string()),
+        ("type", pa.dictionary(pa.int16(), pa.string())),
+        ("data", pa.binary()),  # as it stood in the stream, byte for byte
+        ("ms", pa.int64()),  # the id's two numbers, for pruning and order
+        ("seq", pa.int64()),
+    ]
+)
+
+_NAME = re.compile(r"(\d+-\d+)_(\d+-\d+)\.parquet")
+_STREAMS = frozenset(
+    {
+        "alerts",
+        "beats",
+        "control",
+        "ensembles",
+        "fills",
+        "market",
+        "model.switch.log",
+        "orders",
+        "params.history",
+        "refusals",
+        "signals",
+        "targets",
+        "venue.events",
+    }
+)
+
+
+def is_archived(stream: str) -> bool:
+    """Return whether a stream belongs in the archive."""
+    return stream in _STREAMS or re.fullmatch(r"(dead|journal)\.[a-z0-9_.-]+", stream) is not None
+
+
+class ArchiveFile(NamedTuple):
+    """One closed file and the ids it spans, both included."""
+
+    path: Path
+    first: str
+    last: str
+
+
+class Archive:
+    """The files under one data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.directory = data_dir / "archive"
+
+    def streams(self) -> tuple[str, ...]:
+        """Return the streams that have a directory, by name."""
+        if not self.directory.is_dir():
+            return ()
+        return tuple(sorted(path.name for path in self.directory.iterdir() if is_archived(path.name)))
+
+    def files(self, stream: str) -> list[ArchiveFile]:
+        """Return the files that together hold the stream, in order; a file that a wider one covers is left out."""
+        covering: list[ArchiveFile] = []
+        for found in sorted(self._named(stream), key=lambda file: (id_key(file.first), _backwards(file.last))):
+            if not covering or id_key(found.last) > id_key(covering[-1].last):
+                covering.append(found)
+        return covering
+
+    def mark(self, stream: str) -> str:
+        """Return the last id that is safe on disk, FIRST where nothing is."""
+        files = self.files(stream)
+        return files[-1].last if files else FIRST
+
+    def write(self, stream: str, entries: Sequence[Entry]) -> str:
+        """Close a file of the entries, which follow all that is archived, and return the new mark.
+
+        Raises
+        ------
+        ValueError
+            If they are none, or do not come after the mark: the archive would hold an entry twice.
+        """
+        if not entries or id_key(entries[0].id) <= id_key(self.mark(stream)):
+            raise ValueError(f"entries of {stream} must follow {self.mark(stream)}, were {[e.id for e in entries[:1]]}")
+        self._close_file(stream, entries[0].id, entries[-1].id, iter((_table(stream, entries),)))
+        return entries[-1].id
+
+    def merge(self, stream: str) -> int:
+        """Make one file of the newest small neighbours when there are many; return how many were merged."""
+        small: list[ArchiveFile] = []
+        rows = 0
+        for file in reversed(self.files(stream)):
+            count = pq.read_metadata(file.path).num_rows
+            if rows + count > MERGE_ROWS:
+                break
+            small.insert(0, file)
+            rows += count
+        if len(small) < MERGE_FILES:
+            return 0
+        self._close_file(stream, small[0].first, small[-1].last, (pq.read_table(file.path) for file in small))
+        self.sweep(stream)
+        return len(small)
+
+    def sweep(self, stream: str) -> None:
+        """Remove what a kill left behind: unfinished files, and parts that a merged file covers."""
+        directory = self.directory / stream
+        if not directory.is_dir():
+            return
+        kept = {file.path for file in self.files(stream)}
+        for path in directory.iterdir():
+            if path not in kept and (path.suffix == ".tmp" or _NAME.fullmatch(path.name)):
+                path.unlink()
+
+    def read(self, stream: str, after: str, last: str | None = None) -> Iterator[Entry]:
+        """Yield the archived entries after `after`, up to and with `last`, oldest first."""
+        cursor, end = id_key(after), None if last is None else id_key(last)
+        while (file := self._next_file(stream, cursor)) is not None:
+            try:
+                for entry in _entries(file.path, cursor):
+                    cursor = id_key(entry.id)
+                    if end is not None and cursor > end:
+                        return
+                    yield entry
+            except FileNotFoundError:
+                continue  # merged meanwhile: the next listing has the wider file
+            cursor = max(cursor, id_key(file.last))
+
+    def get(self, stream: str, entry_id: str) -> Entry | None:
+        """Return one entry, None where the archive does not hold it. Reads one row group."""
+        key = id_key(entry_id)
+        while (file := self._next_file(stream, (key[0], key[1] - 1))) is not None:
+            if id_key(file.first) > key:
+                return None
+            try:
+                return next((e for e in _entries(file.path, (key[0], key[1] - 1)) if id_key(e.id) >= key), None)
+            except FileNotFoundError:
+                continue
+        return None
+
+    def _next_file(self, stream: str, after: tuple[int, int]) -> ArchiveFile | None:
+        return next((file for file in self.files(stream) if id_key(file.last) > after), None)
+
+    def _named(self, stream: str) -> Iterator[ArchiveFile]:
+        directory = self.directory / stream
+        if not directory.is_dir():
+            return
+        for name in os.listdir(directory):
+            match = _NAME.fullmatch(name)
+            if match is not None:
+                yield ArchiveFile(directory / name, match[1], match[2])
+
+    def _close_file(self, stream: str, first: str, last: str, tables: Iterable[pa.Table]) -> None:
+        directory = self.directory / stream
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"{first}_{last}.parquet"
+        unfinished = path.with_suffix(".tmp")
+        with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table.cast(SCHEMA), row_group_size=ROWS_PER_GROUP)
+        _sync(unfinished)
+        unfinished.rename(path)
+        _sync(directory)
+
+
+def _backwards(entry_id: str) -> tuple[int, int]:
+    milliseconds, sequence = id_key(entry_id)
+    return -milliseconds, -sequence
+
+
+def _table(stream: str, entries: Sequence[Entry]) -> pa.Table:
+    keys = [id_key(entry.id) for entry in entries]
+    columns = {
+        "stream": pa.array([stream] * len(entries)).dictionary_encode().cast(SCHEMA.field("stream").type),
+        "id": pa.array([entry.id for entry in entries], pa.string()),
+        "type": pa.array([entry.type for entry in entries]).dictionary_encode().cast(SCHEMA.field("type").type),
+        "data": pa.array([entry.data for entry in entries], pa.binary()),
+        "ms": pa.array([key[0] for key in keys], pa.int64()),
+        "seq": pa.array([key[1] for key in keys], pa.int64()),
+    }
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _entries(path: Path, after: tuple[int, int]) -> Iterator[Entry]:
+    """Yield a file's entries after `after`, without reading the row groups that end before it."""
+    with pq.ParquetFile(path) as file:
+        column = SCHEMA.get_field_index("ms")
+        for group in range(file.num_row_groups):
+            statistics = file.metadata.row_group(group).column(column).statistics
+            if statistics is not None and statistics.max < after[0]:
+                continue
+            rows = file.read_row_group(group, columns=["id", "type", "data"], use_threads=False).to_pydict()
+            for entry_id, kind, data in zip(rows["id"], rows["type"], rows["data"], strict=True):
+                if id_key(entry_id) > after:
+                    yield Entry(entry_id, kind, data)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,114 @@
+"""Streams read plainly and in step from Redis, for what archives and looks up. Knows no stage and commits nothing.
+
+Synchronous on purpose: the archiver lives in a thread of its own and the commands that look things up have no loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from edgefleet.bus.interface import FIRST, Entry
+from edgefleet.bus.redis_bus import ARCHIVE_MARK
+from edgefleet.errors import OutOfReach
+
+
+class Tail(Protocol):
+    """What is still in the streams."""
+
+    def span(self, stream: str, first: str, last: str, count: int) -> list[Entry]:
+        """Return at most `count` entries from `first` ("(" before an id excludes it) to `last`."""
+        ...
+
+    def last_id(self, stream: str) -> str:
+        """Return the id of the newest entry ever added, FIRST where there is none."""
+        ...
+
+    def streams(self) -> set[str]:
+        """Return the names of all streams."""
+        ...
+
+
+class LiveStreams:
+    """The streams of one Redis.
+
+    Raises
+    ------
+    OutOfReach
+        From every method, when Redis does not answer.
+    """
+
+    def __init__(self, url: str) -> None:
+        # A read that failed is asked again by the caller, who knows whether it still wants it.
+        self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5, protocol=2)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._redis.close()
+
+    def span(self, stream: str, first: str, last: str, count: int) -> list[Entry]:
+        """Return at most `count` entries from `first` ("(" before an id excludes it) to `last`."""
+        return [_entry(*pair) for pair in self._ask("XRANGE", stream, first, last, "COUNT", count)]
+
+    def read(self, positions: Mapping[str, str], count: int) -> dict[str, list[Entry]]:
+        """Return at most `count` entries after each position, without waiting."""
+        if not positions:
+            return {}
+        answer = self._ask("XREAD", "COUNT", count, "STREAMS", *positions, *positions.values()) or []
+        return {name.decode(): [_entry(*pair) for pair in pairs] for name, pairs in answer}
+
+    def last_id(self, stream: str) -> str:
+        """Return the id of the newest entry ever added, FIRST where there is none."""
+        try:
+            info = self._redis.xinfo_stream(stream)
+        except redis.ResponseError:
+            return FIRST
+        except redis.RedisError as error:
+            raise _unreachable(error) from error
+        return str(info["last-generated-id"].decode())
+
+    def streams(self) -> set[str]:
+        """Return the names of all streams."""
+        try:
+            return {name.decode() for name in self._redis.scan_iter(count=1_000, _type="stream")}
+        except redis.RedisError as error:
+            raise _unreachable(error) from error
+
+    def save_mark(self, stream: str, entry_id: str) -> None:
+        """Say that everything up to `entry_id` is safe on disk."""
+        self._ask("HSET", ARCHIVE_MARK, stream, entry_id)
+
+    def snapshots(self) -> dict[str, tuple[dict[str, str], bytes]]:
+        """Return, per stage identity, its state hash and its snapshot, taken at one moment each."""
+        try:
+            found = {}
+            for key in self._redis.scan_iter(match="snapshot:*", count=1_000):
+                identity = key.decode().partition(":")[2]
+                with self._redis.pipeline(transaction=True) as both:
+                    both.hgetall(f"state:{identity}")
+                    both.get(key)
+                    state, snapshot = both.execute()
+                if snapshot is not None:
+                    found[identity] = ({k.decode(): v.decode() for k, v in state.items()}, bytes(snapshot))
+            return found
+        except redis.RedisError as error:
+            raise _unreachable(error) from error
+
+    def _ask(self, *command: Any) -> Any:
+        try:
+            return self._redis.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py leaves it without types
+        except redis.RedisError as error:
+            raise _unreachable(error) from error
+
+
+def _unreachable(error: redis.RedisError) -> OutOfReach:
+    return OutOfReach(f"Redis does not answer: {error}; see that it runs and that REDIS_URL names it")
+
+
+def _entry(entry_id: bytes, fields: Any) -> Entry:
+    pairs = dict(zip(fields[::2], fields[1::2], strict=True)) if isinstance(fields, list) else (fields or {})
+    return Entry(entry_id.decode(), pairs.get(b"type", b"").decode(errors="replace"), pairs.get(b"data", b""))

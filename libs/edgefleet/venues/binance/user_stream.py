@@ -1,0 +1,63 @@
+"""Binance Spot's user data stream: what happens to the account, as it happens. Reconnects, and says when it did."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+import websockets
+from websockets.asyncio.client import connect
+
+from edgefleet.errors import Poison, Transient
+from edgefleet.venues.binance import reports
+from edgefleet.venues.interface import Connected, Disconnected, UserEvent
+
+if TYPE_CHECKING:
+    from edgefleet.venues.binance.rest import BinanceVenue
+
+KEEP_EVERY_S: Final = 1_800.0  # a listen key lives an hour
+PING_EVERY_S: Final = 5.0
+_BACK_OFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+async def user_events(venue: BinanceVenue) -> AsyncIterator[UserEvent]:
+    """Yield the account's events; after each break `Disconnected`, and `Connected` once they flow again."""
+    failures = 0
+    while True:
+        try:
+            key = await venue.listen_key()
+            url = f"{venue.stream_url.rstrip('/')}/ws/{key}"
+            async with connect(
+                url, ping_interval=PING_EVERY_S, ping_timeout=PING_EVERY_S, compression=None, max_size=2**22
+            ) as socket:
+                failures = 0
+                keeper = asyncio.create_task(_keep(venue, key))
+                try:
+                    yield Connected()
+                    async for frame in socket:
+                        event = reports.user_event(frame if isinstance(frame, bytes) else frame.encode(), venue.names)
+                        if event == "expired":
+                            break
+                        if event is not None:
+                            yield event
+                finally:
+                    keeper.cancel()
+            reason = "closed by the venue"
+        except (OSError, TimeoutError, Transient, Poison, websockets.WebSocketException) as error:
+            reason = str(error) or type(error).__name__
+        yield Disconnected(reason=reason)
+        pause = _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]
+        failures += 1
+        # Many clients that lost the same venue must not come back in step.
+        await asyncio.sleep(pause * (0.75 + random.random() / 2))
+
+
+async def _keep(venue: BinanceVenue, key: str) -> None:
+    while True:
+        await asyncio.sleep(KEEP_EVERY_S)
+        try:
+            await venue.keep_listen_key(key)
+        except Transient:
+            continue  # the key lives for as long again; the next turn asks anew

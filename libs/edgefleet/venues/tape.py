@@ -1,0 +1,128 @@
+"""Recorded wire lines, `<receive stamp, ns> <json>`, read from plain or gzip files in order. Knows no streams.
+
+A tape is evidence: a line that cannot be read stops the reading with the file and the line number, it is never skipped.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from edgefleet.errors import Misuse
+
+
+@dataclass(frozen=True, slots=True)
+class TapeLine:
+    """One recorded line: the recorder's stamp and the body, byte for byte."""
+
+    stamp_ns: int
+    body: bytes
+
+    @property
+    def raw(self) -> bytes:
+        """Return the line as recorded, without its end."""
+        return b"%d %b" % (self.stamp_ns, self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class TapeSummary:
+    """What a tape holds, found by reading all of it."""
+
+    lines: int
+    first_ns: int
+    last_ns: int
+    first_event_ms: int | None  # the first `E` there is, the venue's clock
+    symbols: tuple[str, ...]  # as the venue writes them, in order of appearance
+
+
+class _Data(msgspec.Struct):
+    s: str | None = None
+    E: int | None = None
+
+
+class _Any(msgspec.Struct):
+    stream: str | None = None
+    data: _Data | None = None
+    lastUpdateId: int | None = None
+
+
+_ANY = msgspec.json.Decoder(_Any)
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_tape(files: Sequence[Path]) -> Iterator[TapeLine]:
+    """Yield the lines of `files`, one file after the other.
+
+    Raises
+    ------
+    Misuse
+        Where a file is missing or unreadable, a gzip is truncated or damaged, or a line has no stamp or no JSON object.
+    """
+    for path in files:
+        for _, line in _numbered(Path(path)):
+            yield line
+
+
+def check_tape(files: Sequence[Path]) -> TapeSummary:
+    """Return what the tape holds, after reading and parsing every line of it.
+
+    Raises
+    ------
+    Misuse
+        As `read_tape`; and where a line's JSON does not parse, or there is no line at all.
+    """
+    if not files:
+        raise Misuse("a tape needs at least one file: --tape FILE...")
+    lines, first, last = 0, 0, 0
+    first_event: int | None = None
+    symbols: dict[str, None] = {}
+    for path in files:
+        for number, line in _numbered(Path(path)):
+            try:
+                body = _ANY.decode(line.body)
+            except msgspec.DecodeError as error:
+                raise Misuse(f"{path}, line {number}: not a JSON object of the venue's wire: {error}") from error
+            if body.data is None and body.lastUpdateId is None:
+                raise Misuse(f"{path}, line {number}: neither a combined-stream frame nor a depth snapshot")
+            if body.data is not None:
+                if body.data.s is not None:
+                    symbols[body.data.s] = None
+                if first_event is None:
+                    first_event = body.data.E
+            first = first or line.stamp_ns
+            last = line.stamp_ns
+            lines += 1
+    if not lines:
+        raise Misuse(f"the tape is empty: {', '.join(str(path) for path in files)}")
+    return TapeSummary(lines, first, last, first_event, tuple(symbols))
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, TapeLine]]:
+    number = 0
+    try:
+        with _open(path) as stream:
+            for number, line in enumerate(stream, start=1):
+                stamp, space, body = line.rstrip(b"\r\n").partition(b" ")
+                if not space or not stamp.isdigit():
+                    raise Misuse(f"{path}, line {number}: no receive stamp in nanoseconds before the frame")
+                if not body.startswith(b"{") or not body.endswith(b"}"):
+                    raise Misuse(f"{path}, line {number}: not a JSON object")
+                yield number, TapeLine(int(stamp), body)
+    except EOFError:
+        raise Misuse(f"{path}, after line {number}: truncated, the gzip ends before its end marker") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise Misuse(f"{path}, after line {number}: damaged gzip: {error}") from error
+    except OSError as error:
+        raise Misuse(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _open(path: Path) -> gzip.GzipFile | BinaryIO:
+    with path.open("rb") as probe:
+        compressed = probe.read(2) == _GZIP_MAGIC
+    return gzip.open(path, "rb") if compressed else path.open("rb")

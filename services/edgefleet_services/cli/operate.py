@@ -1,0 +1,141 @@
+"""Commands for a fleet that runs: `status`, `doctor`, `halt`, `reduce`, `resume`."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import httpx
+import msgspec
+import typer
+
+from edgefleet.bus.redis_bus import RedisBus
+from edgefleet.clock import SYSTEM
+from edgefleet.errors import Misuse, OutOfReach
+from edgefleet.messages import Command
+from edgefleet_services.running import monitor_port_for, redis_url_for
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The fleet's; else the one that runs from here.")]
+RedisUrl = Annotated[str | None, typer.Option("--redis-url")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the change.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("status")(status)
+    app.command("doctor")(doctor)
+    app.command("halt")(halt)
+    app.command("reduce")(reduce)
+    app.command("resume")(resume)
+
+
+def status(
+    data_dir: DataDir = None,
+    port: Annotated[int | None, typer.Option(help="The monitor's.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show every service's health, lag, positions and P&L, as the monitor knows them."""
+    body = _ask_monitor(monitor_port_for(port, data_dir), "/api/v1/status")
+    if as_json:
+        _print(body)
+    else:
+        for line in _status_lines(body):
+            typer.echo(line)
+    services = body.get("services") or []
+    return 0 if services and all(service.get("ok") for service in services) else 1
+
+
+def doctor(
+    conf: Annotated[Path, typer.Option("--conf")] = Path("conf"),
+    data_dir: DataDir = None,
+    redis_url: RedisUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check machine, Redis, clock, venue, keys and configuration; say how to mend what is wrong."""
+    from edgefleet_services.doctor import examine
+
+    findings = asyncio.run(examine(conf, data_dir, redis_url))
+    if as_json:
+        _print({"checks": findings, "ok": all(finding["ok"] for finding in findings)})
+    else:
+        for finding in findings:
+            mend = f"; {finding['mend']}" if not finding["ok"] and finding["mend"] else ""
+            typer.echo(f"{'ok ' if finding['ok'] else 'RED'} {finding['name']:<14} {finding['detail']}{mend}")
+    return 0 if all(finding["ok"] for finding in findings) else 1
+
+
+def halt(
+    reason: Reason,
+    flatten: Annotated[bool, typer.Option("--flatten", help="First close what is open, then halt.")] = False,
+    data_dir: DataDir = None,
+    redis_url: RedisUrl = None,
+) -> int:
+    """Stop trading now; only `resume` starts it again."""
+    return _latch("HALTED", reason, data_dir, redis_url, flatten=flatten)
+
+
+def reduce(reason: Reason, data_dir: DataDir = None, redis_url: RedisUrl = None) -> int:
+    """Let positions only get smaller; only `resume` ends it."""
+    return _latch("REDUCING", reason, data_dir, redis_url)
+
+
+def resume(reason: Reason, data_dir: DataDir = None, redis_url: RedisUrl = None) -> int:
+    """Let the fleet trade again."""
+    return _latch("ACTIVE", reason, data_dir, redis_url)
+
+
+def _latch(
+    state: Literal["ACTIVE", "REDUCING", "HALTED"],
+    reason: str,
+    data_dir: Path | None,
+    redis_url: str | None,
+    *,
+    flatten: bool = False,
+) -> int:
+    if not reason.strip():
+        raise Misuse("--reason is empty; say why, it is kept with the change")
+    found = asyncio.run(_move_latch(redis_url_for(redis_url, data_dir), state, reason, flatten=flatten))
+    typer.echo(f"trading state {found.state}: {found.reason} (by {found.by})")
+    return 0 if found.state == state else 1
+
+
+async def _move_latch(url: str, state: str, reason: str, *, flatten: bool) -> Any:
+    bus = await RedisBus.connect(url)
+    try:
+        now, by = SYSTEM.wall_ns(), f"{getpass.getuser()} (edgefleet)"
+        if flatten:
+            command = Command(verb="flatten", reason=reason, by=by, ts_event=now, ts_init=now)
+            await bus.append("control", command)
+        return await bus.latch(state, reason=reason, by=by, person=True, ts=now)
+    finally:
+        await bus.close()
+
+
+def _ask_monitor(port: int, path: str) -> dict[str, Any]:
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5.0)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise OutOfReach(f"the monitor on port {port} does not answer ({error}); is a fleet running?") from error
+    body = answer.json()
+    if not isinstance(body, dict):
+        raise OutOfReach(f"what listens on port {port} is no edgefleet monitor; name its port with --port")
+    return body
+
+
+def _status_lines(body: dict[str, Any]) -> list[str]:
+    lines = []
+    for service in body.get("services") or []:
+        lags = ", ".join(f"{stream} {lag}" for stream, lag in sorted((service.get("lag") or {}).items()))
+        lines.append(f"{'ok ' if service.get('ok') else 'RED'} {service.get('name', '?'):<10} {lags}".rstrip())
+    rest = {key: value for key, value in body.items() if key != "services"}
+    lines.append(msgspec.json.format(msgspec.json.encode(rest), indent=2).decode())
+    return lines
+
+
+def _print(body: object) -> None:
+    sys.stdout.write(msgspec.json.encode(body).decode() + "\n")

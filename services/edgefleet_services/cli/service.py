@@ -1,0 +1,84 @@
+"""Start one service of the fleet in this process. Imports only that service, so that a lean one stays lean."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Literal
+
+import uvloop
+
+from edgefleet.errors import Fenced, Misuse
+from edgefleet_services.options import ServiceOptions
+
+_PR_SET_PDEATHSIG = 1
+
+
+def run_service(name: str, options: ServiceOptions) -> int:
+    """Run `name` until it is told to stop; return its exit code."""
+    _die_with_parent()
+    module = importlib.import_module(f"edgefleet_services.{name}.service")
+    return _run(module.serve(options))
+
+
+def run_venue(
+    options: ServiceOptions, *, market: str, tape: tuple[Path, ...], speed: str, seed: int, state_file: Path | None
+) -> int:
+    """Run the simulated venue: a tape, a synthetic market, or a relay of the venue that `options` names."""
+    _die_with_parent()
+    from edgefleet.params.files import load_fleet
+    from edgefleet_services.venue.service import VenueOptions, serve
+
+    if state_file is not None:
+        state_file.parent.mkdir(parents=True, exist_ok=True)
+    config = load_fleet(options.conf_dir)
+    params = config.venues.venues.get(options.venue)
+    if params is None:
+        raise Misuse(f"venue {options.venue!r} is not in {options.conf_dir}/venues; add it there")
+    return _run(
+        serve(
+            VenueOptions(
+                market=_market(market),
+                symbols=options.symbols,
+                tape=tape,
+                speed=speed,
+                seed=seed,
+                host=options.host,
+                port=options.port,
+                maker_fee=params.maker_fee,
+                taker_fee=params.taker_fee,
+                state_file=state_file,
+                upstream_ws=params.stream_url if market == "relay" else "",
+                upstream_rest=params.rest_url if market == "relay" else "",
+            )
+        )
+    )
+
+
+def _market(text: str) -> Literal["tape", "synthetic", "relay"]:
+    match text:
+        case "tape" | "synthetic" | "relay":
+            return text
+    raise Misuse(f"--market {text!r} is unknown; it is synthetic, tape or relay")
+
+
+def _run(service: Coroutine[Any, Any, None]) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(service)
+    return 0
+
+
+def _die_with_parent() -> None:
+    """End this process when its supervisor dies, however it dies. Linux only; elsewhere an ordered stop does it."""
+    parent = os.environ.get("EDGEFLEET_PARENT")
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):
+        raise Fenced("the supervisor is gone; nothing is started without it")

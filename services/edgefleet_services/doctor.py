@@ -1,0 +1,131 @@
+"""What must be right before a fleet runs, checked one by one, each with its mend. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import TypedDict
+
+import httpx
+
+from edgefleet.bus.embedded import find_server
+from edgefleet.bus.redis_bus import RedisBus
+from edgefleet.clock import NS_PER_MS, SYSTEM
+from edgefleet.errors import FleetError, Misuse, OutOfReach
+from edgefleet.params.files import load_fleet
+from edgefleet.params.schema import FleetConfig
+from edgefleet_services.options import redis_url_from_environment
+from edgefleet_services.running import RunningFleet, find_running
+
+MIN_FREE_GB = 1.0
+CLOCK_LIMIT_MS = 250.0
+
+
+class Finding(TypedDict):
+    """One check: whether it is well, what was seen, and how to mend it."""
+
+    name: str
+    ok: bool
+    detail: str
+    mend: str
+
+
+async def examine(conf_dir: Path, data_dir: Path | None, redis_url: str | None) -> list[Finding]:
+    """Return every check's finding, in the order in which a start needs them."""
+    fleet = find_running(data_dir)
+    config, configured = _configuration(conf_dir)
+    findings = [_python(), _disk(data_dir or Path("data")), configured, await _redis(redis_url, fleet)]
+    if fleet is not None:
+        findings.append(await _monitor(fleet))
+    if config is not None:
+        findings += [await _venue_clock(name, url) for name, url in _venues(config, fleet)]
+    return [*findings, _keys()]
+
+
+def _finding(name: str, ok: bool, detail: str, mend: str = "") -> Finding:
+    return Finding(name=name, ok=ok, detail=detail, mend=mend)
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    return _finding("python", (3, 11) <= sys.version_info[:2] <= (3, 13), version, "use Python 3.11, 3.12 or 3.13")
+
+
+def _disk(directory: Path) -> Finding:
+    existing = directory if directory.exists() else Path()
+    free = shutil.disk_usage(existing).free / 1e9
+    writable = os.access(existing, os.W_OK)
+    detail = f"{existing.resolve()}: {free:.1f} GB free, {'writable' if writable else 'NOT writable'}"
+    return _finding("data", writable and free >= MIN_FREE_GB, detail, "free space, or name another --data-dir")
+
+
+def _configuration(conf_dir: Path) -> tuple[FleetConfig | None, Finding]:
+    try:
+        config = load_fleet(conf_dir)
+    except FleetError as error:
+        return None, _finding(
+            "configuration", False, " ".join(str(error).split()), "correct the file, or edgefleet init"
+        )
+    return config, _finding("configuration", True, f"{conf_dir} is valid, hash {config.hash[:12]}")
+
+
+async def _redis(redis_url: str | None, fleet: RunningFleet | None) -> Finding:
+    url = redis_url or (fleet.redis_url if fleet is not None else redis_url_from_environment())
+    if url is None:
+        try:
+            server = find_server()
+        except FleetError as error:
+            return _finding("redis", False, str(error), "install redis-server >= 7.0, or set REDIS_URL")
+        return _finding("redis", True, f"none named; up brings its own: {server.kind}")
+    try:
+        bus = await RedisBus.connect(url)
+    except (OutOfReach, Misuse) as error:
+        return _finding("redis", False, str(error), "start it, or correct REDIS_URL")
+    started = SYSTEM.monotonic_ns()
+    await bus.trading_state()
+    elapsed = (SYSTEM.monotonic_ns() - started) / NS_PER_MS
+    await bus.close()
+    return _finding("redis", True, f"answers in {elapsed:.2f} ms")
+
+
+async def _monitor(fleet: RunningFleet) -> Finding:
+    url = f"http://127.0.0.1:{fleet.port}/health"
+    try:
+        async with httpx.AsyncClient(timeout=3.0) as client:
+            answer = await client.get(url)
+    except httpx.HTTPError as error:
+        return _finding("monitor", False, f"{url}: {error}", "see the session's logs/fleet.jsonl")
+    return _finding("monitor", answer.status_code == 200, f"{url} answers {answer.status_code}", "see logs/fleet.jsonl")
+
+
+def _venues(config: FleetConfig, fleet: RunningFleet | None) -> list[tuple[str, str]]:
+    """Return the venues that can be asked now: the simulated one only where a fleet runs it."""
+    if fleet is None:
+        return []
+    return [(name, params.rest_url) for name, params in config.venues.venues.items() if name == "sim"]
+
+
+async def _venue_clock(name: str, url: str) -> Finding:
+    before = SYSTEM.wall_ns()
+    try:
+        async with httpx.AsyncClient(timeout=3.0) as client:
+            answer = await client.get(f"{url}/api/v3/time")
+        server_ms = int(answer.json()["serverTime"])
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        return _finding(f"clock {name}", False, f"{url}: {error}", "see that the venue is reachable")
+    offset = server_ms - (before + SYSTEM.wall_ns()) / 2 / NS_PER_MS
+    return _finding(
+        f"clock {name}", abs(offset) < CLOCK_LIMIT_MS, f"offset {offset:+.0f} ms", "synchronise the clock (NTP)"
+    )
+
+
+def _keys() -> Finding:
+    named = [name for name in ("EDGEFLEET_VENUE_KEY", "EDGEFLEET_VENUE_SECRET") if os.environ.get(name)]
+    if len(named) == 1:
+        return _finding(
+            "keys", False, f"only {named[0]} is set", "set both EDGEFLEET_VENUE_KEY and EDGEFLEET_VENUE_SECRET"
+        )
+    return _finding("keys", True, "set" if named else "none: demo and paper need none")

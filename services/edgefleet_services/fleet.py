@@ -1,0 +1,289 @@
+"""One session of the whole fleet in local processes, from the first check to the report.
+
+Knows the order of things: checks, Redis, session, services, the end of the tape, the books, the report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import platform
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+
+from edgefleet.bus.embedded import EmbeddedServer
+from edgefleet.bus.redis_bus import RedisBus
+from edgefleet.clock import NS_PER_S, SYSTEM, iso
+from edgefleet.errors import Broken, Misuse, OutOfReach, Transient
+from edgefleet.messages import Session
+from edgefleet.messages.streams import STREAMS
+from edgefleet.venues.binance.rest import BinanceVenue
+from edgefleet.venues.interface import AccountReport, TradeReport
+from edgefleet_services.supervisor import FleetOptions, MergedLog, Supervisor
+
+OWNER_TTL_MS = 10_000
+DEMO_KEY = "edgefleet-demo"
+DEMO_SECRET = "edgefleet-demo-secret"  # valid on the simulated venue alone
+SETTLED_LOOKS = 3  # so many looks in a row must find nothing left to do
+STREAM_NAMES = tuple(card.name for card in STREAMS if "<" not in card.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How long a session lasts, and how it tells its progress."""
+
+    duration_s: float | None = None
+    until_end: bool = False
+    progress: Callable[[str], None] = lambda text: None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What is known when a session has ended and its Redis still answers."""
+
+    options: FleetOptions
+    started_ns: int
+    ended_ns: int
+    restarts: dict[str, int]
+    venue_account: AccountReport | None
+    venue_trades: tuple[TradeReport, ...]
+    lags: dict[tuple[str, str], int]
+    interrupted: bool
+    first_fill_s: float | None
+
+
+def new_session_id(wall_ns: int) -> str:
+    """Return a name for a session: its start, to the second, and four random hex digits."""
+    stamp = iso(wall_ns)[:19].replace("-", "").replace(":", "")
+    return f"{stamp}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def data_directory(path: Path) -> Iterator[Path]:
+    """Hold a data directory for one fleet.
+
+    Raises
+    ------
+    Misuse
+        If it cannot be written, or another fleet has it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock: IO[str] = (path / ".fleet.lock").open("a+")
+    except OSError as error:
+        raise Misuse(
+            f"data directory {path} cannot be written ({error.strerror}); name another with --data-dir"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "another process"
+            raise Misuse(
+                f"data directory {path} is in use by {owner}; stop that fleet or name another --data-dir"
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"edgefleet up, pid {os.getpid()}")
+        lock.flush()
+        yield path
+
+
+@asynccontextmanager
+async def redis_server(url: str | None, data_dir: Path, say: Callable[[str], None]) -> AsyncIterator[str]:
+    """Give the address of a Redis: the one named, else an embedded one that lives as long as this block."""
+    if url is not None:
+        yield url
+        return
+    server = await asyncio.to_thread(EmbeddedServer.start, data_dir / "redis")
+    say(f"Redis      embedded ({server.kind}), redis-cli -p {server.port}")
+    try:
+        yield server.url
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+class FleetRun:
+    """One session: `run` starts everything, waits for its end and stops everything but Redis."""
+
+    def __init__(self, options: FleetOptions, run: RunOptions, log: MergedLog) -> None:
+        self.options = options
+        self.run_options = run
+        self.log = log
+        self.supervisor = Supervisor(options, log)
+        self.interrupted = asyncio.Event()
+        self._first_fill_s: float | None = None
+
+    async def run(self, bus: RedisBus) -> Finished:
+        """Return what is known at the end of the session.
+
+        Raises
+        ------
+        OutOfReach
+            If another fleet owns this Redis.
+        FleetError
+            If a service cannot be started.
+        """
+        started_ns = SYSTEM.wall_ns()
+        async with self._owned(bus):
+            await self._open_session(bus, started_ns)
+            loop = asyncio.get_running_loop()
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(signum, self.interrupted.set)
+            books = None
+            try:
+                await self._unless_interrupted(self.supervisor.start())
+                if not self.interrupted.is_set():
+                    self.run_options.progress(f"all services are healthy after {_since(started_ns):.1f} s")
+                    await self._until_over(bus, started_ns)
+            finally:
+                await self.supervisor.stop(("ingestion", "alpha", "router", "risk", "executor"))
+                if self.options.venue_url is not None:
+                    books = await venue_books(self.options)
+                await self.supervisor.stop()
+            lags = await bus.lags()
+        return Finished(
+            options=self.options,
+            started_ns=started_ns,
+            ended_ns=SYSTEM.wall_ns(),
+            restarts=self.supervisor.restarts,
+            venue_account=books[0] if books is not None else None,
+            venue_trades=books[1] if books is not None else (),
+            lags=lags,
+            interrupted=self.interrupted.is_set(),
+            first_fill_s=self._first_fill_s,
+        )
+
+    @asynccontextmanager
+    async def _owned(self, bus: RedisBus) -> AsyncIterator[None]:
+        token = f"{self.options.session} pid {os.getpid()} on {platform.node()}"
+        await bus.claim_fleet(token, ttl_ms=OWNER_TTL_MS)
+        renewing = asyncio.create_task(self._renew(bus, token))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewing
+            await bus.release_fleet(token)
+
+    async def _renew(self, bus: RedisBus, token: str) -> None:
+        while True:
+            await asyncio.sleep(OWNER_TTL_MS / 3_000)
+            with contextlib.suppress(OutOfReach, ConnectionError, TimeoutError):
+                await bus.claim_fleet(token, ttl_ms=OWNER_TTL_MS)
+
+    async def _open_session(self, bus: RedisBus, now: int) -> None:
+        session = Session(
+            session=self.options.session,
+            mode=self.options.mode,
+            venue=self.options.venue,
+            account="main",
+            symbols=self.options.symbols,
+            first_ids={stream: await bus.last_id(stream) for stream in STREAM_NAMES},
+            machine={"python": platform.python_version(), "machine": platform.machine(), "platform": sys.platform},
+            ts_event=now,
+            ts_init=now,
+        )
+        await bus.append("control", session)
+        if await bus.trading_state() is None:
+            await bus.latch("ACTIVE", reason="session start", by="edgefleet up", person=True, ts=now)
+
+    async def _unless_interrupted(self, starting: Any) -> None:
+        task = asyncio.ensure_future(starting)
+        interrupted = asyncio.create_task(self.interrupted.wait())
+        await asyncio.wait({task, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+        interrupted.cancel()
+        if not task.done():
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def _until_over(self, bus: RedisBus, started_ns: int) -> None:
+        deadline = self.run_options.duration_s
+        settled, told = 0, -1
+        while not self.interrupted.is_set():
+            if self.supervisor.failed.is_set():
+                raise Broken(self.supervisor.failure)
+            if deadline is not None and _since(started_ns) >= deadline:
+                return
+            if (
+                self._first_fill_s is None
+                and await bus.last_id("fills") != "0-0"
+                and await bus.has_type("fills", "fill.v1")
+            ):
+                self._first_fill_s = _since(started_ns)
+                self.run_options.progress(f"first fill {self._first_fill_s:.1f} s after the start")
+            if self.run_options.until_end:
+                told = await self._tell_tape(told)
+                settled = settled + 1 if await self._is_drained(bus) else 0
+                if settled >= SETTLED_LOOKS:
+                    return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.interrupted.wait(), 0.25)
+
+    async def _tell_tape(self, told: int) -> int:
+        status = await self._venue_get("/sim/status")
+        if status is None:
+            return told
+        tenth = int(float(status.get("progress") or 0.0) * 10)
+        if tenth != told:
+            self.run_options.progress(
+                f"tape {tenth * 10:3d} %  {status.get('lines_served')} of {status.get('lines_total')} lines"
+            )
+        return tenth
+
+    async def _is_drained(self, bus: RedisBus) -> bool:
+        record = await bus.load("ingestion", ())
+        if record.fields.get("ended") != "1":
+            return False
+        return all(lag == 0 for lag in (await bus.lags()).values())
+
+    async def _venue_get(self, path: str) -> dict[str, Any] | None:
+        if self.options.venue_url is None:
+            return None
+        try:
+            async with httpx.AsyncClient(timeout=5.0) as client:
+                answer = await client.get(self.options.venue_url + path)
+        except httpx.HTTPError:
+            return None
+        body = answer.json()
+        return body if isinstance(body, dict) else None
+
+
+async def venue_books(options: FleetOptions) -> tuple[AccountReport, tuple[TradeReport, ...]] | None:
+    """Return the venue's own word on the account and its trades, None where the venue no longer answers."""
+    assert options.venue_url is not None
+    venue = BinanceVenue(
+        name=options.venue,
+        rest_url=options.venue_url,
+        stream_url=options.venue_url.replace("http", "ws", 1),
+        key=os.environ.get("EDGEFLEET_VENUE_KEY", DEMO_KEY),
+        secret=os.environ.get("EDGEFLEET_VENUE_SECRET", DEMO_SECRET),
+        symbols=options.symbols,
+        recv_window_ms=5_000,
+        timeout_ms=5_000,
+    )
+    try:
+        account = await venue.account()
+        trades = [await venue.trades_since(f"{symbol}@{options.venue}", "-1") for symbol in options.symbols]
+    except (OutOfReach, Transient):
+        return None
+    finally:
+        await venue.close()
+    return account, tuple(trade for found in trades for trade in found)
+
+
+def _since(started_ns: int) -> float:
+    return (SYSTEM.wall_ns() - started_ns) / NS_PER_S

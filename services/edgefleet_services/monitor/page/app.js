@@ -1,0 +1,235 @@
+// The live page. It shows what the monitor says and computes nothing but how to print it; an absent value is a dash.
+"use strict";
+
+const NONE = "—";
+const MAX_POINTS = 3600;
+const byId = (id) => document.getElementById(id);
+const points = new Map(); // account -> [[market ms, equity], ...]
+let lastEvent = 0;
+
+function text(value) {
+  return value === null || value === undefined || value === "" ? NONE : String(value);
+}
+
+// Decimals arrive as exact text: they are cut for the eye, and stay whole in the title.
+function money(value, digits = 2) {
+  if (value === null || value === undefined) return NONE;
+  return Number(value).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+function number(value, digits = 2) {
+  return value === null || value === undefined ? NONE : Number(value).toFixed(digits);
+}
+
+// A small number must not be shown as zero.
+function significant(value) {
+  if (value === null || value === undefined) return NONE;
+  const size = Math.abs(value);
+  return size !== 0 && (size < 0.01 || size >= 1e6) ? Number(value).toPrecision(3) : Number(value).toFixed(2);
+}
+
+function clock(iso) {
+  return iso ? iso.slice(11, 23) : NONE;
+}
+
+function duration(ms) {
+  if (ms === null || ms === undefined) return NONE;
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 120000) return `${(ms / 1000).toFixed(1)} s`;
+  return `${Math.round(ms / 60000)} min`;
+}
+
+function put(id, shown, exact, kind) {
+  const node = byId(id);
+  if (node.textContent !== shown) node.textContent = shown;
+  if (exact === null || exact === undefined) node.removeAttribute("title");
+  else node.title = String(exact);
+  node.dataset.kind = kind || "none";
+}
+
+function signKind(value) {
+  if (value === null || value === undefined || Number(value) === 0) return "none";
+  return Number(value) > 0 ? "good" : "bad";
+}
+
+// A cell is text, or [text, kind], or [text, kind, exact value].
+function rows(id, lines) {
+  const table = byId(id);
+  const body = document.createElement("tbody");
+  for (const line of lines) {
+    const row = body.insertRow();
+    for (const cell of line) {
+      const [shown, kind, exact] = Array.isArray(cell) ? cell : [cell];
+      const td = row.insertCell();
+      td.textContent = shown;
+      if (kind) td.dataset.kind = kind;
+      if (exact !== undefined && exact !== null) td.title = String(exact);
+    }
+  }
+  table.tBodies[0].replaceWith(body);
+  table.hidden = lines.length === 0;
+  table.parentElement.querySelector(".empty").hidden = lines.length !== 0;
+}
+
+function showState(fleet) {
+  const latch = fleet.trading_state;
+  const kind = { ACTIVE: "good", REDUCING: "warn", HALTED: "bad" };
+  put("state", latch ? latch.state : NONE, null, latch ? kind[latch.state] : "none");
+  byId("state-reason").textContent = latch
+    ? `${latch.reason || "no reason given"} · by ${latch.by || "unknown"}${latch.since ? " · since " + clock(latch.since) : ""}`
+    : "No trading state yet";
+  byId("session").textContent = fleet.session
+    ? `${fleet.session.mode} on ${fleet.session.venue} · ${fleet.session.symbols.join(", ")} · session ${fleet.session.session}`
+    : "No session yet";
+}
+
+function showMoney(fleet) {
+  const account = fleet.accounts[0] || {};
+  const quote = account.quote ? ` ${account.quote}` : "";
+  put("equity", account.equity == null ? NONE : money(account.equity) + quote, account.equity);
+  put("realised", money(account.realised_after_fees), account.realised_after_fees, signKind(account.realised_after_fees));
+  put("unrealised", money(account.unrealised), account.unrealised, signKind(account.unrealised));
+  const fees = Object.entries(account.fees || {});
+  put("fees", account.fees ? fees.map(([asset, amount]) => `${money(amount, asset === account.quote ? 2 : 8)} ${asset}`).join(", ") || "0" : NONE);
+  put("drawdown", account.drawdown_pct == null ? NONE : `${number(account.drawdown_pct)} %`, account.drawdown);
+  const difference = account.ledger_minus_venue;
+  put("difference", text(difference), null, difference == null ? "none" : Number(difference) === 0 ? "good" : "bad");
+  for (const one of fleet.accounts) addPoint(`${one.account}@${one.venue}`, one);
+  draw(fleet.accounts[0]);
+}
+
+function addPoint(name, account) {
+  if (account.equity == null) return;
+  const series = points.get(name) || [];
+  const at = Date.parse(account.time);
+  const last = series[series.length - 1];
+  if (last && last[0] > at) series.length = 0; // another session began
+  if (!last || at - last[0] >= 1000) series.push([at, Number(account.equity)]);
+  if (series.length > MAX_POINTS) series.shift();
+  points.set(name, series);
+}
+
+function draw(account) {
+  const series = account ? points.get(`${account.account}@${account.venue}`) || [] : [];
+  const chart = byId("chart");
+  const note = byId("chart-note");
+  chart.toggleAttribute("hidden", series.length < 2);
+  if (series.length < 2) {
+    note.textContent = series.length
+      ? "The curve begins with the second second of market time."
+      : "No equity yet: it appears with the first account and the first price.";
+    return;
+  }
+  const values = series.map((point) => point[1]);
+  const low = Math.min(...values), high = Math.max(...values);
+  const from = series[0][0], span = series[series.length - 1][0] - from || 1;
+  const y = (value) => (high === low ? 70 : 132 - ((value - low) / (high - low)) * 124);
+  const path = series.map(([at, value], i) => `${i ? "L" : "M"}${(((at - from) / span) * 600).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  chart.innerHTML = `<line x1="0" x2="600" y1="${y(values[0])}" y2="${y(values[0])}"></line><path d="${path}"></path>`;
+  note.textContent = `${money(low)} to ${money(high)} over ${duration(span)} of market time`;
+}
+
+function showTables(fleet) {
+  rows("market", fleet.market.map((m) => [
+    m.instrument, text(m.bid), text(m.ask),
+    [duration(m.age_ms), m.age_ms == null ? "none" : m.age_ms < 2000 ? "good" : m.age_ms < 10000 ? "warn" : "bad"],
+  ]));
+  rows("positions", fleet.accounts.flatMap((account) => [
+    ...account.positions.map((p) => [
+      p.instrument, [text(p.quantity), "", p.quantity], [p.average_price == null ? NONE : money(p.average_price), "", p.average_price],
+      [money(p.value), "", p.value], [money(p.unrealised), signKind(p.unrealised), p.unrealised],
+    ]),
+    ...Object.entries(account.cash).map(([asset, amount]) => [asset, [money(amount, 2), "", amount], NONE, asset === account.quote ? money(amount) : NONE, NONE]),
+  ]));
+  const chosen = (name) => fleet.models.filter((m) => m.instrument === name).flatMap((m) => m.chosen.map((c) => c.model));
+  const names = [...new Set([...fleet.risk.map((r) => r.instrument), ...fleet.models.map((m) => m.instrument)])];
+  rows("risk", names.map((name) => {
+    const r = fleet.risk.find((one) => one.instrument === name) || {};
+    return [name, number(r.edge_bps), text(r.target), significant(r.var_pct), text(r.binding), chosen(name).join(", ") || NONE];
+  }));
+  const orderKind = { FILLED: "good", REJECTED: "bad", DENIED: "bad", UNKNOWN: "bad" };
+  rows("orders", fleet.orders.map((o) => [
+    clock(o.time), o.instrument, [`${o.side} ${o.quantity} ${o.kind}${o.price ? " @ " + o.price : ""}`, "", o.order_id], o.filled,
+    [o.state, orderKind[o.state] || "none", o.reason],
+  ]));
+  rows("fills", fleet.fills.map((f) => [
+    clock(f.time), f.instrument, [f.side, f.side === "buy" ? "good" : "bad"], f.quantity, f.price, `${f.fee} ${f.fee_asset}`,
+  ]));
+  rows("refusals", fleet.refusals.map((r) => [
+    clock(r.time), r.instrument, [r.reason, "warn", r.detail || r.input], significant(r.observed), significant(r.limit), r.by,
+  ]));
+  const refused = Object.entries(fleet.refused);
+  byId("refused").textContent = refused.map(([reason, count]) => `${reason} ${count}`).join(" · ");
+  rows("services", fleet.services.map((s) => {
+    const behind = Object.values(s.lag).length ? Math.max(...Object.values(s.lag)) : null;
+    return [
+      s.service, [s.instances > 0 ? "yes" : "no", s.instances > 0 ? "good" : "bad"],
+      [behind === null ? NONE : String(behind), behind > 1000 ? "bad" : "none", JSON.stringify(s.lag)],
+      duration(s.last_commit_ms), [text(s.dead_letters), s.dead_letters > 0 ? "bad" : "none"],
+    ];
+  }));
+  const alerts = byId("alerts");
+  alerts.replaceChildren(...fleet.alerts.map((a) => {
+    const item = document.createElement("li");
+    item.textContent = `${clock(a.time)} ${a.severity || ""} ${a.service}: ${a.text || a.kind}`;
+    return item;
+  }));
+  alerts.parentElement.querySelector(".empty").hidden = fleet.alerts.length !== 0;
+}
+
+function showLink() {
+  const silent = Date.now() - lastEvent;
+  const link = byId("link");
+  const live = lastEvent > 0 && silent < 3000;
+  document.body.dataset.live = live ? "yes" : "no";
+  if (!live) {
+    link.textContent = lastEvent ? `no news for ${duration(silent)}: what you see is old` : "connecting";
+    link.dataset.kind = "off";
+  }
+}
+
+function show(fleet) {
+  lastEvent = Date.now();
+  document.body.dataset.live = "yes";
+  const link = byId("link");
+  link.textContent = fleet.redis ? `live · ${clock(fleet.time).slice(0, 8)}` : "Redis does not answer";
+  link.dataset.kind = fleet.redis ? "good" : "bad";
+  showState(fleet);
+  showMoney(fleet);
+  showTables(fleet);
+}
+
+async function loadCurve() {
+  const answer = await fetch("/api/v1/equity");
+  if (!answer.ok) return;
+  for (const [account, series] of Object.entries(await answer.json())) {
+    points.set(account, series.map(([at, value]) => [at, Number(value)]));
+  }
+}
+
+async function latch(event) {
+  event.preventDefault();
+  const form = event.target;
+  const action = event.submitter ? event.submitter.value : "halt";
+  const wish = { action, reason: form.reason.value };
+  if (form.by.value) wish.by = form.by.value;
+  const answer = await fetch("/api/v1/trading-state", {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(wish),
+  });
+  const body = await answer.json();
+  const told = typeof body.detail === "string" ? body.detail : "the wish could not be read";
+  byId("latch-answer").textContent = answer.ok ? `now ${body.state}: ${body.reason}` : `refused: ${told}`;
+}
+
+async function start() {
+  byId("latch").addEventListener("submit", latch);
+  setInterval(showLink, 500);
+  try {
+    await loadCurve();
+  } finally {
+    // EventSource comes back by itself after a cut.
+    new EventSource("/api/v1/stream").addEventListener("fleet", (event) => show(JSON.parse(event.data)));
+  }
+}
+
+start();

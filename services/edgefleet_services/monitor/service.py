@@ -1,0 +1,62 @@
+"""The monitor's process: the watcher beside an HTTP server. Owns no state that a restart would lose."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from edgefleet.errors import Misuse
+from edgefleet_services.bootstrap import ServiceContext, service_context
+from edgefleet_services.monitor.api import create_app
+from edgefleet_services.monitor.watch import Watcher
+from edgefleet_services.options import ServiceOptions
+
+ALIVE_WITHIN_MS = 10_000
+
+
+async def serve(options: ServiceOptions) -> None:
+    """Watch and answer until told to stop."""
+    listening = _listen(options.host, options.port)
+    with listening:
+        async with service_context("monitor", options, telemetry=False) as context:
+            await _run(context, listening)
+
+
+async def _run(context: ServiceContext, listening: socket.socket) -> None:
+    watcher = Watcher(context.bus, context.metrics, context.clock, context.log)
+    watcher.on_turn = lambda: context.health.beat("watcher", within_ms=ALIVE_WITHIN_MS)
+    app = create_app(
+        watcher, context.bus, health=context.health, metrics=context.metrics, clock=context.clock, stop=context.stop
+    )
+    server = Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="off"))
+    watching = asyncio.create_task(watcher.run(context.stop))
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    await asyncio.wait({watching, serving, asyncio.create_task(context.stop.wait())}, return_when="FIRST_COMPLETED")
+    context.stop.set()
+    server.should_exit = True
+    await asyncio.gather(watching, serving)
+
+
+class Server(uvicorn.Server):
+    """A server that leaves the process's signals to the service around it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise Misuse(f"port {port} on {host} cannot be opened: {error.strerror}; choose another with --port") from error
+    return listening

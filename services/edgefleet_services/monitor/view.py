@@ -1,0 +1,220 @@
+"""What the newest messages add up to for a person watching. Does no I/O; what was not seen is None or empty."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from edgefleet.clock import NS_PER_MS, iso
+from edgefleet.instruments import split_id
+from edgefleet.messages import (
+    Alert,
+    Approved,
+    Beat,
+    Ensemble,
+    Fill,
+    InputLost,
+    Message,
+    ModelSwitched,
+    OrderEvent,
+    Refused,
+    Rollback,
+    Session,
+    Touch,
+    TradingState,
+    Watermark,
+)
+from edgefleet.units import decimal_text
+
+KEPT_ORDERS = 200
+KEPT_FILLS = 200
+KEPT_REFUSALS = 100
+KEPT_ALERTS = 50
+
+Shown = dict[str, Any]
+
+
+class FleetView:
+    """Takes entries of the fleet's streams and tells what they come to. Streams may be read with holes."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.trading: TradingState | None = None
+        self.touches: dict[str, Touch] = {}
+        self.ages: dict[str, int | None] = {}
+        self.beat_ts: dict[str, int] = {}  # by venue
+        self.ensembles: dict[tuple[str, str], Ensemble] = {}
+        self.decisions: dict[str, Approved] = {}
+        self.edges: dict[str, float] = {}  # by instrument: the newest decision's, approved or refused
+        self.orders: OrderedDict[str, OrderEvent] = OrderedDict()
+        self.fills: deque[Fill] = deque(maxlen=KEPT_FILLS)
+        self.refusals: deque[Refused] = deque(maxlen=KEPT_REFUSALS)
+        self.alerts: deque[Alert | InputLost | Rollback] = deque(maxlen=KEPT_ALERTS)
+        self.refused: Counter[str] = Counter()
+        self.watermark: int | None = None
+
+    def take(self, message: Message) -> None:
+        """Take one message; of a kind that is not shown, nothing is kept."""
+        match message:
+            case Touch():
+                self.touches[message.instrument] = message
+            case Beat():
+                self._beat(message)
+            case Ensemble():
+                self.ensembles[message.instrument, message.rule] = message
+            case Watermark():
+                self.watermark = message.ts_event
+            case Approved():
+                self.decisions[message.instrument] = message
+                self.edges[message.instrument] = message.edge_bps
+            case Refused():
+                self._refused(message)
+            case OrderEvent():
+                self._order(message)
+            case Fill():
+                self.fills.append(message)
+            case Session():
+                self._begin(message)
+            case TradingState():
+                self.trading = message
+            case Alert() | InputLost() | Rollback():
+                self.alerts.append(message)
+            case ModelSwitched():
+                pass  # counted from the log's length, which trimming does not shorten
+            case _:
+                pass
+
+    def _begin(self, session: Session) -> None:
+        """Begin a session: what an earlier one decided is not shown as this one's."""
+        if self.session is not None and self.session.session == session.session:
+            return
+        self.session = session
+        for kept in (self.touches, self.ages, self.beat_ts, self.ensembles, self.decisions, self.edges):
+            kept.clear()
+        for rows in (self.orders, self.fills, self.refusals, self.refused):
+            rows.clear()
+
+    def _beat(self, beat: Beat) -> None:
+        self.beat_ts[beat.venue] = beat.ts_event
+        for touch in beat.touches:
+            self.ages[touch.instrument] = touch.age_ms
+
+    def _refused(self, refused: Refused) -> None:
+        self.refusals.append(refused)
+        self.refused[refused.reason.value] += 1
+        if refused.by == "risk" and refused.edge_bps is not None:
+            self.edges[refused.instrument] = refused.edge_bps
+
+    def _order(self, event: OrderEvent) -> None:
+        self.orders[event.order_id] = event
+        self.orders.move_to_end(event.order_id)
+        if len(self.orders) > KEPT_ORDERS:
+            self.orders.popitem(last=False)
+
+    def market(self) -> list[Shown]:
+        """Return each instrument's touch and how old its data is, by name."""
+        names = sorted({*self.touches, *self.ages})
+        return [self._market_line(name) for name in names]
+
+    def _market_line(self, instrument: str) -> Shown:
+        touch = self.touches.get(instrument)
+        return {
+            "instrument": instrument,
+            "bid": None if touch is None else decimal_text(touch.bid),
+            "bid_size": None if touch is None else decimal_text(touch.bid_size),
+            "ask": None if touch is None else decimal_text(touch.ask),
+            "ask_size": None if touch is None else decimal_text(touch.ask_size),
+            "age_ms": self.ages.get(instrument),
+            "time": None if touch is None else iso(touch.ts_event),
+        }
+
+    def models(self) -> list[Shown]:
+        """Return who is listened to, per instrument and rule."""
+        return [
+            {
+                "instrument": ensemble.instrument,
+                "rule": rule,
+                "regime": ensemble.regime,
+                "uncertainty_bps": ensemble.uncertainty_bps,
+                "chosen": [
+                    {
+                        "model": edge.model,
+                        "weight": edge.weight,
+                        "edge_bps": edge.edge_bps,
+                        "confidence": edge.confidence,
+                    }
+                    for edge in ensemble.chosen
+                ],
+                "abstained": [{"model": one.model, "reason": one.reason} for one in ensemble.abstained],
+            }
+            for (_, rule), ensemble in sorted(self.ensembles.items())
+        ]
+
+    def risk(self) -> list[Shown]:
+        """Return the newest approved target of each instrument."""
+        return [
+            {
+                "instrument": name,
+                "edge_bps": self.edges.get(name),
+                "target": decimal_text(target.quantity),
+                "price": decimal_text(target.price),
+                "var_pct": target.var_fraction * 100,
+                "kelly_fraction": target.kelly_fraction,
+                "binding": target.binding,
+                "head_room": target.head_room,
+                "target_id": target.target_id,
+                "time": iso(target.ts_event),
+            }
+            for name, target in sorted(self.decisions.items())
+        ]
+
+    def order_lines(self, limit: int) -> list[Shown]:
+        """Return the orders whose state changed last, newest first."""
+        return [shown(order) for order in list(reversed(self.orders.values()))[:limit]]
+
+    def fill_lines(self, limit: int) -> list[Shown]:
+        """Return the newest fills, newest first."""
+        return [shown(fill) for fill in list(reversed(self.fills))[:limit]]
+
+    def refusal_lines(self, limit: int) -> list[Shown]:
+        """Return the newest refusals, newest first."""
+        return [shown(refusal) for refusal in list(reversed(self.refusals))[:limit]]
+
+    def alert_lines(self, limit: int) -> list[Shown]:
+        """Return the newest alerts, newest first."""
+        return [{"kind": str(a.__struct_config__.tag), **shown(a)} for a in list(reversed(self.alerts))[:limit]]
+
+
+def shown(message: msgspec.Struct) -> Shown:
+    """Return a message for a browser: decimals as text, the stamp as ISO time (a number of ns does not fit there)."""
+    body: Shown = msgspec.to_builtins(message)
+    ts_event, ts_init = body.pop("ts_event"), body.pop("ts_init", None)
+    body.pop("type", None)
+    for name, value in body.items():
+        if name.endswith(("_at", "_ts")) and isinstance(value, int):
+            body[name] = iso(value)
+    return {**body, "time": iso(ts_event), "received": None if ts_init is None else iso(ts_init)}
+
+
+def staleness(view: FleetView) -> dict[tuple[str, str], float]:
+    """Return seconds since each (venue, symbol) last said anything, by the newest beat; the unknown are left out."""
+    ages = {}
+    for instrument, age_ms in view.ages.items():
+        if age_ms is not None:
+            symbol, venue = split_id(instrument)
+            ages[venue, symbol] = age_ms / 1_000
+    return ages
+
+
+def alpha_delay_ms(view: FleetView) -> int | None:
+    """Return how far the models' watermark is behind the newest beat, None where one of them was not seen."""
+    newest = max(view.beat_ts.values(), default=None)
+    return None if newest is None or view.watermark is None else (newest - view.watermark) // NS_PER_MS
+
+
+def total_of(counts: Mapping[str, int]) -> int:
+    """Return the sum of counts."""
+    return sum(counts.values())

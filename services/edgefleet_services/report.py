@@ -1,0 +1,63 @@
+"""The report of a session in processes: its streams from archive and Redis, its identity from the venue's own books."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgefleet.ledger.identity import amounts
+from edgefleet.messages import VenueTrade
+from edgefleet.replay.report import SessionReport, VenueBooks
+from edgefleet.store.history import History
+from edgefleet_services.fleet import Finished
+
+REPORTED = ("market", "beats", "signals", "ensembles", "targets", "refusals", "venue.events", "orders", "fills")
+
+
+def session_report(finished: Finished) -> dict[str, Any]:
+    """Return the session report; reads every stream once."""
+    report = SessionReport()
+    options = finished.options
+    with History.open(options.data_dir, redis_url=options.redis_url) as history:
+        for stream in (*REPORTED, *(name for name in history.streams() if name.startswith("dead."))):
+            for entry in history.entries(stream):
+                report.take(stream, entry)
+    result = report.build(
+        session=options.session,
+        mode=options.mode,
+        venue=options.venue,
+        symbols=options.symbols,
+        started_ns=finished.started_ns,
+        ended_ns=finished.ended_ns,
+        venue_books=_books(finished, report.order_ids),
+        restarts=finished.restarts,
+    )
+    result["lag"] = {f"{service}/{stream}": lag for (service, stream), lag in sorted(finished.lags.items())}
+    result["first_fill_s"] = finished.first_fill_s
+    return result
+
+
+def _books(finished: Finished, order_ids: Mapping[str, str]) -> VenueBooks | None:
+    """Return the venue's books; its trade list names its own order ids, ours are added where the fleet knows them."""
+    if finished.venue_account is None:
+        return None
+    trades = tuple(
+        VenueTrade(
+            account="main",
+            instrument=trade.instrument,
+            order_id=trade.order_id or order_ids.get(trade.venue_order_id, trade.venue_order_id),
+            venue_order_id=trade.venue_order_id,
+            trade_id=trade.trade_id,
+            side=trade.side,
+            quantity=trade.quantity,
+            price=trade.price,
+            fee=trade.fee,
+            fee_asset=trade.fee_asset,
+            liquidity=trade.liquidity,
+            ts_event=trade.ts_event,
+            ts_init=trade.ts_event,
+            trace_id="",
+        )
+        for trade in finished.venue_trades
+    )
+    return VenueBooks(balances=amounts(finished.venue_account.balances), trades=trades)

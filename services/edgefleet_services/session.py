@@ -1,0 +1,198 @@
+"""From what a user typed to a session and its report. Knows the checks that come before anything is started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgefleet.bus.redis_bus import RedisBus
+from edgefleet.clock import SYSTEM
+from edgefleet.errors import Misuse
+from edgefleet.params.files import load_fleet
+from edgefleet.params.schema import FleetConfig
+from edgefleet.venues.tape import TapeSummary, check_tape
+from edgefleet_services.fleet import Finished, FleetRun, RunOptions, data_directory, new_session_id, redis_server
+from edgefleet_services.options import Mode
+from edgefleet_services.report import session_report
+from edgefleet_services.running import RunningFleet, write_running
+from edgefleet_services.supervisor import FleetOptions, MergedLog, free_port_block, require_ports
+
+SPEEDS = ("1", "10", "max")
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What `edgefleet up` was asked for, as typed."""
+
+    mode: Mode
+    venue: str
+    symbols: tuple[str, ...]
+    tape: tuple[Path, ...]
+    speed: str
+    duration_s: float | None
+    until_end: bool
+    conf_dir: Path
+    data_dir: Path | None
+    redis_url: str | None
+    port: int | None
+    seed: int
+    log_level: str
+    live_accepted: bool
+    as_json: bool
+
+
+async def run_session(request: Request) -> int:
+    """Run one session and print its report; return the exit code."""
+    config = load_fleet(request.conf_dir)
+    tape = _checked(request, config)
+    session = new_session_id(SYSTEM.wall_ns())
+    with data_directory(request.data_dir or Path("data") / session) as data_dir:
+        port = _port(request)
+        _greet(request, data_dir, port, tape)
+        log = MergedLog(data_dir / "logs" / "fleet.jsonl", console_level=request.log_level, console=_say)
+        try:
+            async with redis_server(request.redis_url, data_dir, _say) as url:
+                bus = await RedisBus.connect(url)
+                try:
+                    options = _fleet_options(request, session, data_dir, url, port)
+                    write_running(_running(options))
+                    run = RunOptions(duration_s=request.duration_s, until_end=request.until_end, progress=_say)
+                    finished = await FleetRun(options, run, log).run(bus)
+                    report = await asyncio.to_thread(session_report, finished)
+                finally:
+                    await bus.close()
+        finally:
+            log.close()
+        (data_dir / "session.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+        _tell(request, report, finished, data_dir)
+    return EXIT_INTERRUPTED if finished.interrupted and request.until_end else 0
+
+
+def _checked(request: Request, config: FleetConfig) -> TapeSummary | None:
+    if request.log_level not in ("debug", "info", "warning", "error", "critical"):
+        raise Misuse(f"--log-level {request.log_level!r} is unknown; it is debug, info, warning, error or critical")
+    if request.mode == "live":
+        _refuse_unsafe_live(request)
+    if request.venue not in config.venues.venues:
+        known = ", ".join(sorted(config.venues.venues))
+        raise Misuse(f"--venue {request.venue!r} is not in {request.conf_dir}/venues; known are {known}")
+    for symbol in request.symbols:
+        if config.instruments.get(f"{symbol}@{request.venue}") is None:
+            raise Misuse(
+                f"symbol {symbol} is not in {request.conf_dir}/instruments.yml; add its tick, lot and minimum there"
+            )
+    if not request.tape:
+        if request.until_end:
+            raise Misuse("--until-end needs a --tape: a market without a tape does not end; use --duration")
+        return None
+    if request.venue != "sim":
+        raise Misuse(f"--tape plays on the simulated venue only, not on {request.venue!r}; use --venue sim")
+    if request.speed not in SPEEDS:
+        raise Misuse(f"--speed {request.speed!r} is unknown; it is {', '.join(SPEEDS)}")
+    summary = check_tape(request.tape)
+    absent = [symbol for symbol in request.symbols if symbol.replace("/", "") not in summary.symbols]
+    if absent:
+        raise Misuse(f"symbol {', '.join(absent)} is not on the tape; it has {', '.join(summary.symbols)}")
+    return summary
+
+
+def _refuse_unsafe_live(request: Request) -> None:
+    if not request.live_accepted:
+        raise Misuse("--mode live sends real orders; read DISCLAIMER.md, then add --i-accept-live-trading")
+    if not os.environ.get("EDGEFLEET_VENUE_KEY") or not os.environ.get("EDGEFLEET_VENUE_SECRET"):
+        raise Misuse("--mode live needs EDGEFLEET_VENUE_KEY and EDGEFLEET_VENUE_SECRET in the environment or .env")
+    if request.venue == "sim":
+        raise Misuse("--mode live on the simulated venue means nothing; use --mode demo, or name a real venue")
+
+
+def _port(request: Request) -> int:
+    if request.port is None:
+        return free_port_block()
+    require_ports(request.port)
+    return request.port
+
+
+def _running(options: FleetOptions) -> RunningFleet:
+    return RunningFleet(
+        session=options.session,
+        redis_url=options.redis_url,
+        port=options.port,
+        pid=os.getpid(),
+        data_dir=str(options.data_dir),
+    )
+
+
+def _fleet_options(request: Request, session: str, data_dir: Path, redis_url: str, port: int) -> FleetOptions:
+    return FleetOptions(
+        mode=request.mode,
+        venue=request.venue,
+        symbols=request.symbols,
+        conf_dir=request.conf_dir.resolve(),
+        data_dir=data_dir.resolve(),
+        redis_url=redis_url,
+        port=port,
+        session=session,
+        venue_arguments=_venue_arguments(request, data_dir),
+        log_level="info",
+    )
+
+
+def _venue_arguments(request: Request, data_dir: Path) -> tuple[str, ...] | None:
+    if request.mode == "live":
+        return None
+    keeps = ("--state-file", str(data_dir.resolve() / "venue.json"))
+    if request.tape:
+        files = [argument for path in request.tape for argument in ("--tape", str(path.resolve()))]
+        return ("--market", "tape", "--speed", request.speed, *files)
+    if request.venue == "sim":
+        return ("--market", "synthetic", "--seed", str(request.seed), *keeps)
+    return ("--market", "relay", *keeps)
+
+
+def _greet(request: Request, data_dir: Path, port: int, tape: TapeSummary | None) -> None:
+    if tape is not None:
+        market = f"tape of {tape.lines} lines at speed {request.speed}"
+    elif request.venue == "sim":
+        market = f"synthetic, seed {request.seed}"
+    else:
+        market = f"live from {request.venue}"
+    orders = "REAL ORDERS" if request.mode == "live" else "paper: no order leaves this machine"
+    _say(f"edgefleet  {request.mode}, {', '.join(request.symbols)} on {request.venue}; {orders}")
+    _say(f"market     {market}")
+    _say(f"data       {data_dir}")
+    _say(f"page       http://127.0.0.1:{port}/")
+    _say("stop       Ctrl-C")
+
+
+def _tell(request: Request, report: dict[str, Any], finished: Finished, data_dir: Path) -> None:
+    if request.as_json:
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        return
+    identity = report["identity"]
+    balanced = (
+        "not known" if identity is None else "balanced to zero" if _is_zero(identity) else f"DO NOT BALANCE {identity}"
+    )
+    refused = sum(report["refused"].values())
+    _say(
+        f"session    {report['signals']} signals, {report['approved']} approved, {refused} refused, "
+        f"{report['orders']} orders, {report['fills']} fills"
+    )
+    money = f"equity {report['equity']}, realised {report['realized_pnl']}, fees {report['fees']}"
+    _say(f"money      {money}; books {balanced}")
+    _say(f"report     {data_dir / 'session.json'}; ask: edgefleet why {request.symbols[0]} --data-dir {data_dir}")
+
+
+def _is_zero(identity: dict[str, Any]) -> bool:
+    return all(value in ("0", 0) for value in identity.values())
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

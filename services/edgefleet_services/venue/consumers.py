@@ -1,0 +1,141 @@
+"""WebSocket consumers and who gets which frame. Knows queues and stream names, nothing of markets or HTTP.
+
+Where the market is a tape, a consumer that reads slowly holds the market back and loses nothing. Where the market is
+live it is cut off instead, as a real venue does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+MARKET_QUEUE = 64  # frames a consumer may be behind a tape before the tape waits
+LIVE_QUEUE = 20_000  # frames a consumer may be behind a live market before it is cut off
+
+
+class Consumer:
+    """One WebSocket: what it subscribed to and the frames that are on their way to it."""
+
+    def __init__(self, *, combined: bool, tape_lines: bool = False) -> None:
+        self.combined = combined
+        self.tape_lines = tape_lines
+        self.subscriptions: dict[str, None] = {}
+        self.sent = 0
+        self._queue: deque[str] = deque()
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closing: tuple[int, str] | None = None
+        self.gone = False
+
+    @property
+    def waiting(self) -> int:
+        """Return how many frames are queued."""
+        return len(self._queue)
+
+    def offer(self, text: str) -> None:
+        """Queue a frame without waiting; a consumer that is too far behind is cut off."""
+        if self.gone or self._closing is not None:
+            return
+        if len(self._queue) >= LIVE_QUEUE:
+            self._queue.clear()
+            self.close(1008, "too slow a consumer")
+            return
+        self._queue.append(text)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    async def put(self, text: str) -> None:
+        """Queue a frame, waiting until the consumer has read enough to take it."""
+        if len(self._queue) >= MARKET_QUEUE:
+            self._room.clear()
+            self._wake.set()
+            await self._room.wait()
+        self.offer(text)
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the connection once all that is queued has been sent."""
+        if self._closing is None:
+            self._closing = (code, reason)
+        self._wake.set()
+
+    def leave(self) -> None:
+        """The connection is gone: whoever waits for room waits no longer."""
+        self.gone = True
+        self._queue.clear()
+        self._room.set()
+        self._wake.set()
+
+    async def pump(self, send: Send) -> None:
+        """Send what is queued, in order, until the connection is closed from either side."""
+        queue = self._queue
+        while not self.gone:
+            if queue:
+                text = queue.popleft()
+                if len(queue) < MARKET_QUEUE // 2:
+                    self._room.set()
+                await send({"type": "websocket.send", "text": text})
+                self.sent += 1
+            elif self._closing is not None:
+                code, reason = self._closing
+                await send({"type": "websocket.close", "code": code, "reason": reason})
+                return
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+
+class Hub:
+    """Which consumers take which stream."""
+
+    def __init__(self) -> None:
+        self._by_stream: dict[str, list[Consumer]] = {}
+        self._changed = asyncio.Event()
+
+    def of(self, stream: str) -> list[Consumer]:
+        """Return the consumers of `stream`, in order of subscription."""
+        return self._by_stream.get(stream, [])
+
+    def subscribe(self, consumer: Consumer, streams: Iterable[str]) -> None:
+        """Add `streams` to what a consumer gets from here on."""
+        for stream in streams:
+            if stream not in consumer.subscriptions:
+                consumer.subscriptions[stream] = None
+                # A new list, so that a loop over the old one that is waiting for room is not disturbed.
+                self._by_stream[stream] = [*self.of(stream), consumer]
+        self._changed.set()
+
+    def unsubscribe(self, consumer: Consumer, streams: Iterable[str]) -> None:
+        """Take `streams` away from a consumer."""
+        for stream in streams:
+            if stream in consumer.subscriptions:
+                del consumer.subscriptions[stream]
+                rest = [other for other in self.of(stream) if other is not consumer]
+                if rest:
+                    self._by_stream[stream] = rest
+                else:
+                    del self._by_stream[stream]
+        self._changed.set()
+
+    def remove(self, consumer: Consumer) -> None:
+        """Forget a consumer whose connection is gone."""
+        consumer.leave()
+        self.unsubscribe(consumer, list(consumer.subscriptions))
+
+    def market_consumers(self) -> list[Consumer]:
+        """Return every consumer of at least one market-data stream."""
+        found: dict[int, Consumer] = {}
+        for stream, consumers in self._by_stream.items():
+            if "@" in stream:
+                found.update((id(consumer), consumer) for consumer in consumers)
+        return list(found.values())
+
+    async def wait_for_market_consumer(self) -> None:
+        """Return once somebody takes market data."""
+        while not self.market_consumers():
+            self._changed.clear()
+            await self._changed.wait()

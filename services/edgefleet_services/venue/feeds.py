@@ -1,0 +1,99 @@
+"""Where market lines come from: a tape at its pace, a synthetic market, another venue. Knows nothing of orders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidHandshake, WebSocketException
+
+from edgefleet.clock import NS_PER_S, Clock
+from edgefleet.errors import Misuse, OutOfReach
+from edgefleet.matching.synthetic import SyntheticMarket
+from edgefleet.venues.tape import TapeLine, read_tape
+
+from .market import VenueMarket
+
+# A sleep shorter than this costs more than it orders.
+_FINEST_SLEEP_NS = 500_000
+_SYNTHETIC_STEP_S = 0.05
+
+
+def speed_factor(speed: str) -> float | None:
+    """Return how many tape seconds pass in a second of ours, None for as many as consumers can read."""
+    if speed == "max":
+        return None
+    try:
+        factor = float(speed)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < float("inf"):
+        raise Misuse(f"a speed is a positive number or max, was {speed!r}")
+    return factor
+
+
+async def run_tape(market: VenueMarket, files: Sequence[Path], clock: Clock) -> None:
+    """Serve the lines of `files` from the first consumer's arrival to the end; while nobody listens it stands still."""
+    factor = speed_factor(market.progress.speed)
+    started: tuple[int, int] | None = None
+    for line in read_tape(files):
+        if not market.hub.market_consumers():
+            started = None
+            await market.hub.wait_for_market_consumer()
+        if factor is not None:
+            if started is None:
+                started = (clock.monotonic_ns(), line.stamp_ns)
+            due = started[0] + int((line.stamp_ns - started[1]) / factor)
+            wait = due - clock.monotonic_ns()
+            if wait > _FINEST_SLEEP_NS:
+                await asyncio.sleep(wait / NS_PER_S)
+        await market.serve_line(line, live=False)
+        if market.progress.lines_served % 64 == 0:
+            # A tape at full speed would otherwise not let a request in before the queue is full.
+            await asyncio.sleep(0)
+    market.end()
+
+
+async def run_synthetic(market: VenueMarket, source: SyntheticMarket, clock: Clock) -> None:
+    """Serve a synthetic market as time passes. It never ends; what it had done before its start is history."""
+    for symbol, body in source.snapshots().items():
+        market.load_book(symbol, body)
+    while True:
+        for stamp_ns, body in source.advance(clock.wall_ns()):
+            await market.serve_line(TapeLine(stamp_ns, body), live=True)
+        await asyncio.sleep(_SYNTHETIC_STEP_S)
+
+
+async def run_relay(market: VenueMarket, ws_url: str, rest_url: str, clock: Clock) -> None:
+    """Serve another Binance-compatible venue's market data from the first consumer's arrival on.
+
+    The first frames are held back until each symbol's REST book is in. A failure of the upstream is told in the status
+    and to the consumers (close code 1011), never papered over.
+
+    Raises
+    ------
+    OutOfReach
+        If the upstream cannot be reached, or breaks off.
+    """
+    await market.hub.wait_for_market_consumer()
+    names = [symbol.lower() for symbol in market.exchange.rules]
+    streams = "/".join(f"{name}@{kind}" for name in names for kind in ("trade", "bookTicker", "depth@100ms"))
+    url = f"{ws_url.rstrip('/')}/stream?streams={streams}"
+    try:
+        async with connect(url, compression=None, max_queue=4_096) as socket, httpx.AsyncClient(timeout=10) as client:
+            for symbol in market.exchange.rules:
+                answer = await client.get(f"{rest_url.rstrip('/')}/depth", params={"symbol": symbol, "limit": 1_000})
+                answer.raise_for_status()
+                market.load_book(symbol, answer.content)
+            async for frame in socket:
+                body = frame.encode() if isinstance(frame, str) else frame
+                await market.serve_line(TapeLine(clock.wall_ns(), body), live=True)
+    except (OSError, WebSocketException, InvalidHandshake, httpx.HTTPError) as error:
+        raise OutOfReach(f"upstream venue {ws_url}: {type(error).__name__}: {error}") from error
+    if socket.close_code == 1000:
+        market.end()
+        return
+    raise OutOfReach(f"upstream venue {ws_url} closed the connection: {socket.close_code} {socket.close_reason}")

@@ -1,0 +1,223 @@
+"""The venue as its handlers see it: exchange, history of prints, listeners. Knows no HTTP and no source of lines."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import msgspec
+
+from edgefleet.errors import Misuse
+from edgefleet.matching.exchange import Execution, OrderRequest, SimExchange
+from edgefleet.matching.exchange import Order as SimOrder
+from edgefleet.matching.history import INTERVALS_MS, Candle, MarketHistory
+from edgefleet.matching.wire import (
+    BookTicker,
+    DepthDiff,
+    DepthSnapshot,
+    Frame,
+    Trade,
+    decode_stream,
+    payload,
+    stream_name,
+)
+from edgefleet.telemetry.metrics import Metrics
+from edgefleet.venues.tape import TapeLine
+
+from . import views
+from .consumers import Hub
+
+encode = msgspec.json.encode
+STREAM_KINDS = frozenset({"trade", "aggTrade", "bookTicker", "depth", "depth@100ms"})
+
+
+class Progress(msgspec.Struct):
+    """How far the market has come; what `/sim/status` tells."""
+
+    market: str  # tape, synthetic or relay
+    speed: str
+    lines_total: int | None = None
+    lines_served: int = 0
+    finished: bool = False
+    failure: str | None = None  # why the market stopped, where it did not end
+
+
+class VenueMarket:
+    """One exchange, the markets' history, and the consumers of both."""
+
+    def __init__(self, exchange: SimExchange, progress: Progress) -> None:
+        self.exchange = exchange
+        self.progress = progress
+        self.hub = Hub()
+        self.history = {symbol: MarketHistory() for symbol in exchange.rules}
+        self.recorded_snapshots: dict[str, TapeLine] = {}  # of the tape, by symbol
+        self.overtaken: set[str] = set()  # symbols whose recorded snapshot the tape has passed
+        self.claimed: set[str] = set()  # symbols whose recorded snapshot somebody has had in full
+        self.listen_keys: set[str] = set()
+        self.changed = False  # since the account was last saved
+        self.metrics = Metrics()
+        kinds: tuple[type[Frame], ...] = (Trade, BookTicker, DepthDiff, DepthSnapshot)
+        self._counted = {kind: self.metrics.messages.labels(service="venue", type=kind.__name__) for kind in kinds}
+        self._open_klines: dict[tuple[str, str], Candle] = {}
+
+    async def serve_line(self, line: TapeLine, *, live: bool) -> None:
+        """Let one line happen: to the exchange first, then to whoever listens, so no consumer knows more than the book.
+
+        Raises
+        ------
+        Poison
+            If the line is of no known shape.
+        """
+        stream = stream_name(line.body)
+        frame = decode_stream(stream, line.body)
+        self.progress.lines_served += 1
+        self._counted[type(frame)].inc()
+        symbol = frame.s if not isinstance(frame, DepthSnapshot) else None
+        executions = self.exchange.on_frame(frame, symbol=symbol)
+        self.tell_account(executions)
+        if stream is None:
+            self.overtaken.update(self.recorded_snapshots)
+            return
+        await self._distribute(stream, line, live=live)
+        if isinstance(frame, Trade) and frame.s in self.history:
+            self.history[frame.s].add(frame)
+            await self._derive(frame, live=live)
+
+    async def _distribute(self, stream: str, line: TapeLine, *, live: bool) -> None:
+        for consumer in self.hub.of(stream):
+            if consumer.tape_lines:
+                text = line.raw.decode()
+            elif consumer.combined:
+                text = line.body.decode()
+            else:
+                text = payload(line.body).decode()
+            if live:
+                consumer.offer(text)
+            else:
+                await consumer.put(text)
+        if stream.endswith("@depth@100ms"):
+            alias = stream.removesuffix("@100ms")
+            if self.hub.of(alias):
+                await self.publish(alias, payload(line.body), live=live)
+
+    async def _derive(self, print_: Trade, *, live: bool) -> None:
+        """Send what the venue makes of a print: aggregate trades and candles, for those who listen."""
+        symbol = print_.s
+        name = symbol.lower()
+        if self.hub.of(f"{name}@aggTrade"):
+            event = {"e": "aggTrade", "E": print_.E, "s": symbol} | views.agg_trade(print_)
+            await self.publish(f"{name}@aggTrade", encode(event), live=live)
+        for interval in INTERVALS_MS:
+            stream = f"{name}@kline_{interval}"
+            if self.hub.of(stream):
+                await self._candle(stream, symbol, interval, live=live)
+
+    async def _candle(self, stream: str, symbol: str, interval: str, *, live: bool) -> None:
+        """Send the open candle as it stands, after the one before it where that has closed."""
+        width, now = INTERVALS_MS[interval], self.exchange.market_time_ms
+        candle = self.history[symbol].current(interval)
+        before = self._open_klines.get((symbol, interval))
+        self._open_klines[(symbol, interval)] = msgspec.structs.replace(candle)
+        if before is not None and before.start < candle.start:
+            closed = views.kline_event(symbol, interval, before, width, closed=True, now_ms=now)
+            await self.publish(stream, encode(closed), live=live)
+        event = views.kline_event(symbol, interval, candle, width, closed=False, now_ms=now)
+        await self.publish(stream, encode(event), live=live)
+
+    async def publish(self, stream: str, data: bytes, *, live: bool) -> None:
+        """Send a frame of the venue's own making to the consumers of `stream`."""
+        for consumer in self.hub.of(stream):
+            text = data.decode()
+            if consumer.combined or consumer.tape_lines:
+                text = f'{{"stream":"{stream}","data":{text}}}'
+            if consumer.tape_lines:
+                text = f"{self.exchange.market_time_ms * 1_000_000} {text}"
+            if live:
+                consumer.offer(text)
+            else:
+                await consumer.put(text)
+
+    def tell_account(self, executions: list[Execution]) -> None:
+        """Send execution reports and the balances they changed to the user streams."""
+        if not executions:
+            return
+        self.changed = True
+        if not any(self.hub.of(key) for key in self.listen_keys):
+            return
+        assets: dict[str, None] = {}
+        events: list[dict[str, Any]] = []
+        for execution in executions:
+            rules = self.exchange.rules[execution.order.symbol]
+            assets.update({rules.base: None, rules.quote: None})
+            events.append(views.execution_report(execution))
+        events.append(views.account_position(self.exchange.account(), list(assets), self.exchange.market_time_ms))
+        for key in self.listen_keys:
+            for consumer in self.hub.of(key):
+                for event in events:
+                    body = encode(event).decode()
+                    consumer.offer(f'{{"stream":"{key}","data":{body}}}' if consumer.combined else body)
+
+    def place(self, request: OrderRequest) -> tuple[SimOrder, list[Execution]]:
+        """Return the order and what happened, the user streams having been told."""
+        order, executions = self.exchange.place(request)
+        self.tell_account(executions)
+        return order, executions
+
+    def new_listen_key(self) -> str:
+        """Return a new name for a user stream."""
+        key = secrets.token_hex(30)
+        self.listen_keys.add(key)
+        return key
+
+    def drop_listen_key(self, key: str) -> None:
+        """Forget a user stream and close who listens to it."""
+        self.listen_keys.discard(key)
+        for consumer in self.hub.of(key):
+            consumer.close(1000, "listen key closed")
+
+    def load_book(self, symbol: str, body: bytes) -> None:
+        """Take a REST depth snapshot as the book of `symbol`. Raises `Poison` if it is none."""
+        self.tell_account(self.exchange.on_frame(decode_stream(None, body), symbol=symbol))
+
+    def snapshot_for(self, symbol: str, limit: int) -> TapeLine | None:
+        """Return the tape's recorded snapshot where it is the right answer to a depth request, else None.
+
+        It is until the tape has passed it; and once more, wherever the tape then stands, for the first request of a
+        whole book (1,000 levels or more), because a consumer that reads from the tape's start holds its frames until it
+        has the book they began with.
+        """
+        recorded = self.recorded_snapshots.get(symbol)
+        if recorded is None:
+            return None
+        if limit >= 1_000 and symbol not in self.claimed:
+            self.claimed.add(symbol)
+            return recorded
+        return None if symbol in self.overtaken else recorded
+
+    def known_stream(self, stream: str) -> bool:
+        """Return whether a stream of this name exists here."""
+        if stream in self.listen_keys:
+            return True
+        name, at, kind = stream.partition("@")
+        if not at or name.upper() not in self.exchange.rules or name != name.lower():
+            return False
+        return kind in STREAM_KINDS or kind.removeprefix("kline_") in INTERVALS_MS
+
+    def fail(self, reason: str) -> None:
+        """Tell that the market broke off, in the status and to every market-data consumer."""
+        self.progress.failure = reason
+        for consumer in self.hub.market_consumers():
+            consumer.close(1011, reason[:120])
+
+    def end(self) -> None:
+        """Close every market-data consumer once it has had all there was."""
+        self.progress.finished = True
+        for consumer in self.hub.market_consumers():
+            consumer.close(1000, "tape ended")
+
+
+def snapshot_symbol(symbols: tuple[str, ...]) -> str:
+    """Return whose a recorded REST snapshot is: it names no symbol, so the tape must hold one only."""
+    if len(symbols) != 1:
+        raise Misuse(f"a recorded depth snapshot names no symbol and the tape holds {', '.join(symbols)}")
+    return symbols[0]

@@ -1,0 +1,243 @@
+"""The simulated venue as a process: options, wiring, start and stop. No arithmetic, no wire format."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from edgefleet.clock import NS_PER_MS, NS_PER_S, SYSTEM, Clock
+from edgefleet.errors import FleetError, Misuse, OutOfReach
+from edgefleet.matching.exchange import ExchangeState, Fees, SimExchange
+from edgefleet.matching.filters import rules_for
+from edgefleet.matching.synthetic import SyntheticMarket
+from edgefleet.venues.tape import TapeSummary, check_tape, read_tape
+
+from .feeds import run_relay, run_synthetic, run_tape, speed_factor
+from .market import Progress, VenueMarket, snapshot_symbol
+from .rest import RestApi
+from .sockets import SocketApi
+
+log = structlog.get_logger()
+
+DEMO_KEY = "edgefleet-demo"
+DEMO_SECRET = "edgefleet-demo-secret"  # a public key pair, valid on the simulated venue alone
+SAVE_EVERY_S = 0.5
+# Small, so that a tape at full speed is never far ahead of what its consumers have read.
+SEND_BUFFER_BYTES = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class VenueOptions:
+    """What the simulated venue is asked to be.
+
+    `balances` is what the account starts with; `tape` its recorded files in order; `speed` a number or `max`;
+    `upstream_ws` and `upstream_rest` the venue a relay forwards (for Binance `wss://stream.binance.com:9443` and
+    `https://api.binance.com/api/v3`). `state_file` keeps the account over restarts.
+    """
+
+    market: Literal["tape", "synthetic", "relay"] = "synthetic"
+    symbols: tuple[str, ...] = ("BTC/USDT",)
+    tape: tuple[Path, ...] = ()
+    speed: str = "1"
+    seed: int = 1
+    warm_up_s: int = 120  # of synthetic market before the start, for those who ask for candles at once
+    host: str = "127.0.0.1"
+    port: int = 9180
+    balances: Mapping[str, Decimal] = field(default_factory=lambda: {"USDT": Decimal(100_000)})
+    maker_fee: Decimal = Decimal("0.001")
+    taker_fee: Decimal = Decimal("0.001")
+    state_file: Path | None = None
+    upstream_ws: str = ""
+    upstream_rest: str = ""
+    key: str = field(default_factory=lambda: os.environ.get("EDGEFLEET_VENUE_KEY", DEMO_KEY))
+    secret: str = field(default_factory=lambda: os.environ.get("EDGEFLEET_VENUE_SECRET", DEMO_SECRET), repr=False)
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP that lets a handler reach its connection, which the fault of a lost answer needs."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["edgefleet.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
+
+
+class Venue:
+    """A venue that is ready to be served: everything is checked and opened here, or an error is raised.
+
+    Raises
+    ------
+    Misuse
+        For an unknown symbol, an unreadable tape or state file, a bad speed, a tape without one of the symbols.
+    """
+
+    def __init__(self, options: VenueOptions, clock: Clock = SYSTEM) -> None:
+        self.options = options
+        self.clock = clock
+        speed_factor(options.speed)
+        self._summary: TapeSummary | None = check_tape(options.tape) if options.market == "tape" else None
+        rules = [rules_for(symbol) for symbol in options.symbols]
+        self.exchange = SimExchange(rules, options.balances, Fees(options.maker_fee, options.taker_fee))
+        progress = Progress(market=options.market, speed=options.speed if options.market == "tape" else "1")
+        self.market = VenueMarket(self.exchange, progress)
+        self._synthetic: SyntheticMarket | None = None
+        if self._summary is not None:
+            self._open_tape(self._summary)
+        elif options.market == "synthetic":
+            start_ns = clock.wall_ns() - options.warm_up_s * NS_PER_S
+            self._synthetic = SyntheticMarket(rules, seed=options.seed, start_ns=start_ns)
+        elif not options.upstream_ws or not options.upstream_rest:
+            raise Misuse("a relay needs an upstream: its WebSocket and its REST address")
+        if options.state_file is not None and options.state_file.exists():
+            self.exchange.load(_read_state(options.state_file))
+        self.rest = RestApi(self.market, clock, options.key, options.secret)
+        self.app = Starlette(routes=[*self.rest.routes(), *SocketApi(self.market).routes()])
+
+    def _open_tape(self, summary: TapeSummary) -> None:
+        absent = [symbol for symbol in self.exchange.rules if symbol not in summary.symbols]
+        if absent:
+            raise Misuse(f"the tape holds {', '.join(summary.symbols)}, not {', '.join(absent)}")
+        self.market.progress.lines_total = summary.lines
+        self.exchange.market_time_ms = summary.first_event_ms or summary.first_ns // NS_PER_MS
+        for line in read_tape(self.options.tape):
+            if b'"lastUpdateId"' in line.body[:40]:
+                symbol = snapshot_symbol(summary.symbols)
+                if symbol in self.exchange.rules:
+                    self.market.recorded_snapshots.setdefault(symbol, line)
+                return
+
+    async def run_market(self) -> None:
+        """Serve the market to its end; a failure is told in the status and closes the consumers."""
+        options = self.options
+        try:
+            if options.market == "tape":
+                await run_tape(self.market, options.tape, self.clock)
+            elif self._synthetic is not None:
+                await run_synthetic(self.market, self._synthetic, self.clock)
+            else:
+                await run_relay(self.market, options.upstream_ws, options.upstream_rest, self.clock)
+        except FleetError as error:
+            self.market.fail(str(error))
+            log.error("market_stopped", market=options.market, error=str(error))
+        else:
+            log.info("tape_ended", lines=self.market.progress.lines_served)
+
+    async def keep_saved(self) -> None:
+        """Write the account to the state file whenever it changed."""
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            self.save()
+
+    def save(self) -> None:
+        """Write the account to the state file, whole or not at all, if it changed."""
+        path = self.options.state_file
+        if path is None or not self.market.changed:
+            return
+        self.market.changed = False
+        draft = path.with_name(path.name + ".draft")
+        with draft.open("wb") as file:
+            file.write(msgspec.json.encode(self.exchange.dump()))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+
+def _read_state(path: Path) -> ExchangeState:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ExchangeState)
+    except (OSError, msgspec.DecodeError) as error:
+        raise Misuse(f"{path}: not a saved account of the simulated venue: {error}") from error
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket, or raise `OutOfReach` where the port is taken."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        reason = f"the simulated venue cannot listen on {host}:{port}: {error.strerror}; choose another --port"
+        raise OutOfReach(reason) from error
+    return bound
+
+
+async def serve(
+    options: VenueOptions,
+    *,
+    clock: Clock = SYSTEM,
+    stop: asyncio.Event | None = None,
+    ready: Callable[[int], Any] | None = None,
+) -> None:
+    """Serve the venue until `stop` is set, or, where none is given, until SIGINT or SIGTERM.
+
+    `ready` is called with the port once requests are answered. A tape that has ended leaves the venue answering.
+
+    Raises
+    ------
+    Misuse
+        As `Venue`.
+    OutOfReach
+        If the port is taken.
+    """
+    venue = Venue(options, clock)
+    bound = listen(options.host, options.port)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            venue.app,
+            http=_Protocol,
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            # A consumer that holds a tape back answers a ping late, and must not be cut off for it.
+            ws_ping_interval=None if options.market == "tape" else 20.0,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+        )
+    )
+    stopping = stop or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if stop is None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopping.set)
+    await _startup(server, bound)
+    http = asyncio.create_task(server.main_loop())
+    tasks = [http, asyncio.create_task(venue.run_market())]
+    if options.state_file is not None:
+        tasks.append(asyncio.create_task(venue.keep_saved()))
+    try:
+        port = bound.getsockname()[1]
+        log.info("venue_ready", host=options.host, port=port, market=options.market, symbols=list(options.symbols))
+        if ready is not None:
+            ready(port)
+        await stopping.wait()
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await server.shutdown(sockets=[bound])
+        venue.save()
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _startup(server: uvicorn.Server, bound: socket.socket) -> None:
+    """Begin to listen. uvicorn's own `serve` is not used: its signal handlers would end the process behind our back."""
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup(sockets=[bound])

@@ -1,0 +1,54 @@
+"""Paper mode: a venue that relays another one's market data and matches our orders against it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from edgefleet_services.venue.service import VenueOptions
+
+from .venue_server import RunningVenue, eventually, running
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def upstream() -> Iterator[RunningVenue]:
+    with running(VenueOptions(market="synthetic", symbols=("BTC/USDT",), port=0, warm_up_s=5)) as venue:
+        yield venue
+
+
+def relay(ws: str, rest: str) -> VenueOptions:
+    balances = {"USDT": Decimal(100_000)}
+    return VenueOptions(market="relay", upstream_ws=ws, upstream_rest=rest, port=0, balances=balances)
+
+
+async def test_orders_are_matched_against_the_upstreams_market(upstream: RunningVenue) -> None:
+    with running(relay(upstream.ws, upstream.rest)) as venue:
+        assert venue.status()["lines_served"] == 0  # nobody listens yet
+        async with connect(f"{venue.ws}/stream?streams=btcusdt@bookTicker", compression=None) as socket:
+            frame = json.loads(await socket.recv())
+        eventually(lambda: venue.get("depth", symbol="BTCUSDT").get("asks"), "a book")
+        order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
+        filled = venue.signed("POST", "order", **order).json()
+
+    assert frame["stream"] == "btcusdt@bookTicker"
+    assert filled["status"] == "FILLED"
+    assert abs(Decimal(filled["fills"][0]["price"]) / Decimal(frame["data"]["a"]) - 1) < Decimal("0.01")
+
+
+async def test_upstream_that_is_not_there_is_told_plainly() -> None:
+    with running(relay("ws://127.0.0.1:9", "http://127.0.0.1:9/api/v3")) as venue:
+        async with connect(f"{venue.ws}/ws/btcusdt@trade", compression=None) as socket:
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+        status = venue.status()
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1011
+    assert "upstream venue ws://127.0.0.1:9" in status["failure"]
