@@ -13,8 +13,8 @@ PYTEST := $(BIN)/python -m pytest
 NOT_HERE := not docker and not data and not performance
 ARGS ?=
 SYMBOLS ?= BTC/USDT,ETH/USDT
-# Where `make start` keeps the running fleet's pid, log and data.
-STATE ?= var/fleet
+# The data directory of `make start`; every command looks for a running fleet in data/.
+STATE ?= data/local
 
 .PHONY: help
 help: ## list the targets
@@ -51,7 +51,7 @@ stop: ## stop what `make start` started, in order
 status: venv ## health of every service, lag, ages, positions, P&L
 	@$(BIN)/edgefleet status $(ARGS)
 logs: ## follow the log of `make start`, else of the containers
-	@if [[ -f $(STATE)/fleet.log ]]; then tail -n 100 -F $(STATE)/fleet.log; else $(COMPOSE) logs -f --tail 100 $(ARGS); fi
+	@if [[ -f $(STATE)/logs/fleet.jsonl ]]; then tail -n 100 -F $(STATE)/logs/fleet.jsonl; else $(COMPOSE) logs -f --tail 100 $(ARGS); fi
 
 # --- check ---
 

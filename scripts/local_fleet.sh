@@ -52,23 +52,23 @@ start() {
   [[ ! -f .env ]] || { set -a; . ./.env; set +a; }
   # In the environment, not on the command line: it carries a password.
   export REDIS_URL=${REDIS_URL:-redis://fleet:${EDGEFLEET_REDIS_PASSWORD:-edgefleet-local}@127.0.0.1:6379/0}
-  nohup "$venv/bin/edgefleet" up --mode demo --venue sim --data-dir "$state/data" "$@" >>"$state/fleet.log" 2>&1 &
+  nohup "$venv/bin/edgefleet" up --mode demo --venue sim --data-dir "$state" --port 8001 "$@" >>"$state/up.log" 2>&1 &
   echo $! >"$state/fleet.pid"
   let_prometheus_in
   for _ in $(seq 120); do
     if ! alive fleet; then
       echo "the fleet stopped while starting; its last lines:" >&2
-      tail -n 20 "$state/fleet.log" >&2
+      tail -n 20 "$state/up.log" >&2
       stop
       exit 1
     fi
     if "$venv/bin/python" -c 'import urllib.request as u; u.urlopen("http://127.0.0.1:8001/health", timeout=2)' 2>/dev/null; then
-      echo "running (pid $(<"$state/fleet.pid")): page http://127.0.0.1:8001, log $state/fleet.log, make stop"
+      echo "running (pid $(<"$state/fleet.pid")): page http://127.0.0.1:8001, log $state/up.log, make stop"
       return
     fi
     sleep 0.5
   done
-  echo "started, but the monitor does not answer on 127.0.0.1:8001 after a minute: see $state/fleet.log" >&2
+  echo "started, but the monitor does not answer on 127.0.0.1:8001 after a minute: see $state/up.log" >&2
   exit 1
 }
 

@@ -38,11 +38,10 @@ async def relay(address: str, ports: Sequence[int]) -> None:
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
-    async with contextlib.AsyncExitStack() as stack:
-        for port in ports:
-            server = await asyncio.start_server(partial(_forward, port), address, port)
-            await stack.enter_async_context(server)
-        await stopped.wait()
+    servers = [await asyncio.start_server(partial(_forward, port), address, port) for port in ports]
+    await stopped.wait()
+    for server in servers:
+        server.close()  # not waited for: a scraper keeps its connection open for minutes
 
 
 if __name__ == "__main__":

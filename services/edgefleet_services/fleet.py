@@ -9,10 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import platform
-import secrets
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -23,19 +20,16 @@ import httpx
 
 from edgefleet.bus.embedded import EmbeddedServer
 from edgefleet.bus.redis_bus import RedisBus
-from edgefleet.clock import NS_PER_S, SYSTEM, iso
+from edgefleet.clock import NS_PER_S, SYSTEM
 from edgefleet.errors import Broken, Misuse, OutOfReach, Transient
-from edgefleet.messages import Session
-from edgefleet.messages.streams import STREAMS
 from edgefleet.venues.binance.rest import BinanceVenue
 from edgefleet.venues.interface import AccountReport, TradeReport
+from edgefleet_services.opening import open_session, owned
 from edgefleet_services.supervisor import FleetOptions, MergedLog, Supervisor
 
-OWNER_TTL_MS = 10_000
 DEMO_KEY = "edgefleet-demo"
 DEMO_SECRET = "edgefleet-demo-secret"  # valid on the simulated venue alone
 SETTLED_LOOKS = 3  # so many looks in a row must find nothing left to do
-STREAM_NAMES = tuple(card.name for card in STREAMS if "<" not in card.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +54,6 @@ class Finished:
     lags: dict[tuple[str, str], int]
     interrupted: bool
     first_fill_s: float | None
-
-
-def new_session_id(wall_ns: int) -> str:
-    """Return a name for a session: its start, to the second, and four random hex digits."""
-    stamp = iso(wall_ns)[:19].replace("-", "").replace(":", "")
-    return f"{stamp}-{secrets.token_hex(2)}"
 
 
 @contextmanager
@@ -136,8 +124,18 @@ class FleetRun:
             If a service cannot be started.
         """
         started_ns = SYSTEM.wall_ns()
-        async with self._owned(bus):
-            await self._open_session(bus, started_ns)
+        options = self.options
+        async with owned(bus, options.session):
+            await open_session(
+                bus,
+                session=options.session,
+                mode=options.mode,
+                venue=options.venue,
+                account=options.account,
+                symbols=options.symbols,
+                by="edgefleet up",
+                now=started_ns,
+            )
             loop = asyncio.get_running_loop()
             for signum in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(signum, self.interrupted.set)
@@ -164,41 +162,6 @@ class FleetRun:
             interrupted=self.interrupted.is_set(),
             first_fill_s=self._first_fill_s,
         )
-
-    @asynccontextmanager
-    async def _owned(self, bus: RedisBus) -> AsyncIterator[None]:
-        token = f"{self.options.session} pid {os.getpid()} on {platform.node()}"
-        await bus.claim_fleet(token, ttl_ms=OWNER_TTL_MS)
-        renewing = asyncio.create_task(self._renew(bus, token))
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewing
-            await bus.release_fleet(token)
-
-    async def _renew(self, bus: RedisBus, token: str) -> None:
-        while True:
-            await asyncio.sleep(OWNER_TTL_MS / 3_000)
-            with contextlib.suppress(OutOfReach, ConnectionError, TimeoutError):
-                await bus.claim_fleet(token, ttl_ms=OWNER_TTL_MS)
-
-    async def _open_session(self, bus: RedisBus, now: int) -> None:
-        session = Session(
-            session=self.options.session,
-            mode=self.options.mode,
-            venue=self.options.venue,
-            account="main",
-            symbols=self.options.symbols,
-            first_ids={stream: await bus.last_id(stream) for stream in STREAM_NAMES},
-            machine={"python": platform.python_version(), "machine": platform.machine(), "platform": sys.platform},
-            ts_event=now,
-            ts_init=now,
-        )
-        await bus.append("control", session)
-        if await bus.trading_state() is None:
-            await bus.latch("ACTIVE", reason="session start", by="edgefleet up", person=True, ts=now)
 
     async def _unless_interrupted(self, starting: Any) -> None:
         task = asyncio.ensure_future(starting)

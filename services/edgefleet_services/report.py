@@ -43,7 +43,7 @@ def _books(finished: Finished, order_ids: Mapping[str, str]) -> VenueBooks | Non
         return None
     trades = tuple(
         VenueTrade(
-            account="main",
+            account=finished.options.account,
             instrument=trade.instrument,
             order_id=trade.order_id or order_ids.get(trade.venue_order_id, trade.venue_order_id),
             venue_order_id=trade.venue_order_id,

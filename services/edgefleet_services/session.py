@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from edgefleet.errors import Misuse
 from edgefleet.params.files import load_fleet
 from edgefleet.params.schema import FleetConfig
 from edgefleet.venues.tape import TapeSummary, check_tape
-from edgefleet_services.fleet import Finished, FleetRun, RunOptions, data_directory, new_session_id, redis_server
+from edgefleet_services.fleet import Finished, FleetRun, RunOptions, data_directory, redis_server
+from edgefleet_services.opening import new_session_id
 from edgefleet_services.options import Mode
 from edgefleet_services.report import session_report
 from edgefleet_services.running import RunningFleet, write_running
@@ -52,7 +54,7 @@ async def run_session(request: Request) -> int:
     """Run one session and print its report; return the exit code."""
     config = load_fleet(request.conf_dir)
     tape = _checked(request, config)
-    session = new_session_id(SYSTEM.wall_ns())
+    session = new_session_id(SYSTEM.wall_ns(), secrets.token_hex(2))
     with data_directory(request.data_dir or Path("data") / session) as data_dir:
         port = _port(request)
         _greet(request, data_dir, port, tape)
@@ -61,7 +63,7 @@ async def run_session(request: Request) -> int:
             async with redis_server(request.redis_url, data_dir, _say) as url:
                 bus = await RedisBus.connect(url)
                 try:
-                    options = _fleet_options(request, session, data_dir, url, port)
+                    options = _fleet_options(request, session, config.fleet.account, data_dir, url, port)
                     write_running(_running(options))
                     run = RunOptions(duration_s=request.duration_s, until_end=request.until_end, progress=_say)
                     finished = await FleetRun(options, run, log).run(bus)
@@ -129,7 +131,9 @@ def _running(options: FleetOptions) -> RunningFleet:
     )
 
 
-def _fleet_options(request: Request, session: str, data_dir: Path, redis_url: str, port: int) -> FleetOptions:
+def _fleet_options(
+    request: Request, session: str, account: str, data_dir: Path, redis_url: str, port: int
+) -> FleetOptions:
     return FleetOptions(
         mode=request.mode,
         venue=request.venue,
@@ -139,6 +143,7 @@ def _fleet_options(request: Request, session: str, data_dir: Path, redis_url: st
         redis_url=redis_url,
         port=port,
         session=session,
+        account=account,
         venue_arguments=_venue_arguments(request, data_dir),
         log_level="info",
     )

@@ -28,8 +28,8 @@ STOP_DEADLINE_S = 20.0
 MAX_BACK_OFF_S = 10.0
 HEALTHY_AFTER_S = 30.0  # a service that ran this long starts its back-off anew
 
-# What must be there before the tape starts; ingestion comes last so that nobody misses its first entry by long.
-_FIRST = tuple(name for name in SERVICES if name != "ingestion")
+# The executor asks the venue for its account; ingestion starts the tape, so it comes when all others are ready.
+_WAVES = (("params", "venue", "ledger", "risk", "router", "alpha", "monitor"), ("executor",), ("ingestion",))
 # Writers before those who write down: the ledger archives what all the others said on their way out.
 _STOP_ORDER = ("ingestion", "alpha", "router", "risk", "executor", "monitor", "params", "ledger", "venue")
 
@@ -48,6 +48,7 @@ class FleetOptions:
     redis_url: str
     port: int
     session: str
+    account: str
     venue_arguments: tuple[str, ...] | None  # None: the venue is a real one, not a process of ours
     log_level: str = "info"
 
@@ -151,12 +152,11 @@ class Supervisor:
         Misuse, OutOfReach, Broken
             If one ends or does not become healthy in time: with its own last words.
         """
-        wanted = [name for name in _FIRST if name != "venue" or self.options.venue_arguments is not None]
-        for name in wanted:
-            await self._spawn(name)
-        await self._until_healthy(wanted)
-        await self._spawn("ingestion")
-        await self._until_healthy(["ingestion"])
+        for wave in _WAVES:
+            wanted = [name for name in wave if name != "venue" or self.options.venue_arguments is not None]
+            for name in wanted:
+                await self._spawn(name)
+            await self._until_healthy(wanted)
 
     async def stop(self, names: Iterable[str] = _STOP_ORDER) -> None:
         """Stop services in the order given; one that does not go in time is killed, and that is said."""

@@ -63,6 +63,12 @@ def _aliases(tree: ast.AST) -> dict[str, str]:
     return known
 
 
+def _resolved(name: str, aliases: dict[str, str]) -> str:
+    """Return the name as imported; a chain on something that was not imported is marked as local, whatever its name."""
+    head, dot, rest = name.partition(".")
+    return aliases.get(head, f"<local>.{head}" if dot else head) + dot + rest
+
+
 def references(source: str) -> set[str]:
     """Return every dotted name the source uses, imports resolved. Passing a function on counts as using it.
 
@@ -73,8 +79,7 @@ def references(source: str) -> set[str]:
     used = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.Name, ast.Attribute)) and (name := dotted(node)) is not None:
-            head, dot, rest = name.partition(".")
-            used.add(aliases.get(head, head) + dot + rest)
+            used.add(_resolved(name, aliases))
     return used
 
 
@@ -84,5 +89,4 @@ def calls(source: str) -> Iterator[tuple[int, str, ast.Call]]:
     aliases = _aliases(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and (name := dotted(node.func)) is not None:
-            head, dot, rest = name.partition(".")
-            yield node.lineno, aliases.get(head, head) + dot + rest, node
+            yield node.lineno, _resolved(name, aliases), node

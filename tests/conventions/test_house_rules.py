@@ -24,12 +24,13 @@ CLOCK_READS = {
     "datetime.datetime.today",
     "datetime.date.today",
 }
-# Where a broad `except` may stand: the last place that can keep a service alive, or tell why it ends.
+# Where a broad `except` may stand, and why. Each such line carries its reason as well.
 LOOPS = {
-    "services/edgefleet_services/supervisor.py",
-    "services/edgefleet_services/cli/main.py",
-    "libs/edgefleet/bus/loop.py",
+    "libs/edgefleet/bus/loop.py": "the service loop, the last place that can keep a service alive",
+    "libs/edgefleet/replay/twin.py": "what a step raised then it must raise again, and a new failure is the finding",
 }
+# Where the shared generator may be drawn from: nothing of it reaches a message or a decision.
+JITTER = {"libs/edgefleet/venues/binance/user_stream.py": "clients that lost one venue must not come back in step"}
 # Split, so that this file does not break the rule it states.
 FORBIDDEN_TEXT = re.compile(
     "|".join(
@@ -97,7 +98,9 @@ def unseeded(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", python_files(LIBRARY, SERVICES, ROOT / "tests"), ids=name_of)
+@pytest.mark.parametrize(
+    "path", [p for p in python_files(LIBRARY, SERVICES, ROOT / "tests") if name_of(p) not in JITTER], ids=name_of
+)
 def test_randomness_has_a_seed(path: Path) -> None:
     assert not unseeded(path.read_text())
 
@@ -112,6 +115,10 @@ def test_randomness_has_a_seed(path: Path) -> None:
 )
 def test_the_seed_rule_can_fail(source: str) -> None:
     assert unseeded(source)
+
+
+def test_a_generator_that_was_handed_in_passes_the_seed_rule() -> None:
+    assert not unseeded("def shuffled(random, xs):\n    random.shuffle(xs)\n")
 
 
 def test_a_seeded_generator_passes_the_seed_rule() -> None:
@@ -139,6 +146,14 @@ def broad_excepts(source: str) -> list[int]:
 def test_nothing_is_caught_that_was_not_foreseen(path: Path) -> None:
     """A broad `except` outside the loops turns a fault into a wrong number."""
     assert not broad_excepts(path.read_text())
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_broad_except_in_a_loop_says_why(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
+
+    assert all(re.search(r":\s+# \S", lines[number - 1]) for number in broad_excepts("\n".join(lines)))
+    assert broad_excepts("\n".join(lines)), "no broad except left: take the file off the list"
 
 
 @pytest.mark.parametrize("handler", ["except:", "except Exception:", "except (ValueError, BaseException) as error:"])

@@ -140,6 +140,19 @@ def test_every_runbook_section_an_alert_names_exists() -> None:
     assert {section for section in named if f"## {section}" not in runbook} == set()
 
 
+@pytest.mark.parametrize("path", DASHBOARDS, ids=name_of)
+def test_prometheus_can_read_every_query(path: Path, tmp_path: Path) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed here")
+    queries = [e for e in dashboard_expressions(path) if not e.startswith("label_values(")]
+    rules = [{"record": f"q{n}", "expr": e.replace("$symbol", ".*")} for n, e in enumerate(queries)]
+    (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": path.stem, "rules": rules}]}))
+
+    answer = subprocess.run(["promtool", "check", "rules", "queries.yml"], cwd=tmp_path, capture_output=True, text=True)
+
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
 @pytest.mark.parametrize(
     "command",
     [

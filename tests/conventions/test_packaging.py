@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from importlinter.cli import lint_imports_command
-from tests.conventions.source import ROOT, SERVICES, name_of
+from tests.conventions.source import LIBRARY, ROOT, SERVICES, name_of, python_files
 
 LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-dev.lock"]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -217,3 +220,60 @@ def test_the_link_rule_can_fail(tmp_path: Path) -> None:
     page.write_text("[gone](gone.md)")
 
     assert broken_links(page) == ["gone.md"]
+
+
+def imported_modules(source: str) -> set[str]:
+    """Return the top-level names a source imports, at any depth of its functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def undeclared(modules: set[str], declared: set[str]) -> set[str]:
+    """Return the third-party modules whose distribution is not declared."""
+    distributions = packages_distributions()
+    foreign = {name for name in modules if name not in sys.stdlib_module_names and name in distributions}
+    return {name for name in foreign if not {canonical(d) for d in distributions[name]} & declared}
+
+
+# Parts that their whole pins exactly or names as its own interface.
+COMES_WITH = {"pydantic-core": "pydantic", "starlette": "fastapi", "hiredis": "redis"}
+
+
+def canonical(requirement: str) -> str:
+    return re.split(r"[\[<>=;\s]", requirement)[0].lower().replace("_", "-")
+
+
+def declared_distributions(*extras: str) -> set[str]:
+    content = project()["project"]
+    listed = [*content["dependencies"], *(d for extra in extras for d in content["optional-dependencies"][extra])]
+    named = {canonical(requirement) for requirement in listed} | {"edgefleet"}
+    return named | {part for part, whole in COMES_WITH.items() if whole in named}
+
+
+def test_what_the_fleet_imports_is_a_dependency() -> None:
+    shipped = [path for path in python_files(LIBRARY, SERVICES) if LIBRARY / "testing" not in path.parents]
+    modules = {name for path in shipped for name in imported_modules(path.read_text())}
+
+    # What is imported only when a user asked for it, by the name of its extra.
+    assert undeclared(modules, declared_distributions("postgres", "venues")) == set()
+
+
+def test_what_the_tests_import_is_in_the_development_set() -> None:
+    modules = {name for path in python_files(ROOT / "tests") for name in imported_modules(path.read_text())}
+
+    assert undeclared(modules, declared_distributions("dev", "postgres", "testing")) == set()
+
+
+def test_what_the_contract_kits_import_is_in_their_extra() -> None:
+    modules = {name for path in python_files(LIBRARY / "testing") for name in imported_modules(path.read_text())}
+
+    assert undeclared(modules, declared_distributions("testing")) == set()
+
+
+def test_the_dependency_rule_can_fail() -> None:
+    assert undeclared({"yaml", "asyncio"}, {"redis"}) == {"yaml"}

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from edgefleet_services.venue.service import VenueOptions
 
-from .venue_server import RunningVenue, eventually, running
+from .venue_server import RunningVenue, eventually, free_port, running
 
 pytestmark = pytest.mark.integration
 
@@ -42,13 +42,30 @@ async def test_orders_are_matched_against_the_upstreams_market(upstream: Running
     assert abs(Decimal(filled["fills"][0]["price"]) / Decimal(frame["data"]["a"]) - 1) < Decimal("0.01")
 
 
-async def test_upstream_that_is_not_there_is_told_plainly() -> None:
-    with running(relay("ws://127.0.0.1:9", "http://127.0.0.1:9/api/v3")) as venue:
+async def test_upstream_that_is_not_there_is_told_plainly_and_tried_again() -> None:
+    port = free_port()
+    with running(relay(f"ws://127.0.0.1:{port}", f"http://127.0.0.1:{port}/api/v3")) as venue:
         async with connect(f"{venue.ws}/ws/btcusdt@trade", compression=None) as socket:
             with pytest.raises(ConnectionClosed) as closed:
                 await socket.recv()
-        status = venue.status()
+        failure = venue.status()["failure"]
+
+        with running(VenueOptions(market="synthetic", port=port, warm_up_s=1)):
+            async with connect(f"{venue.ws}/ws/btcusdt@trade", compression=None) as socket:
+                frame = json.loads(await socket.recv())
+            recovered = venue.status()["failure"]
 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1011
-    assert "upstream venue ws://127.0.0.1:9" in status["failure"]
+    assert f"upstream venue ws://127.0.0.1:{port}" in failure
+    assert frame["e"] == "trade"
+    assert recovered is None
+
+
+async def test_book_is_waited_for_where_the_upstream_is_asked_only_now(upstream: RunningVenue) -> None:
+    with running(relay(upstream.ws, upstream.rest)) as venue:
+        async with connect(f"{venue.ws}/ws/btcusdt@depth@100ms", compression=None):
+            book = venue.get("depth", symbol="BTCUSDT", limit=1_000)
+
+    assert book["lastUpdateId"] > 0
+    assert len(book["bids"]) >= 10

@@ -211,7 +211,7 @@ def test_wrong_option_is_told_before_anything_starts(wrong: dict[str, Any], said
 
 def test_tape_without_the_symbol_is_told(tmp_path: Path) -> None:
     tape = tmp_path / "tape"
-    tape.write_text('1 {"stream":"btcusdt@trade","data":{"s":"BTCUSDT"}}\n')
+    tape.write_text('1 {"stream":"btcusdt@bookTicker","data":{"u":1,"s":"BTCUSDT","b":"1","B":"1","a":"2","A":"1"}}\n')
 
     with pytest.raises(Misuse, match="holds BTCUSDT, not ETHUSDT"):
         Venue(VenueOptions(market="tape", tape=(tape,), symbols=("ETH/USDT",)))

@@ -18,7 +18,7 @@ from edgefleet.matching.recorded import RecordedBook
 from edgefleet.matching.wire import BookTicker, DepthDiff, DepthSnapshot, Trade, decode
 from edgefleet_services.venue.service import VenueOptions
 
-from .venue_server import RunningVenue, eventually, recorded_files, running
+from .venue_server import RunningVenue, eventually, running
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +28,7 @@ STREAMS = "btcusdt@trade/btcusdt@bookTicker/btcusdt@depth@100ms"
 async def read_all(socket: ClientConnection) -> tuple[list[str], int, str]:
     """Return every frame, and how the venue closed."""
     frames: list[str] = []
-    with pytest.raises(ConnectionClosed) as closed:
+    with pytest.raises(ConnectionClosed) as closed:  # noqa: PT012 - frames come until the venue closes
         while True:
             frames.append(str(await socket.recv()))
     assert closed.value.rcvd is not None
@@ -45,8 +45,8 @@ class TestRecordedMarket:
     """The two recorded files of BTCUSDT at full speed."""
 
     @pytest.fixture
-    def files(self) -> tuple[Path, ...]:
-        return recorded_files()
+    def files(self, recorded: Path) -> tuple[Path, ...]:
+        return tuple(recorded / "binance_spot" / f"btcusdt_2024080{day}.gz" for day in (8, 9))
 
     @pytest.fixture
     def lines(self, files: tuple[Path, ...]) -> list[str]:
@@ -125,7 +125,7 @@ class TestRecordedMarket:
         assert [json.loads(frame)["data"] for frame in enveloped[-len(raw) :]] == [json.loads(frame) for frame in raw]
 
 
-# --- a small tape of our own
+# --- small tapes of our own
 
 
 def depth(first: int, last: int, at: int) -> dict[str, Any]:
@@ -278,3 +278,23 @@ def stalled(venue: RunningVenue) -> int:
 
     eventually(still, "a stop of the tape")
     return seen[-1]
+
+
+async def test_tape_without_a_book_has_none_to_give(tmp_path: Path) -> None:
+    tape = write_tape(tmp_path / "tape", [trade(1, "100.00", 5_000)])
+    with running(VenueOptions(market="tape", tape=(tape,), speed="max", port=0)) as venue:
+        async with stream_of(venue, "/ws/btcusdt@trade") as socket:
+            await read_all(socket)
+
+        assert venue.get("depth", symbol="BTCUSDT")["code"] == -1001
+
+
+async def test_frames_the_matching_has_no_use_for_are_served_all_the_same(tmp_path: Path) -> None:
+    kline = {"stream": "btcusdt@kline_1m", "data": {"e": "kline", "E": 5_000, "s": "BTCUSDT", "k": {}}}
+    tape = write_tape(tmp_path / "tape", [kline, trade(1, "100.00", 5_000)])
+    with running(VenueOptions(market="tape", tape=(tape,), speed="max", port=0)) as venue:
+        async with stream_of(venue, "/stream?streams=btcusdt@kline_1m/btcusdt@trade") as socket:
+            frames, code, _ = await read_all(socket)
+
+    assert json.loads(frames[0]) == kline
+    assert code == 1000

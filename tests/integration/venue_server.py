@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-import pytest
 import uvloop
 
 from edgefleet.clock import NS_PER_MS, SYSTEM
@@ -112,6 +110,13 @@ def running(options: VenueOptions) -> Iterator[RunningVenue]:
         assert not thread.is_alive(), "the venue did not stop"
 
 
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def eventually(condition: Any, what: str, patience_s: float = PATIENCE_S) -> Any:
     """Return the first true value of `condition()`, or fail after `patience_s`."""
     deadline = time.monotonic() + patience_s
@@ -121,13 +126,3 @@ def eventually(condition: Any, what: str, patience_s: float = PATIENCE_S) -> Any
             return value
         threading.Event().wait(0.01)
     raise AssertionError(f"{what} did not come within {patience_s} s")
-
-
-def recorded_files() -> tuple[Path, ...]:
-    """Return the two files of the recorded spot market, or skip the test with the reason."""
-    named = os.environ.get("EDGEFLEET_TEST_DATA")
-    root = Path(named) if named else Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    files = tuple(root / "binance_spot" / f"btcusdt_2024080{day}.gz" for day in (8, 9))
-    if not all(file.exists() for file in files):
-        pytest.skip(f"recorded data not found in {root}; name its folder by EDGEFLEET_TEST_DATA")
-    return files

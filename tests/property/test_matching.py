@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edgefleet.matching.engine import PriceTimeBook, Side, TimeInForce
 from edgefleet.matching.exchange import Execution, OrderRequest, OrderType, SimExchange
 from edgefleet.matching.filters import VenueReject, rules_for
+from edgefleet.matching.recorded import Ladder
 from edgefleet.matching.wire import BookTicker, DepthDiff, DepthSnapshot, Trade
 
 D = Decimal
@@ -143,6 +144,7 @@ frames = st.one_of(
 def test_cash_and_inventory_are_what_the_fills_say(steps: list[object]) -> None:
     exchange = SimExchange([rules_for("BTC/USDT")], {"USDT": D(1_000), "BTC": D(5)})
     exchange.on_frame(DepthSnapshot(1, [(D(99), D(2)), (D(98), D(3))], [(D(101), D(2)), (D(102), D(3))]))
+    exchange.market_time_ms = 1
     flow = Flow(D(1_000), D(5))
     update = 1
 
@@ -182,6 +184,7 @@ def test_the_same_steps_give_the_same_account(steps: list[object]) -> None:
     def run() -> object:
         exchange = SimExchange([rules_for("BTC/USDT")], {"USDT": D(1_000), "BTC": D(5)})
         exchange.on_frame(DepthSnapshot(1, [(D(99), D(2))], [(D(101), D(2))]))
+        exchange.market_time_ms = 1
         for step in steps:
             try:
                 if isinstance(step, OrderRequest):
@@ -193,3 +196,16 @@ def test_the_same_steps_give_the_same_account(steps: list[object]) -> None:
         return exchange.dump()
 
     assert run() == run()
+
+
+@given(sides, st.lists(st.tuples(prices, st.integers(0, 3).map(D)), max_size=40))
+def test_ladder_is_a_sorted_table_of_sizes(side: Side, changes: list[tuple[Decimal, Decimal]]) -> None:
+    ladder, table = Ladder(side), dict[Decimal, Decimal]()
+
+    for price, size in changes:
+        ladder.set(price, size)
+        table[price] = size
+
+    expected = sorted(((p, s) for p, s in table.items() if s), reverse=side is Side.BUY)
+    assert list(ladder.levels()) == expected
+    assert ladder.best() == (expected[0] if expected else None)

@@ -29,6 +29,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     formula: str
     inputs: tuple[str, ...]
     warm_up: str
+    warm_up_bars: int  # closed bars of the default parameters before the first edge; 0: the first quote
     cannot: str
     mirrors: bool  # a mirrored market gives the mirrored edge
 

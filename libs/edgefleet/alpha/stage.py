@@ -73,8 +73,8 @@ class AlphaStage:
     schema = 1
 
     def __init__(self, models: Sequence[AlphaModel[Any, Any]] | None = None) -> None:
-        self._models = {model.id: model for model in (all_models().values() if models is None else models)}
-        self._instrument_type = _instrument_type([model.state_type for model in self._models.values()])
+        self.models = {model.id: model for model in (all_models().values() if models is None else models)}
+        self._instrument_type = _instrument_type([model.state_type for model in self.models.values()])
         self.state_type = _state_type(self._instrument_type)
         self._plan: _Plan | None = None
 
@@ -194,13 +194,13 @@ class AlphaStage:
         return known
 
     def _initial_models(self) -> dict[str, Any]:
-        return {model_id: model.initial() for model_id, model in self._models.items()}
+        return {model_id: model.initial() for model_id, model in self.models.items()}
 
     def _compile(self, config: FleetConfig) -> _Plan:
         running = []
         for model_id in sorted(config.models.models):
             registration = config.models.models[model_id]
-            model = self._models.get(model_id)
+            model = self.models.get(model_id)
             if model is None or registration.state == "retired":
                 continue
             parameters = model.parse(registration.parameters)

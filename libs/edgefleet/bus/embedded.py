@@ -84,7 +84,9 @@ class EmbeddedServer:
 
     @classmethod
     def start(cls, data_dir: Path, port: int | None = None, *, server: ServerBinary | None = None) -> EmbeddedServer:
-        """Return a server that answers, on loopback only. Without `port`: 6379 where it is free, else any free one.
+        """Return a server that answers, on loopback only.
+
+        Without `port` it takes 6379 where that is free, else any free one; with 0 any free one.
 
         On Linux the server gets SIGTERM when the *thread* that started it ends: a killed supervisor leaves none behind.
 
@@ -99,7 +101,7 @@ class EmbeddedServer:
         lock = _locked(data_dir)
         try:
             for attempt in range(5):
-                chosen = port if port is not None else _free_port(DEFAULT_PORT if attempt == 0 else 0)
+                chosen = port or _free_port(DEFAULT_PORT if port is None and attempt == 0 else 0)
                 process = _spawn(binary, data_dir, chosen, lock)
                 try:
                     if _answers(process, chosen):
@@ -115,7 +117,7 @@ class EmbeddedServer:
                 if "in use" not in told:
                     log = data_dir / "redis.log"
                     raise OutOfReach(f"{binary.kind} did not start on {data_dir}: {told}; its log is {log}")
-                if port is not None:
+                if port:
                     raise Misuse(f"port {port} is in use; name another for the embedded Redis")
             raise OutOfReach("no free port was found for the embedded Redis; name one with --redis-url")
         except BaseException:

@@ -330,6 +330,11 @@ class MemoryBus:
         """Remove entries that nobody asked to remove."""
         self._stream(stream).drop_oldest(count)
 
+    def damage_snapshot(self, identity: str) -> None:
+        """Change one byte of a snapshot."""
+        data = self._data.snapshots[identity]
+        self._data.snapshots[identity] = data[:-1] + bytes([data[-1] ^ 1])
+
     def save_point(self) -> object:
         """Return everything as it is now."""
         return copy.deepcopy(self._data)

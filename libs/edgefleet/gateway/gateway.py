@@ -17,12 +17,12 @@ import msgspec
 from edgefleet.bus.interface import FIRST, Bus, Entry, id_key
 from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
 from edgefleet.errors import FleetError, OutOfReach, Transient
-from edgefleet.gateway import reconcile
 from edgefleet.gateway.gates import Gates
 from edgefleet.gateway.intents import IntentJournal, Line
 from edgefleet.gateway.lease import AccountLease
 from edgefleet.gateway.memory import OUR_PREFIX, Known, OrderMemory
 from edgefleet.gateway.publisher import Batch, Publisher
+from edgefleet.gateway.reconcile import Classes, VenueView, classify, look, unresolved
 from edgefleet.messages import (
     Account,
     Alert,
@@ -176,7 +176,8 @@ class Gateway:
         assert self._failed is not None
         stopped = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({stopped, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[Any]] = {stopped, self._failed}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if self._failed.done():
                 self._failed.result()
             await self._stop_in_order()
@@ -569,7 +570,7 @@ class Gateway:
         self.offset_ns = await self._venue.server_time_offset_ns()
         self._buffer = []
         try:
-            view = await reconcile.look(self._venue, self.memory, self.instruments)
+            view = await look(self._venue, self.memory, self.instruments)
             if self._publisher.lost_facts:
                 self._tell_again()
             classes = self._tell_view(view, reason)
@@ -577,8 +578,12 @@ class Gateway:
             buffered, self._buffer = self._buffer or [], None
             for event in buffered:
                 self._take_user_event(event)
-        pending = reconcile.unresolved(self.memory, view.missing)
+        pending = unresolved(self.memory, view.missing)
         for known in pending:
+            if known.standing == "live":
+                known.standing = "unknown"
+                reason_lost = "the venue does not find what it had accepted"
+                self._tell_outcome(known.intent, "new", "NOT_FOUND", reason=reason_lost)
             self._resolve_later(known)
         if classes.orphans:
             self._orphans(classes.orphans)
@@ -596,9 +601,7 @@ class Gateway:
             "reconciled", ready=not shut, reason=shut or reason, ours=len(classes.ours), external=len(classes.external)
         )
 
-    def _tell_view(
-        self, view: reconcile.VenueView, reason: Literal["start", "reconnect", "periodic", "stop"]
-    ) -> reconcile.Classes:
+    def _tell_view(self, view: VenueView, reason: Literal["start", "reconnect", "periodic", "stop"]) -> Classes:
         now = self._clock.wall_ns()
         for order in (*view.open_orders, *view.queried):
             self._tell_order(order, "query", now)
@@ -615,9 +618,9 @@ class Gateway:
             trace_id=f"{self._venue.name}:account:{view.account.ts_event}",
         )
         self._publisher.tell(self._last_account)
-        return reconcile.classify(view.open_orders, self.memory)
+        return classify(view.open_orders, self.memory)
 
-    def _tell_reconciled(self, classes: reconcile.Classes, pending: Sequence[Known], shut: str) -> None:
+    def _tell_reconciled(self, classes: Classes, pending: Sequence[Known], shut: str) -> None:
         self._publisher.tell(
             Reconciled(
                 account=self.account,

@@ -136,6 +136,8 @@ def _touch(state: LedgerState, instrument: str, top: TopOfBook) -> None:
     state.touches[instrument] = top
     for book in state.books.values():
         price_openings(book, instrument, top)
+        if book.start_equity is None:
+            mark(book, state.touches)
 
 
 def _note_order(state: LedgerState, event: OrderEvent) -> None:

@@ -1,1 +1,1 @@
-"""One matching engine and a simulated exchange for paper fills, replay and the venue service. Knows no sockets, no clock."""
+"""One matching engine, and a simulated exchange for paper fills, replay and the venue. Knows no sockets, no clock."""

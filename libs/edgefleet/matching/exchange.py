@@ -207,7 +207,8 @@ class SimExchange:
         """Return what a recorded body brings to resting orders. `stamp_ns`, the recorder's clock, is not used:
         market time is the venue's. `symbol` is whose a bare REST snapshot is; without it the only symbol's.
         """
-        return self.on_frame(decode(body), symbol=symbol)
+        frame = decode(body)
+        return [] if frame is None else self.on_frame(frame, symbol=symbol)
 
     def on_frame(self, frame: Frame, *, symbol: str | None = None) -> list[Execution]:
         """Return what one decoded frame brings to resting orders. A symbol that does not trade here is ignored."""
@@ -248,6 +249,8 @@ class SimExchange:
         """
         rules = self._rules(request.symbol)
         _check_shape(request)
+        if not self.market_time_ms:
+            raise VenueReject(-1013, "Market is closed.")  # no stamped frame yet: an order would have no time
         market = self.markets[request.symbol]
         client_id = request.client_order_id or f"sim-{len(self._orders) + 1}"
         known = self._by_client_id.get((request.symbol, client_id))

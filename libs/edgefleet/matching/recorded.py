@@ -9,6 +9,7 @@ printed or quoted. A queue shrinks by prints, and by cancels where the level sho
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,6 +18,9 @@ from edgefleet.units import ZERO
 
 from .engine import Side, crosses, sweep
 from .wire import BookTicker, DepthDiff, DepthSnapshot, Level, Trade
+
+# A quarter of an hour of diffs; a snapshot that comes later is newer than what falls out here.
+_HELD = 9_000
 
 
 class Ladder:
@@ -78,7 +82,7 @@ class RecordedBook:
         self.applied = 0
         self.stale = 0
         self._ready = False
-        self._held: list[DepthDiff] = []
+        self._held: deque[DepthDiff] = deque(maxlen=_HELD)
 
     @property
     def ready(self) -> bool:
@@ -97,7 +101,7 @@ class RecordedBook:
         self.asks.replace(snapshot.asks)
         self.last_update_id = snapshot.lastUpdateId
         self._ready = True
-        held, self._held = self._held, []
+        held, self._held = self._held, deque(maxlen=_HELD)
         for diff in held:
             self.diff(diff)
 
@@ -210,6 +214,13 @@ class RecordedMarket:
     def remove(self, order_id: int) -> None:
         """Take an order out of the queue."""
         del self._resting[order_id]
+
+    def forget_book(self) -> None:
+        """Drop the book and what was taken of it, as after a lost connection; orders of ours go on resting."""
+        self.book = RecordedBook()
+        self.ticker = None
+        for taken in self._taken.values():
+            taken.clear()
 
     def on_snapshot(self, snapshot: DepthSnapshot) -> list[Passive]:
         """Return the fills that a REST snapshot brings to resting orders."""

@@ -111,18 +111,20 @@ def payload(body: bytes) -> bytes:
     return body[start + len(marker) : -1] if start > 0 else body
 
 
-def decode(body: bytes) -> Frame:
+def decode(body: bytes) -> Frame | None:
     """Return what a recorded body says: a trade, a top of book, a depth diff or a REST depth snapshot.
+
+    None is a frame of another stream (a candle, say), which no book is built from.
 
     Raises
     ------
     Poison
-        If it is not JSON, or of a stream that is none of these, or a field is missing or of another type.
+        If it is not JSON, or a field is missing or of another type.
     """
     return decode_stream(stream_name(body), body)
 
 
-def decode_stream(stream: str | None, body: bytes) -> Frame:
+def decode_stream(stream: str | None, body: bytes) -> Frame | None:
     """Return what `body` says, its stream's name being known already (None: a REST snapshot)."""
     try:
         if stream is None:
@@ -132,8 +134,8 @@ def decode_stream(stream: str | None, body: bytes) -> Frame:
             return _TICKER.decode(body).data
         if kind == "trade":
             return _TRADE.decode(body).data
-        if kind.startswith("depth"):
+        if kind in ("depth@100ms", "depth", "depth@0ms"):
             return _DEPTH.decode(body).data
     except msgspec.DecodeError as error:
         raise Poison(f"unreadable frame of {stream or 'REST depth'}: {error}") from error
-    raise Poison(f"stream {stream!r} is none of trade, bookTicker, depth")
+    return None

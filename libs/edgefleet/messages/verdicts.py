@@ -34,6 +34,7 @@ class Refusal(StrEnum):
     UNRESOLVED_ORDER = "UNRESOLVED_ORDER"  # an order of the instrument is UNKNOWN
     NOT_READY = "NOT_READY"  # the executor's start gate has not opened
     UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT"
+    DWELL = "DWELL"  # too soon after the target's last change
 
 
 class Approved(msgspec.Struct, frozen=True, kw_only=True, tag="approved.v1"):
@@ -50,7 +51,7 @@ class Approved(msgspec.Struct, frozen=True, kw_only=True, tag="approved.v1"):
     edge_bps: float
     confidence: float
     kelly_fraction: float  # of equity, signed, before the limits
-    variance: float  # of returns over the horizon, as a fraction squared
+    variance: float | None  # of returns over the horizon, as a fraction squared; None when closing without one
     var_fraction: float  # of equity, 95 %, one day, with this position held
     equity: Decimal
     binding: str  # the limit that set the size, or "kelly"

@@ -156,7 +156,7 @@ def _wait(
     detail: str = "",
 ) -> None:
     """Keep the goal, and tell why nothing is done about it when the reason is a new one."""
-    if lane.refusal is not reason:
+    if not lane.acted and lane.refusal is not reason:
         lane.refusal = reason
         turn.refuse(lane, goal.target_id, reason, limit, observed, detail, goal.trace_id)
 

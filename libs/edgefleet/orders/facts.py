@@ -15,7 +15,7 @@ from edgefleet.messages import (
 )
 from edgefleet.messages.verdicts import Refusal
 from edgefleet.orders.decide import cancel_open, end_goal
-from edgefleet.orders.machine import TERMINAL, UNSENT, Order, after_venue_word, may_follow
+from edgefleet.orders.machine import UNSENT, Order, after_venue_word, may_follow
 from edgefleet.orders.state import Lane
 from edgefleet.orders.turn import Turn
 from edgefleet.units import ZERO, decimal_text
@@ -82,12 +82,13 @@ def take_outcome(turn: Turn, outcome: GatewayOutcome) -> Lane | None:
     lane = turn.state.lane(order.account, order.instrument)
     if outcome.command == "cancel":
         return lane if _cancel_outcome(turn, order, outcome) else None
-    after = _NEW_OUTCOMES.get(outcome.outcome)
-    if after is None or order.state not in (OrderState.PENDING_NEW, OrderState.UNKNOWN) or order.state is after:
+    after = _after_outcome(order, outcome)
+    if after is None:
         return None
     turn.move(order, after, f"{outcome.code} {outcome.reason}".strip())
-    if order.state in TERMINAL:
+    if order.is_settled:
         turn.state.settle(order)
+    if order.state in UNSENT:
         _count_reject(turn, lane, order, outcome.code, outcome.reason)
     return lane
 
@@ -126,6 +127,19 @@ _NEW_OUTCOMES: Final = {
     "DENIED": OrderState.DENIED,
     "UNKNOWN": OrderState.UNKNOWN,
 }
+
+
+def _after_outcome(order: Order, outcome: GatewayOutcome) -> OrderState | None:
+    """Return the state a new order's outcome leads to, None where the venue's own word was faster."""
+    if outcome.outcome == "NOT_FOUND":
+        lost = order.is_open and order.state not in (OrderState.PENDING_NEW, OrderState.UNKNOWN)
+        return OrderState.UNKNOWN if lost else None
+    after = _NEW_OUTCOMES.get(outcome.outcome)
+    if after is None or order.state not in (OrderState.PENDING_NEW, OrderState.UNKNOWN) or order.state is after:
+        return None
+    if after is OrderState.REJECTED and order.filled > 0:
+        return OrderState.EXPIRED  # some of it was executed, and the rest is not there
+    return after
 
 
 def _find(turn: Turn, order_id: str) -> Order | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from edgefleet.telemetry.metrics import Metrics
 
 RETRY_S = 0.2
 FIRST_LOOK_S = 0.02
+CANCEL_AGAIN_S = 0.05
 
 
 class Server(Protocol):
@@ -148,11 +150,7 @@ class ConfigReader:
 
     async def close(self) -> None:
         """Stop following and give the lease back."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end_tasks(self._tasks)
         self._tasks = []
         with contextlib.suppress(RedisError, OSError):
             await self._store.retire(self._service, self._instance)
@@ -245,6 +243,17 @@ class ConfigReader:
             ts=self._applied_ts,
         )
         await self._store.confirm(applied, lease_ms=self._lease_ms)
+
+
+async def end_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their end.
+
+    A client may swallow a cancellation that meets its own time-out, so it is repeated until the tasks have ended.
+    """
+    while running := {task for task in tasks if not task.done()}:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
 
 
 def _validated(body: str, config_hash: str) -> FleetConfig:

@@ -23,7 +23,7 @@ class Blend(NamedTuple):
 
 
 def first_unsound(edges: Iterable[WeightedEdge]) -> str | None:
-    """Return the name of the first number that is NaN, infinite or out of its domain (`model.field`), None without one."""
+    """Return the name (`model.field`) of the first number that is NaN, infinite or out of its domain, else None."""
     for edge in edges:
         # A sum is finite only where all its parts are; the names are looked for only then.
         if not math.isfinite(edge.edge_bps + edge.confidence + edge.weight):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from edgefleet.instruments import AssetClass
 from edgefleet.messages import Refusal
 from edgefleet.params.schema.risk import RiskParams
 from edgefleet.risk.var import SECONDS_PER_DAY, Z_95
@@ -18,7 +19,7 @@ class Holding(NamedTuple):
     """What another instrument may have come to hold."""
 
     fraction: float  # of equity, at its worst, >= 0
-    asset_class: str
+    asset_class: AssetClass
     sector: str
     day_deviation: float  # of one day's return
 
@@ -48,7 +49,10 @@ class Limit(NamedTuple):
 
     def head_room(self, fraction: float) -> float:
         """Return what is left with `fraction` held, as a fraction of the limit; negative where it is exceeded."""
-        return (self.cap - self.used(fraction)) / self.cap
+        used = self.used(fraction)
+        if self.cap > 0:
+            return (self.cap - used) / self.cap
+        return -1.0 if used > 0 else 0.0
 
 
 def day_deviation(per_second: float) -> float:
@@ -57,12 +61,12 @@ def day_deviation(per_second: float) -> float:
 
 
 def limits_for(
-    asset_class: str, sector: str, deviation: float | None, others: Iterable[Holding], params: RiskParams
+    asset_class: AssetClass, sector: str, deviation: float | None, others: Iterable[Holding], params: RiskParams
 ) -> tuple[Limit, ...]:
     """Return every limit that a position of this class and sector meets, in the order in which they are applied.
 
-    `deviation` is that of the instrument's daily return; None, where it is not known, leaves VaR out: a position can
-    then be closed but not enlarged. A class without a cap of its own has a cap of zero.
+    `deviation` is that of the instrument's daily return; where it is None the VaR is that of the others alone, which is
+    right for closing and for nothing else. A class without a cap of its own has a cap of zero.
     """
     sizing, bounds = params.position_sizing, params.risk_limits
     caps = bounds.concentration_limits
@@ -74,8 +78,8 @@ def limits_for(
         if other.sector == sector:
             in_sector += other.fraction
     aim = sizing.aim_fraction
-    own = sizing.max_position_pct.get(asset_class, 0.0)  # type: ignore[call-overload]
-    leverage = sizing.max_leverage.get(asset_class, 0.0)  # type: ignore[call-overload]
+    own = sizing.max_position_pct.get(asset_class, 0.0)
+    leverage = sizing.max_leverage.get(asset_class, 0.0)
     found = [
         Limit("position", Refusal.POSITION_LIMIT, own, aim * own, 0.0),
         Limit("single", Refusal.POSITION_LIMIT, caps.single, aim * caps.single, 0.0),
@@ -84,17 +88,16 @@ def limits_for(
     ]
     if sector != "none":
         found.append(Limit("sector", Refusal.POSITION_LIMIT, caps.sector, aim * caps.sector, in_sector))
-    if deviation is not None:
-        target, hard = bounds.var_targets.daily_95pct, bounds.var_hard_limit
-        found.append(Limit("var", Refusal.VAR_LIMIT, hard, target, Z_95 * at_risk, Z_95 * deviation))
+    target, hard = bounds.var_targets.daily_95pct, bounds.var_hard_limit
+    found.append(Limit("var", Refusal.VAR_LIMIT, hard, target, Z_95 * at_risk, Z_95 * (deviation or 0.0)))
     return tuple(found)
 
 
-def static_cap(asset_class: str, params: RiskParams) -> float:
+def static_cap(asset_class: AssetClass, params: RiskParams) -> float:
     """Return the aimed share of equity of one instrument when nothing else is held: what size steps divide."""
     sizing = params.position_sizing
-    own = sizing.max_position_pct.get(asset_class, 0.0)  # type: ignore[call-overload]
-    leverage = sizing.max_leverage.get(asset_class, 0.0)  # type: ignore[call-overload]
+    own = sizing.max_position_pct.get(asset_class, 0.0)
+    leverage = sizing.max_leverage.get(asset_class, 0.0)
     return sizing.aim_fraction * min(own, leverage, params.risk_limits.concentration_limits.single)
 
 

@@ -1,4 +1,4 @@
-"""From a wanted share of equity to one that is worth trading: steps and the band in which nothing changes. Pure floats."""
+"""From a wanted share of equity to one worth trading: size steps and the no-trade band. Pure floats."""
 
 from __future__ import annotations
 

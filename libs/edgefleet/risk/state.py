@@ -11,7 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from edgefleet.messages import Account, Fill, OrderEvent, OrderState, Refusal
+from edgefleet.errors import Broken
+from edgefleet.messages import Account, Fill, OrderEvent, OrderState, Refusal, WeightedEdge
 from edgefleet.stats.returns import ReturnVariance
 from edgefleet.units import ZERO
 
@@ -33,7 +34,8 @@ class OpenOrder(msgspec.Struct, kw_only=True):
     @property
     def remaining(self) -> float:
         """Return the signed base units that it may still bring."""
-        return self.sign * max(0.0, float(self.quantity - max(self.said, self.seen)))
+        rest = float(self.quantity - max(self.said, self.seen))
+        return self.sign * rest if rest > 0 else 0.0
 
 
 class Opinion(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +69,7 @@ class Desk(msgspec.Struct, kw_only=True):
     ask: float | None = None
     age_ms: int | None = None  # of the feed, as the last beat states it
     returns: ReturnVariance = msgspec.field(default_factory=ReturnVariance)
-    edges: dict[str, Opinion] = {}
+    edges: dict[str, tuple[WeightedEdge, ...]] = {}  # by routing rule: what it last listened to
     opinion: Opinion | None = None
     standing: Standing | None = None
     changed_at: int | None = None  # ns, stage time of the last change of the target's quantity
@@ -82,7 +84,9 @@ class RiskState(msgspec.Struct, kw_only=True):
     watermark: dict[str, int] = {}  # venue -> ns, newest beat that passed alpha and router
     trading: Literal["ACTIVE", "REDUCING", "HALTED"] = "HALTED"
     trading_reason: str = "no trading state was read yet"
-    holdings: dict[str, dict[str, Decimal]] = {}  # venue -> asset -> units, free and locked; a venue only once it was told
+    holdings: dict[
+        str, dict[str, Decimal]
+    ] = {}  # venue -> asset -> units, free and locked; a venue only once it was told
     peaks: dict[str, float] = {}  # venue|quote -> highest equity
     desks: dict[str, Desk] = {}
     orders: dict[str, OpenOrder] = {}  # by client order id
@@ -104,6 +108,8 @@ def take_account(state: RiskState, account: Account) -> None:
 
     Money that came or went is no gain or loss: the peaks move with it.
     """
+    for asset, balance in account.balances.items():
+        _must_be_finite(f"balance of {asset}", balance.free, balance.locked)
     before = {key: equity(state, *key.split("|")) for key in state.peaks}
     state.holdings[account.venue] = {
         asset: held.free + held.locked for asset, held in account.balances.items() if held.free + held.locked != ZERO
@@ -116,6 +122,7 @@ def take_account(state: RiskState, account: Account) -> None:
 
 def take_fill(state: RiskState, fill: Fill) -> None:
     """Move base, quote and fee; before the first `Account` there is nothing to move, for it will include the fill."""
+    _must_be_finite(f"fill {fill.trade_id}", fill.quantity, fill.price, fill.fee)
     order = state.orders.get(fill.order_id)
     if order is not None:
         order.seen += fill.quantity
@@ -131,6 +138,7 @@ def take_fill(state: RiskState, fill: Fill) -> None:
 
 def take_order(state: RiskState, event: OrderEvent) -> None:
     """Keep an order while it may still change the position."""
+    _must_be_finite(f"order {event.order_id}", event.quantity, event.filled)
     if event.state in SETTLED:
         state.orders.pop(event.order_id, None)
         return
@@ -143,6 +151,13 @@ def take_order(state: RiskState, event: OrderEvent) -> None:
         seen=ZERO if known is None else known.seen,
         unknown=event.state is OrderState.UNKNOWN,
     )
+
+
+def _must_be_finite(what: str, *numbers: Decimal) -> None:
+    """A fact of the order path that is no number is an invariant of ours broken, never something to trade around."""
+    for number in numbers:
+        if not number.is_finite():
+            raise Broken(f"{what} is not finite: {number}")
 
 
 def position(state: RiskState, desk: Desk) -> Decimal:
@@ -216,3 +231,17 @@ def equity(state: RiskState, venue: str, quote: str) -> float | None:
                 return None
             total += amount * price
     return total
+
+
+def mark_peaks(state: RiskState) -> None:
+    """Raise the highest equity seen, per account and quote asset, to what it is now."""
+    for venue, quote in {(desk.venue, desk.quote): None for desk in state.desks.values()}:
+        now = equity(state, venue, quote)
+        if now is not None and now > state.peaks.get(f"{venue}|{quote}", 0.0) and now < math.inf:
+            state.peaks[f"{venue}|{quote}"] = now
+
+
+def drawdown(state: RiskState, venue: str, quote: str, now: float) -> float:
+    """Return the fall of equity from its peak as a fraction of the peak, 0 above it."""
+    peak = state.peaks.get(f"{venue}|{quote}")
+    return 0.0 if peak is None or now >= peak else 1 - now / peak

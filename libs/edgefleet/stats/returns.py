@@ -1,4 +1,4 @@
-"""Variance of returns, weighted by age and by the time between them. Knows nothing of instruments or of where prices come from."""
+"""Variance of returns at any spacing, weighted by age. Knows nothing of instruments or of where prices come from."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import msgspec
 class ReturnVariance(msgspec.Struct):
     """Exponentially weighted variance per second of log returns around zero, for samples at any spacing.
 
-    A return ``r`` over ``d`` seconds says ``r**2 / d`` of the variance per second and counts ``1 - 2**(-d / half_life)``;
-    what was known before counts the rest. The weights are divided by their sum, so the first returns are not drawn
-    toward zero. The mean is taken as zero: over seconds it is far below what can be estimated [1]_.
+    A return ``r`` over ``d`` seconds says ``r**2 / d`` of the variance per second and counts
+    ``1 - 2**(-d / half_life)``; what was known before counts the rest. The weights are
+    divided by their sum, so the first returns are not drawn toward zero. The mean is taken as zero: over seconds it is far below what can be estimated [1]_.
 
     References
     ----------
@@ -26,7 +26,7 @@ class ReturnVariance(msgspec.Struct):
     ts: int = 0  # ns, of the last sample
 
     def sample(self, price: float, ts: int, half_life_s: float) -> None:
-        """Take the price at `ts` (ns). One that is not positive and finite, or not later than the last, is passed over."""
+        """Take the price at `ts` (ns); one that is not positive, finite and later than the last is passed over."""
         if not 0.0 < price < math.inf:
             return
         if self.price is None:

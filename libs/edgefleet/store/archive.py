@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +22,8 @@ ROWS_PER_GROUP = 1_000
 MERGE_FILES = 30  # neighbours below MERGE_ROWS that become one file
 MERGE_ROWS = 10_000
 
-# Every arena and helper thread of the library costs memory that a ledger does not have to spare.
+# Every pool and helper thread of the library costs memory that a ledger does not have to spare.
+pa.set_memory_pool(pa.system_memory_pool())
 pa.set_cpu_count(1)
 pa.set_io_thread_count(1)
 
@@ -36,6 +37,13 @@ SCHEMA = pa.schema(
         ("seq", pa.int64()),
     ]
 )
+
+# Dictionaries and statistics of columns whose every value is another would be built and thrown away.
+_WRITTEN: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["stream", "type"],
+    "write_statistics": ["ms", "seq"],
+}
 
 _NAME = re.compile(r"(\d+-\d+)_(\d+-\d+)\.parquet")
 _STREAMS = frozenset(
@@ -155,7 +163,8 @@ class Archive:
             if id_key(file.first) > key:
                 return None
             try:
-                return next((e for e in _entries(file.path, (key[0], key[1] - 1)) if id_key(e.id) >= key), None)
+                found = next(_entries(file.path, (key[0], key[1] - 1)), None)
+                return found if found is not None and id_key(found.id) == key else None
             except FileNotFoundError:
                 continue
         return None
@@ -177,7 +186,7 @@ class Archive:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"{first}_{last}.parquet"
         unfinished = path.with_suffix(".tmp")
-        with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
+        with pq.ParquetWriter(unfinished, SCHEMA, **_WRITTEN) as writer:
             for table in tables:
                 writer.write_table(table.cast(SCHEMA), row_group_size=ROWS_PER_GROUP)
         _sync(unfinished)

@@ -22,8 +22,8 @@ INDEX = "index"  # the reader's name in `stream_positions`
 INDEXED = frozenset({"targets", "refusals", "orders", "fills", "venue.events"})
 DISCOVER_EVERY_NS = 2 * NS_PER_S
 SNAPSHOTS_EVERY_NS = 300 * NS_PER_S
-MAX_BUFFERED_BYTES = 8 * 1024 * 1024
-READ_COUNT = 1_000
+MAX_BUFFERED_BYTES = 2 * 1024 * 1024
+READ_COUNT = 500
 
 
 class Source(Protocol):
@@ -65,7 +65,7 @@ class Archiver:
         database: LedgerDatabase | None,
         clock: Clock,
         *,
-        flush_entries: int = 10_000,
+        flush_entries: int = 5_000,
         flush_ms: int = 10_000,
     ) -> None:
         self._source = source

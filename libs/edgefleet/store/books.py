@@ -176,6 +176,8 @@ class _Rows:
         row = _as_row(event, tables.orders)
         row |= {"session": self._state.session, "created": event.ts_event, "updated": event.ts_event}
         row["stream_id"] = entry_id
+        if event.order_id in self._orders:
+            row["created"] = self._orders[event.order_id]["created"]
         self._orders[event.order_id] = row
         self._events.append({**_as_row(event, tables.order_events), "stream_id": entry_id})
 

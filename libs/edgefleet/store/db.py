@@ -12,7 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, inspect, select, text, tuple_
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Executable,
+    Table,
+    create_engine,
+    delete,
+    event,
+    inspect,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -93,7 +105,15 @@ class LedgerDatabase:
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
-        """Yield one consistent view of the books; on SQLite it does not wait for a writer."""
+        """Yield one consistent view of the books; on SQLite it does not wait for a writer.
+
+        Raises
+        ------
+        Misuse
+            If there are no books: asking about them does not make them.
+        """
+        if self.dialect == "sqlite" and not Path(str(self._engine.url.database)).exists():
+            raise Misuse(f"there are no books at {self._engine.url.database}; name the fleet's --data-dir")
         with self._reached(), self._engine.connect().execution_options(deferred=True) as connection:
             yield Transaction(connection)
 
@@ -112,6 +132,10 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+
+    def execute(self, statement: Executable) -> None:
+        """Run a statement whose result is not asked for."""
+        self._connection.execute(statement)
 
     def add(self, table: Table, rows: Sequence[Row]) -> None:
         """Insert rows; one whose key is already there stays as it was."""
@@ -188,9 +212,15 @@ class Transaction:
         return self._lookup(tables.lookup.c.target_id == target_id)
 
     def entries_of_instrument(self, instrument: str, *, until: int | None = None, limit: int = 50) -> list[LookupRow]:
-        """Return the newest entries about an instrument at or before `until` (ns, market time), newest first."""
+        """Return the newest entries about an instrument at or before `until` (ns, market time), newest first.
+
+        A symbol without a venue stands for the symbol at every venue.
+        """
         table = tables.lookup
-        query = select(table).where(table.c.instrument == instrument)
+        if "@" in instrument:
+            query = select(table).where(table.c.instrument == instrument)
+        else:
+            query = select(table).where(table.c.instrument.between(f"{instrument}@", f"{instrument}@\x7f"))
         if until is not None:
             query = query.where(table.c.ts_event <= until)
         order = (table.c.ts_event.desc(), table.c.ms.desc(), table.c.seq.desc())

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
@@ -44,6 +46,19 @@ class History:
     def close(self) -> None:
         """Give the connection to Redis back, where there is one."""
         if isinstance(self._tail, LiveStreams):
+            self._tail.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back, where there is one."""
+        if self._tail is not None:
             self._tail.close()
 
     def streams(self) -> tuple[str, ...]:

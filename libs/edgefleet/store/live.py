@@ -32,6 +32,10 @@ class Tail(Protocol):
         """Return the names of all streams."""
         ...
 
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
 
 class LiveStreams:
     """The streams of one Redis.

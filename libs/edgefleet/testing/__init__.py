@@ -1,4 +1,4 @@
-"""Fakes, builders and contract kits for those who build on the fleet. Shipped, for users' models and adapters need them."""
+"""Fakes, builders and contract kits. Shipped, for users' models and adapters need them too."""
 
 from edgefleet.bus.memory import MemoryBus
 from edgefleet.testing import build

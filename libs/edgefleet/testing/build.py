@@ -8,21 +8,27 @@ from typing import Any
 import msgspec
 
 from edgefleet.messages import (
+    Account,
     Approved,
+    Balance,
     Bar,
     Beat,
     BookDelta,
     BookSnapshot,
     Ensemble,
     Fill,
+    GatewayOutcome,
     ModelEdge,
     OrderEvent,
     OrderState,
     Quote,
+    Reconciled,
     Signals,
     Touch,
     TouchAge,
     Trade,
+    TradingState,
+    VenueOrder,
     VenueTrade,
     WeightedEdge,
 )
@@ -187,9 +193,75 @@ def venue_trade(**changes: Any) -> VenueTrade:
     return VenueTrade(**{**usual, **_STAMPS, **changes})
 
 
+def venue_order(**changes: Any) -> VenueOrder:
+    """Return the venue's word that the order of `order_event()` is new at the venue."""
+    usual: dict[str, Any] = {
+        "account": "main",
+        "instrument": INSTRUMENT,
+        "order_id": "ef1",
+        "venue_order_id": "1",
+        "status": "NEW",
+        "side": "buy",
+        "kind": "market",
+        "quantity": Decimal("0.1"),
+        "price": None,
+        "filled": Decimal(0),
+        "source": "stream",
+    }
+    return VenueOrder(**{**usual, **_STAMPS, **changes})
+
+
+def gateway_outcome(**changes: Any) -> GatewayOutcome:
+    """Return the word that a new order was sent and answered."""
+    usual: dict[str, Any] = {
+        "account": "main",
+        "instrument": INSTRUMENT,
+        "order_id": "ef1",
+        "command": "new",
+        "outcome": "SENT",
+    }
+    return GatewayOutcome(**{**usual, **_STAMPS, **changes})
+
+
+def account(**changes: Any) -> Account:
+    """Return 100,000 USDT at the start."""
+    usual: dict[str, Any] = {
+        "account": "main",
+        "venue": "sim",
+        "balances": {"USDT": Balance(free=Decimal(100_000), locked=Decimal(0))},
+        "reason": "start",
+    }
+    return Account(**{**usual, **_STAMPS, **changes})
+
+
+def reconciled(**changes: Any) -> Reconciled:
+    """Return an open start gate with nothing in doubt."""
+    usual: dict[str, Any] = {
+        "account": "main",
+        "venue": "sim",
+        "ready": True,
+        "ours": (),
+        "external": (),
+        "orphans": (),
+        "unresolved": (),
+    }
+    return Reconciled(**{**usual, **_STAMPS, **changes})
+
+
+def trading_state(state: str = "ACTIVE", **changes: Any) -> TradingState:
+    """Return a person's ACTIVE."""
+    usual: dict[str, Any] = {
+        "state": state,
+        "reason": "test",
+        "by": "person",
+        "ts_event": START_NS,
+        "ts_init": START_NS,
+    }
+    return TradingState(**{**usual, **changes})
+
+
 def fill(**changes: Any) -> Fill:
     """Return the fill that `venue_trade()` leads to."""
-    usual = {
-        name: value for name, value in msgspec.structs.asdict(venue_trade()).items() if name in Fill.__struct_fields__
-    }
+    said = msgspec.structs.asdict(venue_trade())
+    usual = {name: value for name, value in said.items() if name in Fill.__struct_fields__}
     return Fill(**{**usual, "target_id": "t1", **_DECIDED, **changes})

@@ -1,4 +1,4 @@
-"""A stage small enough to check by hand, whose every output depends on all it has read. For tests of loops and buses."""
+"""A stage small enough to check by hand, whose every output depends on all it has read. For tests of loops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgefleet.messages import Alert, Trade
+from edgefleet.messages import Alert, Journal, Trade
 from edgefleet.params.schema import FleetConfig
 from edgefleet.stage import Input, Output
 
@@ -52,6 +52,7 @@ class CountingStage:
     def step(self, state: CountingState, entry: Input, config: FleetConfig) -> Sequence[Output]:
         state.seen += 1
         message = entry.message
+        stamp = 0 if isinstance(message, Journal) else message.ts_event
         said = message.trade_id if isinstance(message, Trade) else type(message).__name__
         state.checksum = zlib.crc32(f"{entry.stream}|{said}|{config.fleet.account}".encode(), state.checksum)
         state.per_input[entry.stream] = state.per_input.get(entry.stream, 0) + 1
@@ -66,8 +67,8 @@ class CountingStage:
                     severity="info",
                     service=self.service,
                     text=text,
-                    ts_event=message.ts_event,
-                    ts_init=message.ts_init,
+                    ts_event=stamp,
+                    ts_init=stamp,
                 ),
             )
             for i in range(self._outputs_per_entry)

@@ -1,4 +1,4 @@
-"""Recorded wire lines, `<receive stamp, ns> <json>`, read from plain or gzip files in order. Knows no streams.
+"""Recorded wire lines, `<receive stamp, ns> <json>`, read from plain or gzip files in order. Knows no sockets.
 
 A tape is evidence: a line that cannot be read stops the reading with the file and the line number, it is never skipped.
 """
@@ -14,7 +14,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from edgefleet.errors import Misuse
+from edgefleet.errors import Misuse, Poison
+from edgefleet.matching.wire import BookTicker, DepthSnapshot, Frame, decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +42,11 @@ class TapeSummary:
     symbols: tuple[str, ...]  # as the venue writes them, in order of appearance
 
 
-class _Data(msgspec.Struct):
-    s: str | None = None
-    E: int | None = None
+class _Named(msgspec.Struct):
+    stream: str
 
 
-class _Any(msgspec.Struct):
-    stream: str | None = None
-    data: _Data | None = None
-    lastUpdateId: int | None = None
-
-
-_ANY = msgspec.json.Decoder(_Any)
+_NAMED = msgspec.json.Decoder(_Named)
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -84,23 +78,27 @@ def check_tape(files: Sequence[Path]) -> TapeSummary:
     symbols: dict[str, None] = {}
     for path in files:
         for number, line in _numbered(Path(path)):
-            try:
-                body = _ANY.decode(line.body)
-            except msgspec.DecodeError as error:
-                raise Misuse(f"{path}, line {number}: not a JSON object of the venue's wire: {error}") from error
-            if body.data is None and body.lastUpdateId is None:
-                raise Misuse(f"{path}, line {number}: neither a combined-stream frame nor a depth snapshot")
-            if body.data is not None:
-                if body.data.s is not None:
-                    symbols[body.data.s] = None
-                if first_event is None:
-                    first_event = body.data.E
+            frame = _parsed(path, number, line.body)
+            if frame is not None and not isinstance(frame, DepthSnapshot):
+                symbols[frame.s] = None
+                if first_event is None and not isinstance(frame, BookTicker):
+                    first_event = frame.E
             first = first or line.stamp_ns
             last = line.stamp_ns
             lines += 1
     if not lines:
         raise Misuse(f"the tape is empty: {', '.join(str(path) for path in files)}")
     return TapeSummary(lines, first, last, first_event, tuple(symbols))
+
+
+def _parsed(path: Path, number: int, body: bytes) -> Frame | None:
+    try:
+        frame = decode(body)
+        if frame is None:
+            _NAMED.decode(body)
+    except (Poison, msgspec.DecodeError) as error:
+        raise Misuse(f"{path}, line {number}: {error}") from error
+    return frame
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, TapeLine]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -126,28 +125,28 @@ def service(
 
 def init(directory: Annotated[Path, typer.Option("--dir", help="Where to write.")] = Path()) -> int:
     """Write `.env` and `conf/` with safe paper defaults, never over a file that is there."""
-    template = resources.files("edgefleet_services") / "template"
-    written, kept = [], []
-    with resources.as_file(template) as source:
-        for path in sorted(source.rglob("*")):
-            if path.is_dir():
-                continue
-            target = directory / path.relative_to(source)
-            if target.name == "env.example":
-                target = target.with_name(".env")
-            if target.exists():
-                kept.append(target)
-                continue
+    for source, name in _templates():
+        target = directory / name
+        if target.exists():
+            typer.echo(f"kept  {target}")
+            continue
+        try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-            if target.name == ".env":
-                target.chmod(0o600)
-            written.append(target)
-    for target in written:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise Misuse(f"{target} cannot be written ({error.strerror}); name another directory with --dir") from error
+        if name == Path(".env"):
+            target.chmod(0o600)
         typer.echo(f"wrote {target}")
-    for target in kept:
-        typer.echo(f"kept  {target}")
     return 0
+
+
+def _templates() -> list[tuple[Path, Path]]:
+    """Return each default file and where it goes: from the package, or, in a checkout, from the project itself."""
+    packaged = Path(__file__).resolve().parents[1] / "template"
+    root = packaged if packaged.is_dir() else Path(__file__).resolve().parents[3]
+    conf = sorted(path for path in (root / "conf").rglob("*.yml"))
+    return [(root / ".env.example", Path(".env"))] + [(path, path.relative_to(root)) for path in conf]
 
 
 def replay(

@@ -27,7 +27,7 @@ async def serve(options: ServiceOptions) -> None:
     options.data_dir.mkdir(parents=True, exist_ok=True)
     database = LedgerDatabase(database_url(options.data_dir, os.environ.get(DATABASE_VARIABLE))).open()
     try:
-        async with service_context("ledger", options) as context:
+        async with service_context("ledger", options, staged=True) as context:
             await _run(context, database)
     finally:
         database.close()

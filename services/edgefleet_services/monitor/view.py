@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -213,8 +212,3 @@ def alpha_delay_ms(view: FleetView) -> int | None:
     """Return how far the models' watermark is behind the newest beat, None where one of them was not seen."""
     newest = max(view.beat_ts.values(), default=None)
     return None if newest is None or view.watermark is None else (newest - view.watermark) // NS_PER_MS
-
-
-def total_of(counts: Mapping[str, int]) -> int:
-    """Return the sum of counts."""
-    return sum(counts.values())

@@ -17,6 +17,7 @@ from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import SYSTEM, Clock
 from edgefleet.errors import Misuse, Transient
 from edgefleet.params.faults import InvalidConfig
+from edgefleet.params.reader import end_tasks
 from edgefleet.params.requests import RELOAD, ReloadAnswer, ReloadRequest, parse_request
 from edgefleet.params.schema import canonical_component
 from edgefleet.params.store import APPLIED, CHANGED, ParamStore
@@ -94,11 +95,14 @@ class ParamsService:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve requests, confirmations, flags and `mode` until `stop` is set."""
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self._listen()), tasks.create_task(self._poll())]
-            await stop.wait()
-            for task in running:
-                task.cancel()
+        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
+        stopped = asyncio.create_task(_wait(stop))
+        try:
+            done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end_tasks([*tasks, stopped])
+        for task in done:
+            task.result()  # a loop ends by itself only with an error that nothing here can mend
 
     async def _listen(self) -> None:
         """Answer what comes on the channels; a lost connection is taken up again."""
@@ -204,3 +208,7 @@ class ParamsService:
             gauge.set(version.version)
         versions = {version.component: version.version for version in outcome.history}
         self._log.info(event, n=outcome.n, versions=versions, waiting=outcome.waiting, **more)
+
+
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()

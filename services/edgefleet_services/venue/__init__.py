@@ -1,1 +1,1 @@
-"""The simulated venue as a process: Binance's REST and WebSocket over one exchange. Knows no bus and no other service."""
+"""The simulated venue as a process: Binance's REST and WebSocket over one exchange. Knows no other service."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
+import structlog
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidHandshake, WebSocketException
+from websockets.exceptions import WebSocketException
 
 from edgefleet.clock import NS_PER_S, Clock
 from edgefleet.errors import Misuse, OutOfReach
@@ -20,6 +21,9 @@ from .market import VenueMarket
 # A sleep shorter than this costs more than it orders.
 _FINEST_SLEEP_NS = 500_000
 _SYNTHETIC_STEP_S = 0.05
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 30.0
+
+log = structlog.get_logger()
 
 
 def speed_factor(speed: str) -> float | None:
@@ -57,28 +61,49 @@ async def run_tape(market: VenueMarket, files: Sequence[Path], clock: Clock) -> 
     market.end()
 
 
-async def run_synthetic(market: VenueMarket, source: SyntheticMarket, clock: Clock) -> None:
-    """Serve a synthetic market as time passes. It never ends; what it had done before its start is history."""
+async def open_synthetic(market: VenueMarket, source: SyntheticMarket, clock: Clock) -> None:
+    """Bring a synthetic market up to now: its books are in, and what it did until now is history."""
     for symbol, body in source.snapshots().items():
         market.load_book(symbol, body)
+    await _advance(market, source, clock)
+
+
+async def run_synthetic(market: VenueMarket, source: SyntheticMarket, clock: Clock) -> None:
+    """Serve a synthetic market as time passes. It never ends."""
     while True:
-        for stamp_ns, body in source.advance(clock.wall_ns()):
-            await market.serve_line(TapeLine(stamp_ns, body), live=True)
         await asyncio.sleep(_SYNTHETIC_STEP_S)
+        await _advance(market, source, clock)
+
+
+async def _advance(market: VenueMarket, source: SyntheticMarket, clock: Clock) -> None:
+    for stamp_ns, body in source.advance(clock.wall_ns()):
+        await market.serve_line(TapeLine(stamp_ns, body), live=True)
 
 
 async def run_relay(market: VenueMarket, ws_url: str, rest_url: str, clock: Clock) -> None:
-    """Serve another Binance-compatible venue's market data from the first consumer's arrival on.
+    """Serve another Binance-compatible venue's market data whenever somebody listens, until its tape ends if it is one.
 
-    The first frames are held back until each symbol's REST book is in. A failure of the upstream is told in the status
-    and to the consumers (close code 1011), never papered over.
-
-    Raises
-    ------
-    OutOfReach
-        If the upstream cannot be reached, or breaks off.
+    Frames are held back until each symbol's REST book is in. A failure of the upstream is told in the status and to the
+    consumers (close code 1011), never papered over, and the upstream is tried again, later each time, for the next one.
     """
-    await market.hub.wait_for_market_consumer()
+    pause_s = _FIRST_RETRY_S
+    while True:
+        await market.hub.wait_for_market_consumer()
+        served = market.progress.lines_served
+        try:
+            await _relay(market, ws_url, rest_url, clock)
+        except OutOfReach as error:
+            log.warning("upstream_lost", error=str(error), retry_s=pause_s)
+            market.fail(str(error))
+        else:
+            market.end()
+            return
+        pause_s = _FIRST_RETRY_S if market.progress.lines_served > served else min(2 * pause_s, _LAST_RETRY_S)
+        await asyncio.sleep(pause_s)
+
+
+async def _relay(market: VenueMarket, ws_url: str, rest_url: str, clock: Clock) -> None:
+    """Serve one upstream connection to its orderly end, or raise `OutOfReach`."""
     names = [symbol.lower() for symbol in market.exchange.rules]
     streams = "/".join(f"{name}@{kind}" for name in names for kind in ("trade", "bookTicker", "depth@100ms"))
     url = f"{ws_url.rstrip('/')}/stream?streams={streams}"
@@ -88,12 +113,11 @@ async def run_relay(market: VenueMarket, ws_url: str, rest_url: str, clock: Cloc
                 answer = await client.get(f"{rest_url.rstrip('/')}/depth", params={"symbol": symbol, "limit": 1_000})
                 answer.raise_for_status()
                 market.load_book(symbol, answer.content)
+            market.progress.failure = None
             async for frame in socket:
                 body = frame.encode() if isinstance(frame, str) else frame
                 await market.serve_line(TapeLine(clock.wall_ns(), body), live=True)
-    except (OSError, WebSocketException, InvalidHandshake, httpx.HTTPError) as error:
+    except (OSError, WebSocketException, httpx.HTTPError) as error:
         raise OutOfReach(f"upstream venue {ws_url}: {type(error).__name__}: {error}") from error
-    if socket.close_code == 1000:
-        market.end()
-        return
-    raise OutOfReach(f"upstream venue {ws_url} closed the connection: {socket.close_code} {socket.close_reason}")
+    if socket.close_code != 1000:
+        raise OutOfReach(f"upstream venue {ws_url} closed the connection: {socket.close_code} {socket.close_reason}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ from edgefleet.errors import Misuse
 from edgefleet.matching.exchange import Execution, OrderRequest, SimExchange
 from edgefleet.matching.exchange import Order as SimOrder
 from edgefleet.matching.history import INTERVALS_MS, Candle, MarketHistory
+from edgefleet.matching.recorded import RecordedBook
 from edgefleet.matching.wire import (
     BookTicker,
     DepthDiff,
@@ -58,6 +61,7 @@ class VenueMarket:
         self.metrics = Metrics()
         kinds: tuple[type[Frame], ...] = (Trade, BookTicker, DepthDiff, DepthSnapshot)
         self._counted = {kind: self.metrics.messages.labels(service="venue", type=kind.__name__) for kind in kinds}
+        self._book_ready = asyncio.Event()
         self._open_klines: dict[tuple[str, str], Candle] = {}
 
     async def serve_line(self, line: TapeLine, *, live: bool) -> None:
@@ -71,11 +75,15 @@ class VenueMarket:
         stream = stream_name(line.body)
         frame = decode_stream(stream, line.body)
         self.progress.lines_served += 1
+        if frame is None:  # of a stream that the exchange has no use for: whoever subscribed to it gets it
+            await self._distribute(stream or "", line, live=live)
+            return
         self._counted[type(frame)].inc()
         symbol = frame.s if not isinstance(frame, DepthSnapshot) else None
         executions = self.exchange.on_frame(frame, symbol=symbol)
         self.tell_account(executions)
         if stream is None:
+            self._book_ready.set()
             self.overtaken.update(self.recorded_snapshots)
             return
         await self._distribute(stream, line, live=live)
@@ -176,8 +184,20 @@ class VenueMarket:
             consumer.close(1000, "listen key closed")
 
     def load_book(self, symbol: str, body: bytes) -> None:
-        """Take a REST depth snapshot as the book of `symbol`. Raises `Poison` if it is none."""
-        self.tell_account(self.exchange.on_frame(decode_stream(None, body), symbol=symbol))
+        """Make a REST depth snapshot the book of `symbol`, whatever was there. Raises `Poison` if it is none."""
+        self.exchange.markets[symbol].forget_book()
+        self.tell_account(self.exchange.on_line(0, body, symbol=symbol))
+        self._book_ready.set()
+
+    async def book_of(self, symbol: str, patience_s: float) -> RecordedBook | None:
+        """Return the book of `symbol`, waiting up to `patience_s` for its first snapshot; None where none came."""
+        market = self.exchange.markets[symbol]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while not market.book.ready:
+                    self._book_ready.clear()
+                    await self._book_ready.wait()
+        return market.book if market.book.ready else None
 
     def snapshot_for(self, symbol: str, limit: int) -> TapeLine | None:
         """Return the tape's recorded snapshot where it is the right answer to a depth request, else None.
@@ -204,7 +224,10 @@ class VenueMarket:
         return kind in STREAM_KINDS or kind.removeprefix("kline_") in INTERVALS_MS
 
     def fail(self, reason: str) -> None:
-        """Tell that the market broke off, in the status and to every market-data consumer."""
+        """Tell that the market broke off, in the status and to every market-data consumer.
+
+        A relay tries again and clears the failure when its upstream is back.
+        """
         self.progress.failure = reason
         for consumer in self.hub.market_consumers():
             consumer.close(1011, reason[:120])

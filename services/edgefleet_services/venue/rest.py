@@ -30,6 +30,8 @@ Params = dict[str, str]
 Answer = Callable[["RestApi", Params], Any]
 
 DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))
+BOOK_PATIENCE_S = 5.0  # a relay fetches its books when the first consumer comes: a depth request waits for them
+UNSUPPORTED = ("stopPrice", "icebergQty", "trailingDelta", "strategyId", "pegPriceType")
 TAPE_STAMP_HEADER = "x-edgefleet-tape-stamp"  # the recorder's stamp of a recorded snapshot, ns
 
 
@@ -256,7 +258,11 @@ class RestApi:
         headers = self._usage.add(next(weight for largest, weight in DEPTH_WEIGHTS if limit <= largest))
         recorded = self.market.snapshot_for(symbol, limit)
         if recorded is None:
-            book = self.exchange.markets[symbol].book
+            relayed = self.market.progress.market == "relay"
+            book = await self.market.book_of(symbol, BOOK_PATIENCE_S if relayed else 0.0)
+            if book is None:
+                text = "Internal error; no book of this symbol is known yet. Please try again."
+                raise VenueReject(-1001, text, http_status=503)
             bids = [level for level, _ in zip(book.bids.levels(), range(limit), strict=False)]
             asks = [level for level, _ in zip(book.asks.levels(), range(limit), strict=False)]
             return _json(views.depth(book.last_update_id, bids, asks), headers=headers)
@@ -344,23 +350,23 @@ class RestApi:
         headers = self._usage.add(1, orders=1)
         if self.faults.take_error("before"):
             return _unavailable(headers)
-        order, executions = self.market.place(_order_request(params))
+        request_, kind = _order_request(params), params.get("newOrderRespType")
+        if kind not in (None, "", "ACK", "RESULT", "FULL"):
+            raise VenueReject(-1138, "Invalid newOrderRespType.")
+        order, executions = self.market.place(request_)
         if self.faults.hold_order_response_ms > 0:
             await asyncio.sleep(self.faults.hold_order_response_ms / 1_000)
         if self.faults.take_drop():
             request.scope["edgefleet.transport"].abort()
         if self.faults.take_error("after"):
             return _unavailable(headers)
-        kind = params.get("newOrderRespType") or ("ACK" if order.type is OrderType.LIMIT_MAKER else "FULL")
-        match kind:
+        match kind or ("ACK" if order.type is OrderType.LIMIT_MAKER else "FULL"):
             case "ACK":
                 return _json(views.order_ack(order), headers=headers)
             case "RESULT":
                 return _json(views.order_result(order), headers=headers)
-            case "FULL":
-                return _json(views.order_full(order, executions), headers=headers)
             case _:
-                raise VenueReject(-1138, "Invalid newOrderRespType.")
+                return _json(views.order_full(order, executions), headers=headers)
 
     async def test_order(self, request: Request) -> Response:
         _order_request(await self._authentic(request))
@@ -475,6 +481,9 @@ def _order_names(params: Params) -> tuple[int | None, str | None]:
 
 def _order_request(params: Params) -> OrderRequest:
     """Return the order a request asks for, or raise `VenueReject` where its words are not known."""
+    for name in UNSUPPORTED:
+        if params.get(name):
+            raise VenueReject(-1106, f"Parameter '{name}' sent when not required.")
     try:
         side = Side(_required(params, "side"))
     except ValueError:

@@ -25,7 +25,7 @@ from edgefleet.matching.filters import rules_for
 from edgefleet.matching.synthetic import SyntheticMarket
 from edgefleet.venues.tape import TapeSummary, check_tape, read_tape
 
-from .feeds import run_relay, run_synthetic, run_tape, speed_factor
+from .feeds import open_synthetic, run_relay, run_synthetic, run_tape, speed_factor
 from .market import Progress, VenueMarket, snapshot_symbol
 from .rest import RestApi
 from .sockets import SocketApi
@@ -118,6 +118,11 @@ class Venue:
                     self.market.recorded_snapshots.setdefault(symbol, line)
                 return
 
+    async def open(self) -> None:
+        """Let pass what lies before the first request: a synthetic market's past."""
+        if self._synthetic is not None:
+            await open_synthetic(self.market, self._synthetic, self.clock)
+
     async def run_market(self) -> None:
         """Serve the market to its end; a failure is told in the status and closes the consumers."""
         options = self.options
@@ -195,6 +200,7 @@ async def serve(
     """
     venue = Venue(options, clock)
     bound = listen(options.host, options.port)
+    await venue.open()
     server = uvicorn.Server(
         uvicorn.Config(
             venue.app,
@@ -224,7 +230,7 @@ async def serve(
         log.info("venue_ready", host=options.host, port=port, market=options.market, symbols=list(options.symbols))
         if ready is not None:
             ready(port)
-        await stopping.wait()
+        await _until_stopped(stopping, tasks)
     finally:
         for task in tasks:
             task.cancel()
@@ -234,6 +240,17 @@ async def serve(
     for result in results:
         if isinstance(result, Exception):
             raise result
+
+
+async def _until_stopped(stopping: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Return when the venue is to stop, or when one of `tasks` broke; a market that came to its end is neither."""
+    waiter = asyncio.create_task(stopping.wait())
+    pending: set[asyncio.Task[Any]] = {waiter, *tasks}
+    while not waiter.done():
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        if any(task.exception() is not None for task in done):
+            break
+    waiter.cancel()
 
 
 async def _startup(server: uvicorn.Server, bound: socket.socket) -> None:

@@ -21,7 +21,7 @@ from edgefleet.matching.exchange import (
 )
 from edgefleet.matching.filters import VenueReject, rules_for
 
-from .markets import SYMBOL, market, sold, ticker
+from .markets import SYMBOL, market, sold
 
 D = Decimal
 
@@ -172,6 +172,13 @@ def test_refusal_carries_binances_code_and_changes_nothing(request_: OrderReques
     assert exchange.dump() == before
 
 
+def test_no_order_is_taken_before_the_market_has_a_time() -> None:
+    exchange = SimExchange([rules_for("BTC/USDT")], {"USDT": D(1_000)})
+
+    with pytest.raises(VenueReject, match="Market is closed"):
+        exchange.place(limit(Side.BUY, "1", "90"))
+
+
 def test_client_id_of_a_closed_order_may_be_used_again() -> None:
     exchange = market()
     exchange.place(limit(Side.BUY, "1", "90", client_order_id="again"))
@@ -185,7 +192,7 @@ def test_client_id_of_a_closed_order_may_be_used_again() -> None:
 def test_too_many_open_orders_are_refused() -> None:
     rules = msgspec.structs.replace(rules_for("BTC/USDT"), max_orders=2)
     exchange = SimExchange([rules], {"USDT": D(1_000)})
-    exchange.on_frame(ticker(1, "100", "1", "101", "1"))
+    exchange.on_frame(sold("100", "1"))
     for price in ("90", "91"):
         exchange.place(limit(Side.BUY, "1", price))
 

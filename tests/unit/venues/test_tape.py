@@ -46,11 +46,14 @@ def test_summary_tells_what_the_tape_holds(write: Callable[[str, bytes], Path]) 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"1 " + FRAME + b"\n2 {nope}\n", "line 2: not a JSON object"),
+        (b"1 " + FRAME + b"\n2 {nope}\n", "line 2: not a combined-stream"),
         (b"1 " + FRAME + b"\n2 nope\n", "line 2: not a JSON object"),
         (b"1 " + FRAME + b"\n" + FRAME + b"\n", "line 2: no receive stamp"),
         (b"1 " + FRAME + b"\n\n", "line 2: no receive stamp"),
-        (b'1 {"hello":1}\n', "line 1: neither"),
+        (b'1 {"hello":1}\n', "line 1: not a combined-stream"),
+        (b"1 " + FRAME.replace(b'"p":"1"', b'"p":"x"'), "line 1: unreadable frame of btcusdt@trade"),
+        (b"1 " + FRAME.replace(b'"p":"1",', b""), "line 1: unreadable frame of btcusdt@trade"),
+        (b'1 {"stream":"btcusdt@kline_1m","data":{"s":}}', "line 1: JSON is malformed"),
         (b"", "empty"),
     ],
 )

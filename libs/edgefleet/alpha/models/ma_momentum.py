@@ -39,6 +39,7 @@ class MaMomentum(AlphaModel[MaMomentumState, MaMomentumParams]):
         formula="g = (ma5 - ma30)/ma30; edge = 4000 g (legacy: 40 g), capped at 40 bps; confidence = erf(|z|/sqrt 2)",
         inputs=("closes of bars of features.bar_ms",),
         warm_up="slow_bars closed bars",
+        warm_up_bars=30,
         cannot="see a turn before the fast mean does, or tell a trend from one jump inside the slow window",
         mirrors=False,
     )

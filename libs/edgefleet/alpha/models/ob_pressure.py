@@ -25,6 +25,7 @@ class ObPressure(AlphaModel[ObPressureState, ObPressureParams]):
         formula="p = (b - a)/(b + a); edge = scale_bps * p; confidence = 0.5 + 0.5 |p|",
         inputs=("best bid size", "best ask size"),
         warm_up="none: the first quote",
+        warm_up_bars=0,
         cannot="see behind the best price, tell a spoofed size from a real one, or know how fast sizes change",
         mirrors=True,
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from edgefleet.instruments import AssetClass
 from edgefleet.params.schema.base import Params
 
-_LOWER = {"tighter": "lower"}  # a smaller value allows less, so a change to it applies at once
-_HIGHER = {"tighter": "higher"}
+# A change to the tighter side applies at once; one to the looser waits until risk and executor have confirmed it.
+_LOWER: JsonDict = {"tighter": "lower"}
+_HIGHER: JsonDict = {"tighter": "higher"}
 
 
 def _leverage() -> dict[AssetClass, float]:

@@ -123,6 +123,7 @@ class BinanceFeed:
         self._held: list[tuple[int, bytes, int]] | None = []
         self._first_snapshots: dict[str, tuple[wire.DepthBody, int]] = {}
         self._last_stamp: int | None = None  # ns, the newest venue stamp that this connection carried
+        self._said_ns = 0  # ns, the newest stamp of any connection; 0: none yet
         self._next_beat: int | None = None  # ns of ingestion's clock
         self._reconnected = False
         self._notices: list[str] = []
@@ -149,11 +150,14 @@ class BinanceFeed:
     @property
     def marks(self) -> str:
         """Return how far each instrument's own sequences have come, for `resume` after a restart."""
-        return ",".join(f"{name}:{one.quote_id}:{one.trade_id}" for name, one in self._followed.items())
+        ids = (f"{name}:{one.quote_id}:{one.trade_id}" for name, one in self._followed.items())
+        return ",".join((str(self._last_stamp or self._said_ns), *ids))
 
     def resume(self, marks: str) -> None:
         """Begin after `marks`: what was sent before them is a duplicate, and prints missing after them are a hole."""
-        for mark in filter(None, marks.split(",")):
+        stamp, *ids = marks.split(",")
+        self._said_ns = int(stamp)
+        for mark in ids:
             name, quote_id, trade_id = mark.split(":")
             followed = self._followed.get(name)
             if followed is not None:
@@ -230,6 +234,7 @@ class BinanceFeed:
         """Return the status that tells of a lost connection, and wait for every snapshot anew."""
         out: list[Output] = []
         self._status("disconnected", reason, ts_init, out)
+        self._said_ns = self._last_stamp or self._said_ns
         for followed in self._followed.values():
             followed.lose_book()
             followed.top = None
@@ -500,7 +505,9 @@ class BinanceFeed:
         self._next_beat = boundary
 
     def _status(self, status: Status, detail: str, ts_init: int, out: list[Output]) -> None:
-        stamp = self._last_stamp or 0
+        stamp = self._last_stamp or self._said_ns
+        if not stamp:
+            return  # nothing was ever heard, so there is nothing whose state could change
         message = VenueStatus(
             venue=self.venue,
             status=status,

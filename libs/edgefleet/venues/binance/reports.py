@@ -10,7 +10,7 @@ import msgspec
 from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Poison
 from edgefleet.messages.orders import Balance, OrderKind, Side
-from edgefleet.units import ZERO
+from edgefleet.units import ZERO, decimal_text
 from edgefleet.venues.interface import (
     AccountReport,
     AccountUpdate,
@@ -151,6 +151,11 @@ def _decode(data: bytes, kind: type[Any]) -> Any:
         raise Poison(f"the venue's answer is not readable: {error}: {data[:120]!r}") from error
 
 
+def _plain(value: Decimal) -> Decimal:
+    """Return the same number without the venue's trailing zeros: 0.01, not 0.01000000."""
+    return Decimal(decimal_text(value))
+
+
 def _side(text: str) -> Side:
     return "buy" if text == "BUY" else "sell"
 
@@ -163,9 +168,9 @@ def _report(found: _Order, names: Names) -> OrderReport:
         status=_STATUS.get(found.status, "NEW"),
         side=_side(found.side),
         kind=_KINDS.get(found.type, "limit"),
-        quantity=found.origQty,
-        price=found.price if found.price > 0 else None,
-        filled=found.executedQty,
+        quantity=_plain(found.origQty),
+        price=_plain(found.price) if found.price > 0 else None,
+        filled=_plain(found.executedQty),
         ts_event=(found.transactTime or found.updateTime or found.time) * NS_PER_MS,
     )
 
@@ -181,9 +186,9 @@ def order_answer(data: bytes, names: Names) -> tuple[OrderReport, tuple[TradeRep
             venue_order_id=report.venue_order_id,
             trade_id=str(fill.tradeId),
             side=report.side,
-            quantity=fill.qty,
-            price=fill.price,
-            fee=fill.commission,
+            quantity=_plain(fill.qty),
+            price=_plain(fill.price),
+            fee=_plain(fill.commission),
             fee_asset=fill.commissionAsset,
             liquidity="taker",
             ts_event=report.ts_event,
@@ -208,9 +213,9 @@ def trade_list(data: bytes, names: Names) -> list[TradeReport]:
             venue_order_id=str(trade.orderId),
             trade_id=str(trade.id),
             side="buy" if trade.isBuyer else "sell",
-            quantity=trade.qty,
-            price=trade.price,
-            fee=trade.commission,
+            quantity=_plain(trade.qty),
+            price=_plain(trade.price),
+            fee=_plain(trade.commission),
             fee_asset=trade.commissionAsset,
             liquidity="maker" if trade.isMaker else "taker",
             ts_event=trade.time * NS_PER_MS,
@@ -222,7 +227,7 @@ def trade_list(data: bytes, names: Names) -> list[TradeReport]:
 def account_answer(data: bytes) -> AccountReport:
     """Return the balances of an `account` answer."""
     found: _Account = _decode(data, _Account)
-    balances = {held.asset: Balance(free=held.free, locked=held.locked) for held in found.balances}
+    balances = {held.asset: Balance(free=_plain(held.free), locked=_plain(held.locked)) for held in found.balances}
     return AccountReport(balances=balances, ts_event=found.updateTime * NS_PER_MS)
 
 
@@ -237,7 +242,7 @@ def user_event(data: bytes, names: Names) -> OrderUpdate | AccountUpdate | Liter
             return _execution(_decode(data, _Execution), names)
         case "outboundAccountPosition":
             position: _Position = _decode(data, _Position)
-            held = {asset.a: Balance(free=asset.f, locked=asset.l) for asset in position.B}
+            held = {asset.a: Balance(free=_plain(asset.f), locked=_plain(asset.l)) for asset in position.B}
             return AccountUpdate(balances=held, ts_event=position.u * NS_PER_MS)
         case "listenKeyExpired" | "eventStreamTerminated":
             return "expired"
@@ -253,9 +258,9 @@ def _execution(event: _Execution, names: Names) -> OrderUpdate:
         status=_STATUS.get(event.X, "NEW"),
         side=_side(event.S),
         kind=_KINDS.get(event.o, "limit"),
-        quantity=event.q,
-        price=event.p if event.p > 0 else None,
-        filled=event.z,
+        quantity=_plain(event.q),
+        price=_plain(event.p) if event.p > 0 else None,
+        filled=_plain(event.z),
         ts_event=event.T * NS_PER_MS,
     )
     executed = event.t >= 0 and event.l > 0
@@ -269,9 +274,9 @@ def _execution(event: _Execution, names: Names) -> OrderUpdate:
             venue_order_id=order.venue_order_id,
             trade_id=str(event.t),
             side=order.side,
-            quantity=event.l,
-            price=event.L,
-            fee=event.n,
+            quantity=_plain(event.l),
+            price=_plain(event.L),
+            fee=_plain(event.n),
             fee_asset=event.N,
             liquidity="maker" if event.m else "taker",
             ts_event=order.ts_event,

@@ -1,0 +1,249 @@
+"""The risk layer: ensembles, beats and what became of orders in, verdicts out. Knows no bus and no clock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from decimal import Decimal
+
+from edgefleet.clock import NS_PER_MS
+from edgefleet.messages import (
+    Account,
+    Approved,
+    Beat,
+    Ensemble,
+    Fill,
+    OrderEvent,
+    Refusal,
+    Refused,
+    Touch,
+    TradingState,
+    Watermark,
+    WeightedEdge,
+)
+from edgefleet.params.schema import FleetConfig
+from edgefleet.params.schema.risk import EdgeBlendingParams, RiskParams
+from edgefleet.risk.blend import blend, first_unsound
+from edgefleet.risk.decide import No, Yes, decide, is_expiring
+from edgefleet.risk.state import (
+    Desk,
+    Opinion,
+    RiskState,
+    Standing,
+    desk_of,
+    mark_peaks,
+    position,
+    standing_quantity,
+    take_account,
+    take_fill,
+    take_order,
+)
+from edgefleet.stage import Input, Output
+from edgefleet.units import to_decimal
+
+__all__ = ["RiskStage", "RiskState"]
+
+TARGETS = "targets"
+REFUSALS = "refusals"
+
+_APPROVED = "approved"
+_CENT = Decimal("0.01")
+
+
+class RiskStage:
+    """Decides anew with every `Ensemble` and every `Beat`, and says so only when the verdict changes.
+
+    A verdict changes with its reason, its side or its target. A standing target that is still wanted is renewed when
+    two thirds of its life are over, so its numbers are never older than that, and it never lapses in silence.
+    """
+
+    service = "risk"
+    inputs = ("control", "fills", "orders", "beats", "ensembles")
+    state_type = RiskState
+    schema = 1
+
+    def initial(self) -> RiskState:
+        """Return the shut state: HALTED, no account, no price."""
+        return RiskState()
+
+    def step(self, state: RiskState, entry: Input, config: FleetConfig) -> Sequence[Output]:
+        """Take one entry and return the verdicts that follow from it."""
+        message = entry.message
+        kind = type(message)
+        if kind is Ensemble:
+            return self._take_ensemble(state, entry, message, config)  # type: ignore[arg-type]
+        match message:
+            case Touch():
+                state.time = max(state.time, message.ts_event)
+                desk = desk_of(state, message.instrument)
+                desk.bid, desk.ask, desk.age_ms = float(message.bid), float(message.ask), 0
+            case Beat():
+                return self._take_beat(state, entry, message, config)
+            case Watermark():
+                state.time = max(state.time, message.ts_event)
+                state.watermark[message.venue] = max(state.watermark.get(message.venue, 0), message.ts_event)
+            case Fill():
+                state.time = max(state.time, message.ts_event)
+                if message.account == config.fleet.account:
+                    take_fill(state, message)
+            case OrderEvent():
+                if message.account == config.fleet.account:
+                    take_order(state, message)
+            case Account():
+                if message.account == config.fleet.account:
+                    take_account(state, message)
+            case TradingState():
+                _take_trading_state(state, message)
+            case _:
+                pass  # the streams carry messages for others too
+        return ()
+
+    def _take_ensemble(
+        self, state: RiskState, entry: Input, message: Ensemble, config: FleetConfig
+    ) -> Sequence[Output]:
+        state.time = max(state.time, message.ts_event)
+        desk = desk_of(state, message.instrument)
+        if message.chosen:
+            desk.edges[message.rule] = message.chosen
+        else:
+            desk.edges.pop(message.rule, None)
+        edges = message.chosen if len(desk.edges) == 1 and message.chosen else _all_edges(desk)
+        silent = "" if edges else "; ".join(f"{one.model} {one.reason}" for one in message.abstained)
+        desk.opinion = form_opinion(edges, config.risk_harmonizer.edge_blending, silent)
+        return _tell(state, desk, entry, message, config)
+
+    def _take_beat(self, state: RiskState, entry: Input, message: Beat, config: FleetConfig) -> Sequence[Output]:
+        state.time = max(state.time, message.ts_event)
+        state.beat[message.venue] = max(state.beat.get(message.venue, 0), message.ts_event)
+        touched = []
+        for touch in message.touches:
+            desk = desk_of(state, touch.instrument)
+            _mark(desk, touch.bid, touch.ask, touch.age_ms, message.ts_event, config.risk_harmonizer)
+            touched.append(desk)
+        mark_peaks(state)
+        return [output for desk in touched for output in _tell(state, desk, entry, message, config)]
+
+
+def form_opinion(edges: Sequence[WeightedEdge], params: EdgeBlendingParams, silent: str = "") -> Opinion:
+    """Return the blend of `edges` as an opinion, or the reason why there is none."""
+    if not edges:
+        return Opinion(reason=Refusal.NO_MODELS, detail=silent)
+    unsound = first_unsound(edges)
+    if unsound is not None:
+        return Opinion(reason=Refusal.NOT_FINITE, input=unsound)
+    blended = blend(edges, params)
+    if blended is None:
+        return Opinion(
+            reason=Refusal.LOW_CONFIDENCE,
+            limit=params.min_confidence_threshold,
+            observed=max(edge.confidence for edge in edges),
+        )
+    return Opinion(edge_bps=blended.edge_bps, confidence=blended.confidence, horizon_ms=blended.horizon_ms)
+
+
+def target_id(account: str, instrument: str, cause: str) -> str:
+    """Return the name of the target that `cause` led to: the same decision has the same name after any crash."""
+    return "t" + hashlib.sha256(f"{account}|{instrument}|{cause}".encode()).hexdigest()[:20]
+
+
+def _all_edges(desk: Desk) -> tuple[WeightedEdge, ...]:
+    return tuple(edge for edges in desk.edges.values() for edge in edges)
+
+
+def _mark(
+    desk: Desk, bid: Decimal | None, ask: Decimal | None, age_ms: int | None, ts: int, params: RiskParams
+) -> None:
+    """Take a beat's touch. A feed that has gone quiet says nothing of volatility, so its returns wait for the next."""
+    desk.bid = None if bid is None else float(bid)
+    desk.ask = None if ask is None else float(ask)
+    desk.age_ms = age_ms
+    if desk.bid is None or desk.ask is None or age_ms is None:
+        return
+    if age_ms <= params.freshness.stale_after_ms:
+        desk.returns.sample((desk.bid + desk.ask) / 2, ts, params.volatility.half_life_s)
+
+
+def _take_trading_state(state: RiskState, message: TradingState) -> None:
+    """Obey the latch. Only a person sets ACTIVE again, and with it the peak that drawdown is measured from."""
+    if message.state == "ACTIVE" and state.trading != "ACTIVE":
+        state.peaks.clear()
+    if message.state == "HALTED":
+        for desk in state.desks.values():
+            desk.standing = None  # the executor lets its goals go as well
+    state.trading, state.trading_reason = message.state, message.reason
+
+
+def _tell(state: RiskState, desk: Desk, entry: Input, cause: Ensemble | Beat, config: FleetConfig) -> Sequence[Output]:
+    """Decide, and return the verdict where it says something new."""
+    verdict = decide(state, desk, config)
+    if isinstance(verdict, No):
+        side = desk.opinion.edge_bps if desk.opinion is not None else 0.0
+        told = f"{verdict.reason}{'+' if side > 0 else '-' if side < 0 else ''}"
+        if told == desk.told:
+            return ()
+        desk.told = told
+        return (Output(REFUSALS, _refused(verdict, desk, entry, cause, config)),)
+    if verdict.standing and desk.told == _APPROVED and not is_expiring(state, desk, config.risk_harmonizer):
+        return ()
+    approved = _approved(verdict, state, desk, entry, cause, config)
+    if not verdict.standing and verdict.quantity != standing_quantity(state, desk):
+        desk.changed_at = state.time
+    desk.told = _APPROVED
+    desk.standing = Standing(quantity=verdict.quantity, expires_at=approved.expires_at)
+    return (Output(TARGETS, approved),)
+
+
+def _refused(verdict: No, desk: Desk, entry: Input, cause: Ensemble | Beat, config: FleetConfig) -> Refused:
+    opinion = desk.opinion
+    return Refused(
+        by="risk",
+        target_id=None,
+        account=config.fleet.account,
+        instrument=desk.instrument,
+        reason=verdict.reason,
+        limit=verdict.limit,
+        observed=verdict.observed,
+        input=verdict.input,
+        edge_bps=opinion.edge_bps if opinion is not None and opinion.reason is None else None,
+        detail=verdict.detail,
+        ts_event=cause.ts_event,
+        ts_init=cause.ts_init,
+        trace_id=cause.trace_id,
+        cause=entry.cause,
+        config=config.hash,
+    )
+
+
+def _approved(
+    verdict: Yes, state: RiskState, desk: Desk, entry: Input, cause: Ensemble | Beat, config: FleetConfig
+) -> Approved:
+    params = config.risk_harmonizer.verdicts
+    rules = config.instruments.get(desk.instrument)
+    opinion = desk.opinion or Opinion()
+    account = config.fleet.account
+    before = standing_quantity(state, desk)
+    held = position(state, desk) if before is None else before
+    grows = abs(verdict.quantity) > abs(held)
+    return Approved(
+        target_id=target_id(account, desk.instrument, entry.cause),
+        account=account,
+        instrument=desk.instrument,
+        quantity=verdict.quantity,
+        expires_at=state.time + params.target_ttl_ms * NS_PER_MS,
+        urgency=verdict.urgency,
+        algorithm=params.entry_algorithm if grows else params.exit_algorithm,
+        price=to_decimal(verdict.mid, _CENT if rules is None else rules.tick_size / 2),
+        edge_bps=opinion.edge_bps,
+        confidence=opinion.confidence,
+        kelly_fraction=verdict.kelly,
+        variance=verdict.variance,
+        var_fraction=verdict.var,
+        equity=to_decimal(verdict.equity, _CENT),
+        binding=verdict.binding,
+        head_room=verdict.head_room,
+        ts_event=cause.ts_event,
+        ts_init=cause.ts_init,
+        trace_id=cause.trace_id,
+        cause=entry.cause,
+        config=config.hash,
+    )

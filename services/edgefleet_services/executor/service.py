@@ -1,0 +1,157 @@
+"""The executor's process: the order step and the gateway, side by side. No arithmetic and no decision of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+from collections.abc import Sequence
+
+from edgefleet.bus.interface import EncodedOutput, Entry
+from edgefleet.bus.loop import run_stage
+from edgefleet.clock import NS_PER_S
+from edgefleet.errors import Misuse
+from edgefleet.gateway.gateway import Gateway
+from edgefleet.gateway.lease import AccountLease
+from edgefleet.instruments import canonical_symbol, instrument_id
+from edgefleet.messages import OrderEvent
+from edgefleet.orders.stage import OrderStage
+from edgefleet.params.schema import FleetConfig, VenueParams
+from edgefleet.telemetry.observe import StageMetrics
+from edgefleet.venues.binance.rest import BinanceVenue
+from edgefleet_services.bootstrap import ServiceContext, service_context
+from edgefleet_services.options import ServiceOptions
+
+KEY_VARIABLE, SECRET_VARIABLE = "EDGEFLEET_VENUE_KEY", "EDGEFLEET_VENUE_SECRET"
+# The simulated venue's public key pair: valid there alone.
+DEMO_KEY, DEMO_SECRET = "edgefleet-demo", "edgefleet-demo-secret"
+JOURNAL_NAME = "executor/intents.jsonl"
+HALT_NAME = "HALT"
+DRAIN_S = 3.0
+
+
+async def serve(options: ServiceOptions) -> None:
+    """Trade one account until told to stop, then cancel what is open and tell what is left.
+
+    Raises
+    ------
+    OutOfReach
+        If Redis or the venue does not answer, or another executor has the account.
+    Misuse
+        If the venue is not configured or its keys are missing.
+    """
+    async with service_context("executor", options, staged=True) as context:
+        await _Executor(context).run()
+
+
+class _Observer(StageMetrics):
+    """Hands the stage's commands to the gateway as soon as their commit is answered."""
+
+    gateway: Gateway
+
+    def committed(self, stream: str, entries: Sequence[Entry], outputs: Sequence[EncodedOutput], step_ns: int) -> None:
+        commands = [output.data for output in outputs if output.stream == "orders"]
+        if commands:
+            self.gateway.offer(commands)
+        super().committed(stream, entries, outputs, step_ns)
+
+
+class _Executor:
+    def __init__(self, context: ServiceContext) -> None:
+        options = context.options
+        config = context.configs.current
+        self._context = context
+        self._venue = make_venue(options, config)
+        self._lease = AccountLease(
+            context.bus,
+            config.fleet.account,
+            f"{options.session or 'executor'}:{os.getpid()}:{secrets.token_hex(4)}",
+            ttl_ms=config.fleet.take_over_ms,
+            clock=context.clock,
+        )
+        self.gateway = Gateway(
+            bus=context.bus,
+            venue=self._venue,
+            account=config.fleet.account,
+            instruments=[instrument_id(symbol, options.venue) for symbol in options.symbols],
+            lease=self._lease,
+            journal_path=options.data_dir / JOURNAL_NAME,
+            halt_file=options.data_dir / HALT_NAME,
+            params=lambda: context.configs.current.execution,
+            config_hash=lambda: context.configs.current.hash,
+            clock=context.clock,
+            log=context.log,
+            on_sent=self._sent,
+        )
+        context.health.ask("gate", self._gate)
+
+    async def run(self) -> None:
+        """Run the stage and the gateway until told to stop, or until one of them ends."""
+        context, gateway = self._context, self.gateway
+        await self._venue.warm()
+        await gateway.start()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, gateway.halt, "SIGUSR1")
+        observe = _Observer("executor", context.metrics, context.health, context.log)
+        observe.gateway = gateway
+        stop_stage = asyncio.Event()
+        stage = asyncio.create_task(
+            run_stage(context.bus, OrderStage(), context.configs, clock=context.clock, stop=stop_stage, observe=observe)
+        )
+        trading = asyncio.create_task(gateway.run(context.stop))
+        try:
+            await asyncio.wait({stage, trading}, return_when=asyncio.FIRST_COMPLETED)
+            if trading.done() and trading.exception() is None:
+                await self._drain(stage)
+        finally:
+            stop_stage.set()
+            if not trading.done():
+                trading.cancel()
+            await asyncio.gather(stage, trading, return_exceptions=True)
+        for task in (stage, trading):
+            if not task.cancelled():
+                task.result()
+
+    async def _drain(self, stage: asyncio.Task[None]) -> None:
+        """Let the stage take in what the gateway said last."""
+        bus = self._context.bus
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while not stage.done() and (await bus.lags()).get(("executor", "venue.events"), 0) > 0:
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            self._context.log.warning("events_not_drained", limit_s=DRAIN_S)
+
+    def _sent(self, event: OrderEvent, sent_at: int) -> None:
+        self._context.metrics.tick_to_order.observe(max(sent_at - event.ts_init, 0) / NS_PER_S)
+
+    def _gate(self) -> tuple[bool, str]:
+        gates = self.gateway.gates
+        if gates.halted:
+            return False, f"HALTED: {gates.halted}"
+        return gates.ready, gates.not_ready_reason or "open"
+
+
+def make_venue(options: ServiceOptions, config: FleetConfig) -> BinanceVenue:
+    """Return the adapter of the venue that `options` names, its window shorter than half the account's lease."""
+    params = config.venues.venues.get(options.venue)
+    if params is None:
+        raise Misuse(f"venue {options.venue!r} is not in {options.conf_dir}/venues; add it there")
+    rest_url, stream_url = _addresses(options, params)
+    is_demo = options.venue == "sim"
+    return BinanceVenue(
+        name=options.venue,
+        rest_url=rest_url,
+        stream_url=stream_url,
+        key=os.environ.get(KEY_VARIABLE) or (DEMO_KEY if is_demo else ""),
+        secret=os.environ.get(SECRET_VARIABLE) or (DEMO_SECRET if is_demo else ""),
+        symbols=tuple(canonical_symbol(symbol) for symbol in options.symbols),
+        recv_window_ms=min(params.recv_window_ms, max(config.fleet.take_over_ms // 2 - 1, 1)),
+        timeout_ms=config.execution.request_timeout_ms,
+    )
+
+
+def _addresses(options: ServiceOptions, params: VenueParams) -> tuple[str, str]:
+    if options.venue_url is None:
+        return params.rest_url, params.stream_url
+    return options.venue_url, options.venue_url.replace("http", "ws", 1)

@@ -1,0 +1,85 @@
+"""How a session begins: who owns the Redis, what session it is, and the latch that lets it trade.
+
+`up` opens a session before its services start. In containers nobody stands above the services, so params, which all
+others wait for, opens the first one and holds the fleet's lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from edgefleet.bus.redis_bus import RedisBus
+from edgefleet.clock import iso
+from edgefleet.errors import OutOfReach, Transient
+from edgefleet.messages import Session
+from edgefleet.messages.streams import STREAMS
+from edgefleet_services.options import Mode
+
+OWNER_TTL_MS = 10_000
+
+
+def new_session_id(wall_ns: int, token: str) -> str:
+    """Return a name for a session: its start, to the second, and what makes it differ from others of that second."""
+    stamp = iso(wall_ns)[:19].replace("-", "").replace(":", "")
+    return f"{stamp}-{token}"
+
+
+def is_supervised() -> bool:
+    """Return whether `edgefleet up` stands above this process."""
+    return "EDGEFLEET_PARENT" in os.environ
+
+
+@asynccontextmanager
+async def owned(bus: RedisBus, who: str) -> AsyncIterator[None]:
+    """Hold this Redis for one fleet.
+
+    Raises
+    ------
+    OutOfReach
+        If another fleet has it.
+    """
+    token = f"{who} pid {os.getpid()} on {platform.node()}"
+    await bus.claim_fleet(token, ttl_ms=OWNER_TTL_MS)
+    renewing = asyncio.create_task(_renew(bus, token))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await renewing
+        with contextlib.suppress(Transient, OutOfReach):
+            await bus.release_fleet(token)
+
+
+async def _renew(bus: RedisBus, token: str) -> None:
+    while True:
+        await asyncio.sleep(OWNER_TTL_MS / 3_000)
+        # A Redis that is away for a moment is not lost to us: the services say what they miss.
+        with contextlib.suppress(Transient, OutOfReach):
+            await bus.claim_fleet(token, ttl_ms=OWNER_TTL_MS)
+
+
+async def open_session(
+    bus: RedisBus, *, session: str, mode: Mode, venue: str, account: str, symbols: tuple[str, ...], by: str, now: int
+) -> None:
+    """Write the session down; where the latch was never set, set it to ACTIVE. A latch that stands stays."""
+    message = Session(
+        session=session,
+        mode=mode,
+        venue=venue,
+        account=account,
+        symbols=symbols,
+        first_ids={card.name: await bus.last_id(card.name) for card in STREAMS if "<" not in card.name},
+        machine={"python": platform.python_version(), "machine": platform.machine(), "platform": sys.platform},
+        ts_event=now,
+        ts_init=now,
+    )
+    await bus.append("control", message)
+    if await bus.trading_state() is None:
+        await bus.latch("ACTIVE", reason="session start", by=by, person=True, ts=now)
