@@ -112,6 +112,7 @@ class FleetRun:
         self.supervisor = Supervisor(options, log)
         self.interrupted = asyncio.Event()
         self._first_fill_s: float | None = None
+        self._lags: dict[tuple[str, str], int] = {}
 
     async def run(self, bus: RedisBus) -> Finished:
         """Return what is known at the end of the session.
@@ -146,11 +147,11 @@ class FleetRun:
                     self.run_options.progress(f"all services are healthy after {_since(started_ns):.1f} s")
                     await self._until_over(bus, started_ns)
             finally:
+                self._lags = await bus.lags()
                 await self.supervisor.stop(("ingestion", "alpha", "router", "risk", "executor"))
                 if self.options.venue_url is not None:
                     books = await venue_books(self.options)
                 await self.supervisor.stop()
-            lags = await bus.lags()
         return Finished(
             options=self.options,
             started_ns=started_ns,
@@ -158,7 +159,7 @@ class FleetRun:
             restarts=self.supervisor.restarts,
             venue_account=books[0] if books is not None else None,
             venue_trades=books[1] if books is not None else (),
-            lags=lags,
+            lags=self._lags,
             interrupted=self.interrupted.is_set(),
             first_fill_s=self._first_fill_s,
         )

@@ -10,16 +10,17 @@ import asyncio
 import contextlib
 import os
 import platform
+import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from edgefleet.bus.redis_bus import RedisBus
-from edgefleet.clock import iso
+from edgefleet.clock import SYSTEM, iso
 from edgefleet.errors import OutOfReach, Transient
 from edgefleet.messages import Session
 from edgefleet.messages.streams import STREAMS
-from edgefleet_services.options import Mode
+from edgefleet_services.options import Mode, ServiceOptions
 
 OWNER_TTL_MS = 10_000
 
@@ -83,3 +84,20 @@ async def open_session(
     await bus.append("control", message)
     if await bus.trading_state() is None:
         await bus.latch("ACTIVE", reason="session start", by=by, person=True, ts=now)
+
+
+async def open_first_session(bus: RedisBus, options: ServiceOptions, *, account: str) -> None:
+    """Open a session where this Redis never saw one. A container that comes back goes on in the one there is."""
+    if await bus.has_type("control", "session.v1", newest=100_000):
+        return
+    now = SYSTEM.wall_ns()
+    await open_session(
+        bus,
+        session=options.session or new_session_id(now, secrets.token_hex(2)),
+        mode=options.mode,
+        venue=options.venue,
+        account=account,
+        symbols=options.symbols,
+        by="params",
+        now=now,
+    )

@@ -7,7 +7,7 @@ import pwd
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerD
     opened.close()
 
 
-def as_entries(messages: list[Message], first: int = 1) -> list[Entry]:
+def as_entries(messages: Sequence[Message], first: int = 1) -> list[Entry]:
     return [Entry(f"{number}-0", tag_of(m), encode(m)) for number, m in enumerate(messages, first)]
 
 

@@ -268,6 +268,38 @@ async def test_slow_consumer_holds_the_tape_back_and_loses_nothing(tmp_path: Pat
     assert [first, *(json.loads(frame)["t"] for frame in frames)] == list(range(1, count + 1))
 
 
+async def test_consumer_that_leaves_does_not_hold_up_the_one_that_stays(tmp_path: Path) -> None:
+    count = 20_000
+    tape = write_tape(tmp_path / "tape", [BOOK, *(trade(n, "100.00", 5_000) for n in range(1, count + 1))])
+    with running(VenueOptions(market="tape", tape=(tape,), speed="max", port=0)) as venue:
+        async with connect(f"{venue.ws}/ws/btcusdt@trade", compression=None) as stays:
+            leaves = await connect(f"{venue.ws}/ws/btcusdt@trade", compression=None, max_queue=1)
+            await leaves.recv()
+            leaves.transport.abort()
+            frames, code, _ = await read_all(stays)
+
+    assert [json.loads(frame)["t"] for frame in frames] == list(range(1, count + 1))
+    assert code == 1000
+
+
+async def test_tape_stands_still_while_nobody_listens(tmp_path: Path) -> None:
+    count = 30_000
+    tape = write_tape(tmp_path / "tape", [BOOK, *(trade(n, "100.00", 5_000) for n in range(1, count + 1))])
+    with running(VenueOptions(market="tape", tape=(tape,), speed="max", port=0)) as venue:
+        first = await connect(f"{venue.ws}/ws/btcusdt@trade", compression=None, max_queue=1)
+        await asyncio.to_thread(stalled, venue)
+        first.transport.abort()
+        await asyncio.to_thread(eventually, lambda: venue.status()["consumers"] == 0, "the consumer's end")
+        left_at = await asyncio.to_thread(stalled, venue)
+        async with connect(f"{venue.ws}/ws/btcusdt@trade", compression=None) as socket:
+            frames, code, _ = await read_all(socket)
+
+    assert left_at < count
+    numbers = [json.loads(frame)["t"] for frame in frames]
+    assert numbers == list(range(left_at, count + 1))  # the book is line 1, so trade n is line n + 1
+    assert code == 1000
+
+
 def stalled(venue: RunningVenue) -> int:
     """Return the line at which the tape stands still."""
     seen: list[int] = []

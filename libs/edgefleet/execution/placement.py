@@ -54,7 +54,7 @@ def plan(
     made, and never one that crosses zero.
     """
     delta = target - position
-    shrinks = position != 0 and (delta > 0) != (position > 0)
+    shrinks = delta * position < 0
     if reducing and shrinks:
         delta = max(delta, -position) if delta < 0 else min(delta, -position)
     side: Side = "buy" if delta > 0 else "sell"

@@ -21,9 +21,10 @@ class Gates:
         self._lease_is_fresh = lease_is_fresh
         self._beat_ns: int | None = None
 
-    def beat(self) -> None:
-        """Note that a beat came now."""
-        self._beat_ns = self._clock.monotonic_ns()
+    def beat(self, age_ms: int = 0) -> None:
+        """Note that a beat came, `age_ms` ago."""
+        came = self._clock.monotonic_ns() - max(age_ms, 0) * NS_PER_MS
+        self._beat_ns = came if self._beat_ns is None else max(self._beat_ns, came)
 
     def refusal(self, beat_limit_ms: int) -> str | None:
         """Return why nothing may be sent now, None where it may."""

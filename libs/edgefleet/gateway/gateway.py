@@ -58,6 +58,7 @@ SWEEP_S: Final = 0.25
 HALT_POLL_S: Final = 0.05
 WATCH_S: Final = 15.0
 STALE_COMMAND_MS: Final = 5_000
+RECENT_BEATS_MS: Final = 1_500  # of the stream's own clock: what came just before us counts
 _RESOLVE_PAUSES_S: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _CANCEL_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _ABSENT_WATCH_NS: Final = 3_600 * NS_PER_S
@@ -713,7 +714,8 @@ class Gateway:
         while True:
             try:
                 if not positions:
-                    positions = {"control": FIRST, "beats": await self._bus.last_id("beats")}
+                    newest_ms = id_key(await self._bus.last_id("beats"))[0]
+                    positions = {"control": FIRST, "beats": f"{max(newest_ms - RECENT_BEATS_MS, 0)}-0"}
                 for stream, entries in (await self._bus.read(positions, count=256, block_ms=500)).items():
                     positions[stream] = entries[-1].id
                     await self._take_followed(stream, entries)
@@ -726,14 +728,15 @@ class Gateway:
 
     async def _take_followed(self, stream: str, entries: Sequence[Entry]) -> None:
         if stream == "beats":
-            if any(entry.type == "beat.v1" for entry in entries):
-                self.gates.beat()
+            newest = max((id_key(entry.id)[0] for entry in entries if entry.type == "beat.v1"), default=None)
+            if newest is not None:
+                self.gates.beat(self._clock.wall_ns() // NS_PER_MS - newest)
             return
         states = [entry for entry in entries if entry.type == "trading_state.v1"]
         if states:
-            newest = decode(states[-1].type, states[-1].data)
-            assert isinstance(newest, TradingState)
-            await self._take_trading_state(newest)
+            said = decode(states[-1].type, states[-1].data)
+            assert isinstance(said, TradingState)
+            await self._take_trading_state(said)
         for entry in entries:
             if entry.type == "command.v1" and getattr(decode(entry.type, entry.data), "verb", "") == "reconcile":
                 self._ask_reconcile("periodic")

@@ -39,7 +39,9 @@ STREAMS: tuple[StreamCard, ...] = (
         ("ingestion",),
         ("alpha", "monitor"),
     ),
-    StreamCard("beats", (market.Beat, market.Touch), ("ingestion",), ("risk", "executor", "ledger", "monitor")),
+    StreamCard(
+        "beats", (market.Beat, market.Touch, market.Bar), ("ingestion",), ("risk", "executor", "ledger", "monitor")
+    ),
     StreamCard("signals", (signals.Signals, signals.Watermark), ("alpha",), ("router", "monitor")),
     StreamCard(
         "ensembles", (signals.Ensemble, signals.ModelSwitched, signals.Watermark), ("router",), ("risk", "monitor")
@@ -55,7 +57,10 @@ STREAMS: tuple[StreamCard, ...] = (
     StreamCard("orders", (orders.OrderEvent,), ("executor",), ("risk", "ledger", "monitor")),
     StreamCard("fills", (orders.Fill, orders.Account), ("executor",), ("risk", "ledger", "monitor")),
     StreamCard(
-        "params.history", (system.ParamVersion, system.ConfigBody, system.ParamRejected), ("params",), ("every service",)
+        "params.history",
+        (system.ParamVersion, system.ConfigBody, system.ParamRejected),
+        ("params",),
+        ("every service",),
     ),
     StreamCard("alerts", (system.Alert, system.InputLost, system.Rollback), ("every service",), ("monitor", "ledger")),
     StreamCard("dead.<service>", (system.DeadLetter,), ("every stage",), ("monitor",)),

@@ -20,6 +20,7 @@ MAX_NODES = 50_000  # an alias is counted each time it is used, so a bomb of ali
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
+_KINDS = frozenset({"map", "seq", "null", "bool", "str", "int", "float", "timestamp", "value"})
 _INTEGER = re.compile(r"[-+]?[0-9][0-9_]*\Z")
 _REAL = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)([eE][-+]?[0-9]+)?\Z")
 
@@ -92,7 +93,11 @@ def parse_scalar(text: str) -> object:
     InvalidConfig
         If it is not YAML.
     """
-    return parse_yaml("value: " + text.replace("\n", " "), "value").value["value"]
+    try:
+        return parse_yaml("value: " + text.replace("\n", " "), "value").value["value"]
+    except InvalidConfig as error:
+        reasons = "; ".join(fault.reason for fault in error.faults)
+        raise InvalidConfig([Fault(source=repr(text), reason=reasons)]) from error
 
 
 class _Reading:
@@ -111,6 +116,8 @@ class _Reading:
                 [Fault(source=self.source, line=_line(node), reason="is too large or refers to itself")]
             )
         self.origins.setdefault(path, Origin(self.source, _line(node)))
+        if node.tag.removeprefix(_TAG) not in _KINDS:
+            return self._refuse(node, path, f"the tag {node.tag!r} is not supported")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -139,9 +146,7 @@ class _Reading:
             return None
         if kind == "bool":
             return text.lower() in ("true", "yes", "on")
-        if kind in ("str", "int", "float", "timestamp", "value"):
-            return text if quoted else self._number(node, text, path)
-        return self._refuse(node, path, f"the tag {node.tag!r} is not supported")
+        return text if quoted else self._number(node, text, path)
 
     def _number(self, node: yaml.Node, text: str, path: Path) -> object:
         if _INTEGER.match(text):

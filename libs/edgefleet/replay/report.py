@@ -25,6 +25,7 @@ from edgefleet.messages import (
     GatewayOutcome,
     Message,
     OrderEvent,
+    OrderState,
     Quote,
     Refused,
     Signals,
@@ -110,7 +111,8 @@ class SessionReport:
         self._orders: dict[str, OrderEvent] = {}
         self._fills: list[Fill] = []
         self._start: Account | None = None
-        self._latencies: list[float] = []
+        self._received: dict[str, int] = {}  # order id: receipt of the frame that led to it
+        self._sent: dict[str, int] = {}  # order id: the moment its request went out
         self._first_touches: dict[str, TopOfBook] = {}
         self._touches: dict[str, TopOfBook] = {}
 
@@ -142,12 +144,14 @@ class SessionReport:
                 self.refused[message.reason.value] += 1
             case OrderEvent():
                 self._orders[message.order_id] = message
+                if message.state is OrderState.PENDING_NEW:
+                    self._received.setdefault(message.order_id, message.ts_init)
             case Fill():
                 self._fills.append(message)
             case Account(reason="start") if self._start is None:
                 self._start = message
             case GatewayOutcome(command="new") if message.sent_at is not None:
-                self._latencies.append((message.sent_at - message.ts_init) / NS_PER_MS)
+                self._sent[message.order_id] = message.sent_at
 
     def _market(self, instrument: str) -> _Market:
         return self._markets.setdefault(instrument.rpartition("@")[0], _Market())
@@ -188,11 +192,15 @@ class SessionReport:
             "fills": len(self._fills),
             **self._money(books),
             "identity": self._identity(books, venue_books),
-            "latency_ms": {"tick_to_order": _percentiles(self._latencies)},
+            "latency_ms": {"tick_to_order": _percentiles(self._latencies())},
             "restarts": dict(restarts),
             "dead_letters": self.dead_letters,
             "digests": self.digests.hex(),
         }
+
+    def _latencies(self) -> list[float]:
+        both = self._received.keys() & self._sent.keys()
+        return [(self._sent[order] - self._received[order]) / NS_PER_MS for order in both]
 
     def _books(self, session: str, symbols: tuple[str, ...], venue: str) -> tuple[AccountBook, Statement] | None:
         if self._start is None:

@@ -10,6 +10,7 @@ from edgefleet.clock import NS_PER_MS
 from edgefleet.messages import (
     Account,
     Approved,
+    Bar,
     Beat,
     Ensemble,
     Fill,
@@ -79,6 +80,11 @@ class RiskStage:
                 desk.bid, desk.ask, desk.age_ms = float(message.bid), float(message.ask), 0
             case Beat():
                 return self._take_beat(state, entry, message, config)
+            case Bar(backfill=True):
+                desk = desk_of(state, message.instrument)
+                desk.returns.sample(
+                    float(message.close), message.ts_event, config.risk_harmonizer.volatility.half_life_s
+                )
             case Watermark():
                 state.time = max(state.time, message.ts_event)
                 state.watermark[message.venue] = max(state.watermark.get(message.venue, 0), message.ts_event)

@@ -40,12 +40,13 @@ def tape(instrument: str, *, seed: int, seconds: int = 90, mirrored: bool = Fals
     `mirrored` reflects prices at 100 and swaps the sides: what pushed up pushes down.
     """
     walk = random.Random(seed)
-    mid, events = 10_000, []
+    mid = 10_000
+    events: list[Quote | Trade] = []
     for step in range(4 * seconds):
         mid += walk.choice((-1, 0, 1))
         sizes = Decimal(walk.randint(1, 50)), Decimal(walk.randint(1, 50))
         stamp = START_NS + step * 250 * NS_PER_MS
-        stamps = {"ts_event": stamp, "ts_init": stamp, "trace_id": f"sim:{instrument}:{step}"}
+        stamps: dict[str, Any] = {"ts_event": stamp, "ts_init": stamp, "trace_id": f"sim:{instrument}:{step}"}
         bid, ask = (mid - 1) * _TICK, (mid + 1) * _TICK
         if mirrored:
             bid, ask, sizes = _MIRROR_AROUND - ask, _MIRROR_AROUND - bid, sizes[::-1]

@@ -1,1 +1,1 @@
-"""alpha"""
+"""The alpha layer as a process. Holds no arithmetic: that is `edgefleet.alpha`."""

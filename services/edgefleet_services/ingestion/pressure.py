@@ -28,20 +28,22 @@ class Pressure:
     async def watch(self) -> None:
         """Look at the lags until cancelled."""
         while True:
-            try:
-                lags = await self._bus.lags()
-            except Transient:
-                self._open.clear()
-            else:
-                self._set(max((lag for (service, _), lag in lags.items() if service not in _IGNORED), default=0))
+            await self.look()
             await asyncio.sleep(CHECK_S)
 
-    async def until_open(self) -> None:
-        """Return when more may be read."""
-        await self._open.wait()
-
-    def _set(self, lag: int) -> None:
+    async def look(self) -> None:
+        """Open or close by the lags of now."""
+        try:
+            lags = await self._bus.lags()
+        except Transient:
+            self._open.clear()
+            return
+        lag = max((lag for (service, _), lag in lags.items() if service not in _IGNORED), default=0)
         if lag > self.limit:
             self._open.clear()
         else:
             self._open.set()
+
+    async def until_open(self) -> None:
+        """Return when more may be read."""
+        await self._open.wait()

@@ -6,21 +6,27 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Coroutine
+from typing import Protocol
 
 import msgspec
 
-from edgefleet.clock import NS_PER_MS
+from edgefleet.bus.loop import Configs
+from edgefleet.bus.redis_bus import RedisBus
+from edgefleet.clock import NS_PER_MS, Clock
 from edgefleet.errors import FleetError, Misuse, Poison, Transient
 from edgefleet.instruments import Instrument, instrument_id, split_id
 from edgefleet.messages import Alert, Beat
 from edgefleet.params.schema import FleetConfig
 from edgefleet.params.schema.venues import VenueParams
 from edgefleet.stage import Output
+from edgefleet.telemetry.health import Health
+from edgefleet.telemetry.logs import Logger
+from edgefleet.telemetry.metrics import Metrics
 from edgefleet.venues.binance.feed import BinanceFeed, stream_names, wire_symbol
 from edgefleet.venues.binance.klines import INTERVALS, bars_from_klines
 from edgefleet.venues.binance.listing import differences
 from edgefleet.venues.binance.stream import Frames, MarketRest, open_frames, stream_base
-from edgefleet_services.bootstrap import ServiceContext, service_context
+from edgefleet_services.bootstrap import service_context
 from edgefleet_services.ingestion.pressure import Pressure
 from edgefleet_services.ingestion.writer import RolledBack, SourceWriter
 from edgefleet_services.options import ServiceOptions
@@ -34,6 +40,27 @@ _LATE_NS = 200 * NS_PER_MS  # how long after a second's end the frames of that s
 _FIRST_DELAY_S, _MAX_DELAY_S = 0.2, 15.0
 
 
+class Surroundings(Protocol):
+    """What of a service's context ingestion uses."""
+
+    @property
+    def options(self) -> ServiceOptions: ...
+    @property
+    def bus(self) -> RedisBus: ...
+    @property
+    def configs(self) -> Configs: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def log(self) -> Logger: ...
+    @property
+    def metrics(self) -> Metrics: ...
+    @property
+    def health(self) -> Health: ...
+    @property
+    def stop(self) -> asyncio.Event: ...
+
+
 class _SimStatus(msgspec.Struct):
     market: str
 
@@ -41,7 +68,7 @@ class _SimStatus(msgspec.Struct):
 class Ingestion:
     """One venue's feed, from connect to commit."""
 
-    def __init__(self, context: ServiceContext, venue: VenueParams, rest: MarketRest, *, simulated: bool) -> None:
+    def __init__(self, context: Surroundings, venue: VenueParams, rest: MarketRest, *, simulated: bool) -> None:
         self.context = context
         self.symbols = context.options.symbols
         self.rest = rest
@@ -111,7 +138,7 @@ class Ingestion:
             )
 
     async def _backfill(self) -> None:
-        """Send closed bars of the past, so that models are warm when the first frame comes."""
+        """Send closed bars of the past, so that models and variance are warm when the first frame comes."""
         width = self.context.configs.current.features.bar_ms
         interval = INTERVALS.get(width)
         if interval is None:
@@ -132,7 +159,7 @@ class Ingestion:
             except (Poison, FleetError) as error:
                 self.context.log.warning("no_history", symbol=symbol, reason=str(error))
                 continue
-            await self._say([Output("market", bar) for bar in bars])
+            await self._say([Output(stream, bar) for stream in ("market", "beats") for bar in bars])
             self.context.log.info("history", symbol=symbol, bars=len(bars))
 
     async def _follow(self) -> None:
@@ -200,6 +227,10 @@ class Ingestion:
             return True
         if len(frames):
             return True
+        if frames.ended and self.feed.held:
+            # The whole tape came before the first book did: what is held is not lost, it waits.
+            await asyncio.wait(self._snapshots.values(), timeout=_IDLE_S)
+            return not self.context.stop.is_set()
         if frames.closed is not None or (not self.tape and frames.silent_for_s() > SILENCE_S):
             return False
         self.context.health.beat("loop", within_ms=10_000)
@@ -313,7 +344,7 @@ class Ingestion:
 
 async def serve(options: ServiceOptions) -> None:
     """Ingest until told to stop."""
-    async with service_context(NAME, options) as context:
+    async with service_context(NAME, options, staged=True) as context:
         venue = context.configs.current.venues.venues.get(options.venue)
         if venue is None:
             known = ", ".join(sorted(context.configs.current.venues.venues))

@@ -29,14 +29,14 @@ class Outward:
         sizes: Mapping[str, str],
         vars_pct: Mapping[str, float],
         equity: Mapping[str, tuple[int, str, str]],
-        switches: int,
+        switches: int | None,
         ts: int,
         messages: Iterable[Message],
     ) -> None:
         """Write each value that is new, and publish what the messages of this pass said.
 
         `edges` and `vars_pct` are by symbol, `sizes` by symbol as exact text in quote units, `equity` by account as
-        (ns, amount, session); `ts` is market time in ns.
+        (ns, amount, session); `ts` is market time in ns; `switches` is None until the log was looked at.
         """
         pipe = self._redis.pipeline(transaction=False)
         published = {
@@ -60,7 +60,7 @@ class Outward:
             if self._is_new(f"equity:{account}", f"{at // 1_000_000_000}"):
                 point = {"ts": str(at // NS_PER_MS), "value": amount, "session": session}
                 pipe.xadd(equity_key(account), point, maxlen=KEPT_POINTS, approximate=True)
-        if self._is_new("model_switch_total", str(switches)):
+        if switches is not None and self._is_new("model_switch_total", str(switches)):
             pipe.set("model_switch_total", switches)
         self._publish(pipe, messages)
         await pipe.execute()

@@ -180,7 +180,7 @@ class Watcher:
             sizes=sizes,
             vars_pct=vars_pct,
             equity=equity,
-            switches=self.switches or 0,
+            switches=self.switches,
             ts=max(self.view.beat_ts.values(), default=self._clock.wall_ns()),
             messages=messages,
         )

@@ -19,7 +19,7 @@ from edgefleet.errors import Misuse, Transient
 from edgefleet.params.faults import InvalidConfig
 from edgefleet.params.reader import end_tasks
 from edgefleet.params.requests import RELOAD, ReloadAnswer, ReloadRequest, parse_request
-from edgefleet.params.schema import canonical_component
+from edgefleet.params.schema import FleetConfig, canonical_component
 from edgefleet.params.store import APPLIED, CHANGED, ParamStore
 from edgefleet.params.versions import FLAGS
 from edgefleet.params.writer import Outcome, ParamWriter
@@ -27,6 +27,7 @@ from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.http import serve_telemetry
 from edgefleet.telemetry.logs import Logger, configure
 from edgefleet.telemetry.metrics import Metrics
+from edgefleet_services.opening import is_supervised, open_first_session, owned
 from edgefleet_services.options import ServiceOptions
 
 POLL_S = 1.0
@@ -57,8 +58,11 @@ async def serve(options: ServiceOptions) -> None:
     with serve_telemetry(health, metrics.registry, host=options.host, port=options.port):
         async with await RedisBus.connect(options.redis_url) as bus:
             service = ParamsService(bus, options.conf_dir, log=log, metrics=metrics, health=health)
-            await service.start()
-            await service.run(stop)
+            async with contextlib.nullcontext() if is_supervised() else owned(bus, "params"):
+                await service.start()
+                if not is_supervised():
+                    await open_first_session(bus, options, account=await service.account())
+                await service.run(stop)
 
 
 class ParamsService:
@@ -92,6 +96,19 @@ class ParamsService:
             await self._reject("configuration", str(self._conf_dir), error, body="", author="conf")
             return
         self._tell("params_started", outcome)
+
+    async def account(self) -> str:
+        """Return the account that the configuration in force names.
+
+        Raises
+        ------
+        Misuse
+            If nothing is in force: `start` comes first.
+        """
+        current = await self._store.current()
+        if current is None:
+            raise Misuse("no configuration is in force")
+        return FleetConfig.model_validate_json(current.body).fleet.account
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve requests, confirmations, flags and `mode` until `stop` is set."""

@@ -1,1 +1,1 @@
-"""router"""
+"""The router layer as a process. Holds no arithmetic: that is `edgefleet.ensemble`."""

@@ -62,18 +62,22 @@ class SocketApi:
         finally:
             self.market.hub.remove(consumer)
             reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            (ended,) = await asyncio.gather(reader, return_exceptions=True)
+            if isinstance(ended, Exception):  # a reader that broke, not one that was cancelled
+                raise ended
 
     async def _read(self, socket: WebSocket, consumer: Consumer) -> None:
         """Answer what a consumer sends until it leaves."""
-        while True:
-            event = await socket.receive()
-            if event["type"] == "websocket.disconnect":
-                consumer.leave()
-                return
-            text = event.get("text") or (event.get("bytes") or b"").decode(errors="replace")
-            consumer.offer(encode(self._answer(consumer, text)).decode())
-            self._end_if_over(consumer)
+        try:
+            while True:
+                event = await socket.receive()
+                if event["type"] == "websocket.disconnect":
+                    return
+                text = event.get("text") or (event.get("bytes") or b"").decode(errors="replace")
+                consumer.offer(encode(self._answer(consumer, text)).decode())
+                self._end_if_over(consumer)
+        finally:
+            consumer.leave()
 
     def _answer(self, consumer: Consumer, text: str) -> dict[str, Any]:
         try:

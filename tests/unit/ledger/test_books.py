@@ -169,7 +169,9 @@ def test_a_new_session_carries_lots_on_where_the_venue_agrees() -> None:
 
     line = only(state)
     assert line.positions[0].average_price == 100
-    assert (line.realised, line.unrealised, line.start_unrealised) == (0, 20, 0)
+    assert line.realised == 0
+    assert line.unrealised == 20
+    assert line.start_unrealised == 0
 
 
 def test_a_new_session_believes_the_venue_where_it_does_not() -> None:
@@ -180,7 +182,9 @@ def test_a_new_session_believes_the_venue_where_it_does_not() -> None:
 
     line = only(state)
     assert line.positions[0].quantity == 0
-    assert (line.equity, line.realised, line.fills) == (100_000, 0, 0)
+    assert line.equity == 100_000
+    assert line.realised == 0
+    assert line.fills == 0
 
 
 def test_an_executor_that_starts_again_in_a_session_resets_nothing() -> None:

@@ -24,9 +24,7 @@ BTC = InstrumentParams(
 
 def config(**execution: Any) -> FleetConfig:
     """Return a configuration with BTC/USDT and `execution` over the defaults."""
-    return FleetConfig(
-        instruments=InstrumentsParams(symbols={"BTC/USDT": BTC}), execution=ExecutionParams(**execution)
-    )
+    return FleetConfig(instruments=InstrumentsParams(symbols={"BTC/USDT": BTC}), execution=ExecutionParams(**execution))
 
 
 class Desk:
@@ -68,10 +66,14 @@ class Desk:
         """Return the position in BTC."""
         return self.state.position("main", build.INSTRUMENT)
 
-    def execute(self, order: OrderEvent, quantity: Decimal | None = None, *, trade_id: str = "1", **changes: Any) -> None:
+    def execute(
+        self, order: OrderEvent, quantity: Decimal | None = None, *, trade_id: str = "1", **changes: Any
+    ) -> None:
         """Let the venue execute some or all of an order, told as a trade and then as the order's new state."""
         part = order.quantity if quantity is None else quantity
-        self.feed(build.venue_trade(order_id=order.order_id, side=order.side, quantity=part, trade_id=trade_id, **changes))
+        self.feed(
+            build.venue_trade(order_id=order.order_id, side=order.side, quantity=part, trade_id=trade_id, **changes)
+        )
 
 
 def refusals(outputs: list[Output]) -> list[str]:
@@ -91,6 +93,10 @@ def fills(outputs: list[Output]) -> list[Fill]:
 
 def _stream(message: Message) -> str:
     kind = type(message).__name__
-    return {"Touch": "beats", "Beat": "beats", "Approved": "targets", "TradingState": "control", "Command": "control"}.get(
-        kind, "venue.events"
-    )
+    return {
+        "Touch": "beats",
+        "Beat": "beats",
+        "Approved": "targets",
+        "TradingState": "control",
+        "Command": "control",
+    }.get(kind, "venue.events")

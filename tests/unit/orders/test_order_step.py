@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal as D
+from decimal import Decimal
 
 import pytest
 
@@ -18,7 +18,7 @@ S = 1_000_000_000
 
 
 def beat(age_ms: int | None = 0, *, at_s: float = 0) -> object:
-    touch = TouchAge(instrument=build.INSTRUMENT, bid=D("59999.99"), ask=D("60000.01"), age_ms=age_ms)
+    touch = TouchAge(instrument=build.INSTRUMENT, bid=Decimal("59999.99"), ask=Decimal("60000.01"), age_ms=age_ms)
     return build.beat(touches=(touch,), ts_event=START_NS + int(at_s * S))
 
 
@@ -29,7 +29,7 @@ def test_target_becomes_one_order_whose_name_follows_from_the_target() -> None:
 
     assert states(outputs) == ["PENDING_NEW"]
     order = desk.orders[0]
-    assert (order.side, order.kind, order.quantity, order.price) == ("buy", "market", D("0.1"), None)
+    assert (order.side, order.kind, order.quantity, order.price) == ("buy", "market", Decimal("0.1"), None)
     assert order.order_id == client_order_id("main", "sim", "t1", 0, 0)
     assert order.ts_init == build.approved().ts_init
 
@@ -69,18 +69,18 @@ def test_second_target_waits_for_the_first_order_and_then_adds_the_difference() 
     desk = Desk().open()
     desk.feed(build.approved())
 
-    assert desk.feed(build.approved(target_id="t2", quantity=D("0.3"))) == []
+    assert desk.feed(build.approved(target_id="t2", quantity=Decimal("0.3"))) == []
     desk.execute(desk.orders[0])
 
-    assert [order.quantity for order in desk.orders] == [D("0.1"), D("0.2")]
+    assert [order.quantity for order in desk.orders] == [Decimal("0.1"), Decimal("0.2")]
     assert desk.orders[1].target_id == "t2"
 
 
 def test_target_that_was_never_acted_on_ends_as_superseded() -> None:
     desk = Desk().open()
-    desk.feed(build.approved(), build.approved(target_id="t2", quantity=D("0.3")))
+    desk.feed(build.approved(), build.approved(target_id="t2", quantity=Decimal("0.3")))
 
-    outputs = desk.feed(build.approved(target_id="t3", quantity=D("0.4")))
+    outputs = desk.feed(build.approved(target_id="t3", quantity=Decimal("0.4")))
 
     assert refusals(outputs) == ["SUPERSEDED"]
     assert outputs[0].message.target_id == "t2"  # type: ignore[union-attr]
@@ -117,7 +117,7 @@ def test_prices_come_from_the_touch(algorithm: str, price: str | None) -> None:
 
     desk.feed(build.approved(algorithm=algorithm))
 
-    assert desk.orders[0].price == (None if price is None else D(price))
+    assert desk.orders[0].price == (None if price is None else Decimal(price))
 
 
 def test_resting_order_in_the_way_is_cancelled_before_the_new_one_is_sent() -> None:
@@ -126,11 +126,11 @@ def test_resting_order_in_the_way_is_cancelled_before_the_new_one_is_sent() -> N
     order = desk.orders[0]
     desk.feed(build.venue_order(order_id=order.order_id, kind="post_only", price=order.price))
 
-    assert states(desk.feed(build.approved(target_id="t2", quantity=D("0.05")))) == ["PENDING_CANCEL"]
+    assert states(desk.feed(build.approved(target_id="t2", quantity=Decimal("0.05")))) == ["PENDING_CANCEL"]
     outputs = desk.feed(build.venue_order(order_id=order.order_id, kind="post_only", status="CANCELED"))
 
     assert states(outputs) == ["CANCELLED", "PENDING_NEW"]
-    assert desk.orders[1].quantity == D("0.05")
+    assert desk.orders[1].quantity == Decimal("0.05")
 
 
 def test_resting_order_that_already_serves_the_target_stays() -> None:
@@ -148,11 +148,11 @@ def test_resting_order_left_behind_by_the_market_is_replaced() -> None:
     order = desk.orders[0]
     desk.feed(build.venue_order(order_id=order.order_id, kind="post_only", price=order.price))
 
-    outputs = desk.feed(build.touch(bid=D("60001.00"), ask=D("60001.01")))
+    outputs = desk.feed(build.touch(bid=Decimal("60001.00"), ask=Decimal("60001.01")))
     assert states(outputs) == ["PENDING_CANCEL"]
     desk.feed(build.venue_order(order_id=order.order_id, kind="post_only", status="CANCELED"))
 
-    assert desk.orders[1].price == D("60001.00")
+    assert desk.orders[1].price == Decimal("60001.00")
     assert (desk.orders[1].leg, desk.orders[1].target_id) == (1, "t1")
 
 
@@ -195,11 +195,11 @@ def test_unknown_order_blocks_its_instrument_until_it_is_resolved() -> None:
     order = desk.orders[0]
     desk.feed(build.gateway_outcome(order_id=order.order_id, outcome="UNKNOWN"))
 
-    assert refusals(desk.feed(build.approved(target_id="t2", quantity=D("0.3")))) == ["UNRESOLVED_ORDER"]
+    assert refusals(desk.feed(build.approved(target_id="t2", quantity=Decimal("0.3")))) == ["UNRESOLVED_ORDER"]
     assert desk.feed(build.touch()) == []  # told once
     desk.execute(order)
 
-    assert desk.orders[-1].quantity == D("0.2")
+    assert desk.orders[-1].quantity == Decimal("0.2")
 
 
 def test_unknown_that_comes_after_the_venues_own_word_changes_nothing() -> None:
@@ -223,7 +223,7 @@ def test_order_given_up_as_absent_that_comes_back_filled_is_booked_once() -> Non
     desk.execute(order)
     desk.execute(order)
 
-    assert desk.position == D("0.1")
+    assert desk.position == Decimal("0.1")
     assert len(fills(desk.said)) == 1
     assert [alert.name for alert in desk.all(Alert)] == ["order_came_back"]
 
@@ -255,10 +255,14 @@ def test_reducing_lets_only_orders_out_that_shrink_the_position() -> None:
     desk.execute(desk.orders[0])
     desk.feed(build.trading_state("REDUCING"))
 
-    assert refusals(desk.feed(build.approved(target_id="t2", quantity=D("0.3")))) == ["REDUCING"]
-    desk.feed(build.approved(target_id="t3", quantity=D("-0.5")))
+    assert refusals(desk.feed(build.approved(target_id="t2", quantity=Decimal("0.3")))) == ["REDUCING"]
+    desk.feed(build.approved(target_id="t3", quantity=Decimal("-0.5")))
 
-    assert (desk.orders[-1].side, desk.orders[-1].quantity, desk.orders[-1].reduce_only) == ("sell", D("0.1"), True)
+    assert (desk.orders[-1].side, desk.orders[-1].quantity, desk.orders[-1].reduce_only) == (
+        "sell",
+        Decimal("0.1"),
+        True,
+    )
 
 
 def test_reducing_cancels_a_resting_order_that_would_enlarge_the_position() -> None:
@@ -276,10 +280,10 @@ def flatten() -> Command:
 
 def test_flatten_sells_everything_and_is_not_superseded_by_risk() -> None:
     desk = Desk().open()
-    desk.feed(build.account(balances={"BTC": Balance(free=D("0.4"), locked=D("0.1"))}))
+    desk.feed(build.account(balances={"BTC": Balance(free=Decimal("0.4"), locked=Decimal("0.1"))}))
 
     desk.feed(flatten())
-    assert (desk.orders[-1].side, desk.orders[-1].quantity, desk.orders[-1].kind) == ("sell", D("0.5"), "market")
+    assert (desk.orders[-1].side, desk.orders[-1].quantity, desk.orders[-1].kind) == ("sell", Decimal("0.5"), "market")
     assert refusals(desk.feed(build.approved(target_id="t2"))) == ["REDUCING"]
     desk.execute(desk.orders[-1])
 
@@ -291,9 +295,9 @@ def test_fee_in_the_base_asset_makes_the_position_smaller() -> None:
     desk = Desk().open()
     desk.feed(build.approved())
 
-    desk.execute(desk.orders[0], fee=D("0.0001"), fee_asset="BTC")
+    desk.execute(desk.orders[0], fee=Decimal("0.0001"), fee_asset="BTC")
 
-    assert desk.position == D("0.0999")
+    assert desk.position == Decimal("0.0999")
 
 
 def test_account_replaces_what_fills_add_up_to_and_the_difference_is_told() -> None:
@@ -301,7 +305,9 @@ def test_account_replaces_what_fills_add_up_to_and_the_difference_is_told() -> N
     desk.feed(build.approved())
     desk.execute(desk.orders[0])
 
-    outputs = desk.feed(build.account(balances={"BTC": Balance(free=D(3), locked=D(0))}, reason="reconnect"))
+    outputs = desk.feed(
+        build.account(balances={"BTC": Balance(free=Decimal(3), locked=Decimal(0))}, reason="reconnect")
+    )
 
     assert desk.position == 3
     assert [alert.name for alert in desk.all(Alert)] == ["account_drift", "account_drift"]
@@ -314,11 +320,11 @@ def test_ended_order_whose_trades_are_outstanding_blocks_the_next() -> None:
     order = desk.orders[0]
     desk.feed(build.venue_order(order_id=order.order_id, status="FILLED", filled=order.quantity))
 
-    assert refusals(desk.feed(build.approved(target_id="t2", quantity=D("0.3")))) == []
+    assert refusals(desk.feed(build.approved(target_id="t2", quantity=Decimal("0.3")))) == ["UNRESOLVED_ORDER"]
     assert len(desk.orders) == 1
     desk.execute(order)
 
-    assert desk.orders[-1].quantity == D("0.2")
+    assert desk.orders[-1].quantity == Decimal("0.2")
 
 
 def test_overfill_is_booked_and_halts_the_instrument() -> None:
@@ -326,10 +332,10 @@ def test_overfill_is_booked_and_halts_the_instrument() -> None:
     desk.feed(build.approved())
     order = desk.orders[0]
 
-    desk.execute(order, D("0.1"), trade_id="1")
-    desk.execute(order, D("0.05"), trade_id="2")
+    desk.execute(order, Decimal("0.1"), trade_id="1")
+    desk.execute(order, Decimal("0.05"), trade_id="2")
 
-    assert desk.position == D("0.15")
+    assert desk.position == Decimal("0.15")
     assert [alert.name for alert in desk.all(Alert)] == ["overfill"]
     assert refusals(desk.feed(build.approved(target_id="t2"))) == ["HALTED"]
 
@@ -339,7 +345,7 @@ def test_trade_told_twice_with_another_fee_is_booked_once_and_told() -> None:
     desk.feed(build.approved())
 
     desk.execute(desk.orders[0])
-    desk.execute(desk.orders[0], fee=D(7))
+    desk.execute(desk.orders[0], fee=Decimal(7))
 
     assert len(fills(desk.said)) == 1
     assert [alert.name for alert in desk.all(Alert)] == ["trade_told_differently"]
@@ -356,10 +362,10 @@ def test_order_of_a_hand_that_is_not_ours_is_left_alone() -> None:
 def test_order_with_our_name_that_the_state_lost_is_adopted_and_its_fills_booked() -> None:
     desk = Desk().open()
 
-    desk.feed(build.venue_order(order_id="eflost", status="PARTIALLY_FILLED", filled=D("0.04"), kind="limit"))
-    desk.feed(build.venue_trade(order_id="eflost", quantity=D("0.04")))
+    desk.feed(build.venue_order(order_id="eflost", status="PARTIALLY_FILLED", filled=Decimal("0.04"), kind="limit"))
+    desk.feed(build.venue_trade(order_id="eflost", quantity=Decimal("0.04")))
 
-    assert desk.position == D("0.04")
+    assert desk.position == Decimal("0.04")
     assert [alert.name for alert in desk.all(Alert)] == ["order_adopted"]
 
 
@@ -374,7 +380,7 @@ def test_intended_order_of_a_crashed_gateway_is_unknown() -> None:
 def test_duplicate_of_a_trade_is_known_long_after_its_order_was_forgotten() -> None:
     desk = Desk().open()
     for n in range(300):
-        desk.feed(build.approved(target_id=f"t{n}", quantity=D("0.1") * (n + 1)))
+        desk.feed(build.approved(target_id=f"t{n}", quantity=Decimal("0.1") * (n + 1)))
         desk.execute(desk.orders[-1], trade_id=str(n + 1))
 
     before = desk.position
@@ -399,8 +405,8 @@ def test_cancel_that_the_venue_refuses_leaves_the_order_open() -> None:
 def test_below_the_venues_minimum_nothing_is_sent_and_it_is_told_once() -> None:
     desk = Desk().open()
 
-    outputs = desk.feed(build.approved(quantity=D("0.00005")))
-    later = desk.feed(build.approved(target_id="t2", quantity=D("0.00006")))
+    outputs = desk.feed(build.approved(quantity=Decimal("0.00005")))
+    later = desk.feed(build.approved(target_id="t2", quantity=Decimal("0.00006")))
 
     assert refusals(outputs) == ["BELOW_MINIMUM"]
     assert later == []

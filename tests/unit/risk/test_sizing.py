@@ -37,7 +37,9 @@ def test_the_cap_is_a_whole_number_of_steps() -> None:
     assert step_down(0.18, 0.25 * 0.18) == pytest.approx(0.18)
 
 
-@pytest.mark.parametrize(("wanted", "step"), [(math.nan, 0.1), (-0.1, 0.1), (math.inf, 0.1), (0.1, 0.0), (0.1, math.nan)])
+@pytest.mark.parametrize(
+    ("wanted", "step"), [(math.nan, 0.1), (-0.1, 0.1), (math.inf, 0.1), (0.1, 0.0), (0.1, math.nan)]
+)
 def test_nonsense_is_not_stepped(wanted: float, step: float) -> None:
     with pytest.raises(ValueError, match="must be"):
         step_down(wanted, step)

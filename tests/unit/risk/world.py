@@ -135,7 +135,15 @@ class World:
         )
         return self.feed("ensembles", message)
 
-    def fill(self, quantity: str | Decimal, instrument: str = BTC, *, fee: str = "0", order_id: str = "ef1") -> None:
+    def fill(
+        self,
+        quantity: str | Decimal,
+        instrument: str = BTC,
+        *,
+        fee: str = "0",
+        fee_asset: str = "USDT",
+        order_id: str = "ef1",
+    ) -> None:
         """Let a signed quantity trade at the touch."""
         units = Decimal(quantity)
         bid, ask = self.touch(instrument)
@@ -146,11 +154,14 @@ class World:
             quantity=abs(units),
             price=ask if units > 0 else bid,
             fee=Decimal(fee),
+            fee_asset=fee_asset,
             ts_event=self.now,
         )
         self.feed("fills", trade)
 
-    def order(self, quantity: str | Decimal, state: OrderState, instrument: str = BTC, *, order_id: str = "ef1") -> None:
+    def order(
+        self, quantity: str | Decimal, state: OrderState, instrument: str = BTC, *, order_id: str = "ef1"
+    ) -> None:
         """Tell of an order for a signed quantity."""
         units = Decimal(quantity)
         side = "buy" if units > 0 else "sell"

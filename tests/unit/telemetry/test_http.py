@@ -12,19 +12,7 @@ from edgefleet.errors import Misuse, OutOfReach
 from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.http import serve_telemetry
 from edgefleet.telemetry.metrics import Metrics
-
-
-class _HandClock:
-    """A clock moved by hand."""
-
-    def __init__(self) -> None:
-        self.ns = 0
-
-    def wall_ns(self) -> int:
-        return self.ns
-
-    def monotonic_ns(self) -> int:
-        return self.ns
+from edgefleet.testing.clock import FakeClock
 
 
 def test_health_answers_200_when_every_check_is_ok_and_503_when_one_is_not() -> None:
@@ -73,12 +61,12 @@ def test_a_host_that_is_not_this_machine_is_out_of_reach() -> None:
 
 
 def test_a_loop_that_stops_beating_is_unwell() -> None:
-    clock = _HandClock()
+    clock = FakeClock()
     health = Health("risk", clock)
     health.beat("loop", within_ms=2_000)
 
     at_once = health.now()
-    clock.ns += 2_001_000_000
+    clock.advance(ms=2_001)
     later = health.now()
 
     assert at_once.ok

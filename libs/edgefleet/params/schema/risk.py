@@ -13,6 +13,7 @@ from edgefleet.params.schema.base import Params
 # A change to the tighter side applies at once; one to the looser waits until risk and executor have confirmed it.
 _LOWER: JsonDict = {"tighter": "lower"}
 _HIGHER: JsonDict = {"tighter": "higher"}
+_CAPS: JsonDict = {"tighter": "lower", "absent": "tightest"}  # a class without a cap is not traded
 
 
 def _leverage() -> dict[AssetClass, float]:
@@ -63,12 +64,12 @@ class PositionSizingParams(Params):
 
     kelly_fraction: float = Field(0.25, gt=0, le=1, description="share of the full Kelly bet", json_schema_extra=_LOWER)
     max_leverage: dict[AssetClass, float] = Field(
-        default_factory=_leverage, description="gross exposure / equity", json_schema_extra=_LOWER
+        default_factory=_leverage, description="gross exposure / equity", json_schema_extra=_CAPS
     )
     max_position_pct: dict[AssetClass, float] = Field(
         default_factory=_position,
         description="exposure of one instrument / equity; a class that is absent is not traded",
-        json_schema_extra=_LOWER,
+        json_schema_extra=_CAPS,
     )
     aim_fraction: float = Field(
         0.9,

@@ -1,0 +1,35 @@
+"""What must hold between components, checked before a configuration is written. Pure; readers take what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgefleet.params.schema import FleetConfig
+
+Contradiction = tuple[tuple[str | int, ...], str]
+
+
+def contradictions(config: FleetConfig) -> list[Contradiction]:
+    """Return (path, reason) of everything that does not go together, the path beginning with a component."""
+    return [*_unknown_models(config), *_long_windows(config)]
+
+
+def _unknown_models(config: FleetConfig) -> Iterator[Contradiction]:
+    known = config.models.models
+    listed = ", ".join(sorted(known)) or "none"
+    router = config.model_router
+    for place, rule in enumerate(router.rules):
+        for model in rule.chosen:
+            if model not in known:
+                yield ("model_router", "rules", place), f"names model {model!r}; models.yml has {listed}"
+    if router.default_model is not None and router.default_model not in known:
+        yield ("model_router", "default_model"), f"names model {router.default_model!r}; models.yml has {listed}"
+
+
+def _long_windows(config: FleetConfig) -> Iterator[Contradiction]:
+    """A thawed process's request must be refused by the venue before another process owns the account."""
+    half = config.fleet.take_over_ms // 2
+    for name, venue in config.venues.venues.items():
+        if not venue.recv_window_ms < half:
+            reason = f"must be below half of fleet's take_over_ms, {half}, was {venue.recv_window_ms}"
+            yield ("venues", "venues", name, "recv_window_ms"), reason

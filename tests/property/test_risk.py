@@ -1,0 +1,248 @@
+"""Whatever edges, fills, marks and restarts come, no verdict exceeds a limit. The limits are computed anew here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.risk.world import BTC, ETH, World, config
+
+from edgefleet.messages import Approved, OrderState, Refusal, Refused, encode
+from edgefleet.risk.stage import RiskState
+
+Z = 1.6448536269514722
+TIGHT = {
+    "risk_limits": {"concentration_limits": {"single": 0.25, "class": 0.30, "sector": 0.4, "geography": 0.7}},
+    "position_sizing": {"min_dwell_ms": 2_000},
+}
+instruments = st.sampled_from([BTC, ETH])
+edges_bps = st.one_of(st.floats(-60, 60), st.sampled_from([0.0, 9.0, 12.0, 20.0, -20.0]))
+actions = st.one_of(
+    st.tuples(st.just("edge"), instruments, edges_bps, st.floats(0.0, 1.0), st.sampled_from([1_000, 10_000, 600_000])),
+    st.tuples(st.just("nobody"), instruments),
+    st.tuples(st.just("move"), instruments, st.floats(-0.06, 0.06)),
+    st.tuples(st.just("beat"), st.integers(1, 20), st.booleans()),
+    st.tuples(st.just("stale"), st.integers(3_001, 60_000)),
+    st.tuples(st.just("fill"), instruments, st.floats(0.1, 1.0)),
+    st.tuples(st.just("order"), instruments, st.sampled_from(list(OrderState)), st.floats(-0.5, 0.5)),
+    st.tuples(st.just("state"), st.sampled_from(["ACTIVE", "ACTIVE", "REDUCING", "HALTED"])),
+    st.tuples(st.just("cash"), st.integers(1_000, 500_000)),
+)
+
+
+class Books:
+    """The test's own account, orders and targets, kept beside the stage's."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.cash = Decimal(100_000)
+        self.held = {BTC: Decimal(0), ETH: Decimal(0)}
+        self.orders: dict[str, tuple[str, Decimal, bool]] = {}
+        self.targets: dict[str, tuple[Decimal, int]] = {}
+
+    def equity(self) -> float:
+        worth = self.cash
+        for name, units in self.held.items():
+            bid, ask = self.world.touch(name)
+            worth += units * (bid if units > 0 else ask)
+        return float(worth)
+
+    def worst(self, name: str) -> float:
+        buys = sum((u for where, u, _ in self.orders.values() if where == name and u > 0), Decimal(0))
+        sells = sum((u for where, u, _ in self.orders.values() if where == name and u < 0), Decimal(0))
+        units, expires = self.targets.get(name, (Decimal(0), 0))
+        standing = units if expires > self.world.state.time else Decimal(0)
+        held = self.held[name]
+        most = max(abs(held), abs(held + buys), abs(held + sells), abs(standing))
+        return float(most * self.world.touch(name)[1])
+
+    def deviation(self, name: str) -> float:
+        variance = self.world.state.desks[name].returns.per_second
+        assert variance is not None
+        return math.sqrt(variance * 86_400)
+
+
+def play(books: Books, action: Sequence[Any]) -> list[Approved | Refused]:
+    world = books.world
+    match action:
+        case "edge", name, bps, confidence, horizon:
+            return world.edge(bps, name, confidence=confidence, horizon_ms=horizon)
+        case "nobody", name:
+            return world.ensemble((), name)
+        case "move", name, change:
+            world.prices[name] = min(max(world.prices[name] * (1 + change), 10.0), 1e6)
+            return world.beat()
+        case "beat", seconds, alive:
+            return world.beat(seconds, alpha_alive=alive)
+        case "stale", age:
+            return world.beat(age_ms=age)
+        case "fill", name, share:
+            fill(books, name, share)
+        case "order", name, state, size:
+            order(books, name, state, size)
+        case "state", state:
+            world.trading(state)
+            if state == "HALTED":
+                books.targets.clear()
+        case "cash", amount:
+            books.cash = Decimal(amount)
+            books.held = {BTC: Decimal(0), ETH: Decimal(0)}
+            world.account({"USDT": str(amount)})
+        case _:
+            raise AssertionError(action)
+    return []
+
+
+def fill(books: Books, name: str, share: float) -> None:
+    """Trade a part of the way from the position to the last target."""
+    units, _ = books.targets.get(name, (Decimal(0), 0))
+    change = ((units - books.held[name]) * Decimal(repr(round(share, 3)))).quantize(Decimal("0.00001"))
+    if change != 0:
+        bid, ask = books.world.touch(name)
+        books.held[name] += change
+        books.cash -= change * (ask if change > 0 else bid) + Decimal("0.5")
+        books.world.fill(change, name, fee="0.5", order_id="not-open")
+
+
+def order(books: Books, name: str, state: OrderState, size: float) -> None:
+    units = Decimal(repr(round(size, 4)))
+    if units == 0:
+        return
+    books.world.order(units, state, name, order_id=f"order-{name}")
+    if state in {OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED, OrderState.REJECTED, OrderState.DENIED}:
+        books.orders.pop(f"order-{name}", None)
+    else:
+        books.orders[f"order-{name}"] = (name, units, state is OrderState.UNKNOWN)
+
+
+def check(books: Books, said: Approved, shortable: bool) -> None:
+    """Hold one target against every limit, from the books of this test alone."""
+    world, name, size = books.world, said.instrument, abs(float(said.quantity))
+    limits, equity = world.config.risk_harmonizer.risk_limits, books.equity()
+    before = books.targets.get(name, (Decimal(0), 0))
+    held = [books.held[name]] + ([before[0]] if before[1] > world.state.time else [])
+    assert world.state.trading != "HALTED"
+    assert float(said.equity) == pytest.approx(equity, abs=0.02)
+    assert shortable or said.quantity >= 0
+    if said.quantity != 0:
+        own = size * float(world.touch(name)[1]) / equity
+        others = math.fsum(books.worst(other) / equity for other in books.held if other != name)
+        at_risk = math.fsum(
+            books.worst(other) / equity * books.deviation(other) for other in books.held if other != name
+        )
+        var = Z * (own * books.deviation(name) + at_risk)
+        assert own <= 0.20 * (1 + 1e-9)
+        assert own + others <= min(3.0, limits.concentration_limits.class_) * (1 + 1e-9)
+        assert var <= limits.var_hard_limit * (1 + 1e-9)
+        assert said.var_fraction == pytest.approx(var, rel=1e-6)
+        assert min(said.head_room[limit] for limit in ("position", "single", "leverage", "class", "var")) >= -1e-9
+    if size > max(abs(float(units)) for units in held) + 1e-12:
+        assert world.state.trading == "ACTIVE"
+        assert said.head_room["drawdown"] > 0
+        assert not any(unknown and where == name for where, _, unknown in books.orders.values())
+    assert encode(said)
+
+
+def run(plan: list[tuple[Any, ...]], *, shortable: bool = False, restarts: frozenset[int] = frozenset()) -> Books:
+    books = Books(World(config(TIGHT, shortable=shortable)))
+    for number, action in enumerate(plan):
+        if number in restarts:
+            books.world.state = msgspec.msgpack.decode(msgspec.msgpack.encode(books.world.state), type=RiskState)
+        for said in play(books, action):
+            if isinstance(said, Approved):
+                check(books, said, shortable)
+                books.targets[said.instrument] = (said.quantity, said.expires_at)
+    return books
+
+
+@given(st.lists(actions, max_size=40), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_no_sequence_makes_a_verdict_exceed_a_limit(plan: list[tuple[Any, ...]], shortable: bool) -> None:
+    run(plan, shortable=shortable)
+
+
+@given(st.lists(actions, max_size=30), st.frozensets(st.integers(0, 29), max_size=5))
+@settings(max_examples=50, deadline=None)
+def test_a_restart_in_the_middle_changes_nothing(plan: list[tuple[Any, ...]], restarts: frozenset[int]) -> None:
+    whole, restarted = run(plan), run(plan, restarts=restarts)
+
+    assert [encode(one) for one in restarted.world.said] == [encode(one) for one in whole.world.said]
+    assert restarted.world.state == whole.world.state
+
+
+@given(st.floats(10.6, 60.0), st.sampled_from([1_000, 10_000, 600_000]), st.floats(0.5, 8.0))
+@settings(max_examples=30, deadline=None)
+def test_a_constant_edge_sizes_to_a_constant_position(bps: float, horizon: int, volatility: float) -> None:
+    world = World(ready=False)
+    world.trading("ACTIVE")
+    world.account({"USDT": "100000"})
+    world.warm(60, bps=volatility)
+
+    world.edge(bps / 0.9, horizon_ms=horizon)
+    first = world.said[-1]
+    assert isinstance(first, Approved)
+    assert first.quantity > 0
+    world.fill(first.quantity)
+    world.said.clear()
+    for n in range(60):
+        world.prices[BTC] *= math.exp((1 if n % 2 == 0 else -1) * volatility / 10_000)
+        world.beat()
+        world.edge(bps / 0.9, horizon_ms=horizon)
+
+    mine = [one for one in world.said if one.instrument == BTC]
+    assert all(isinstance(one, Approved) and one.quantity == first.quantity for one in mine)
+
+
+@given(edges_bps, st.floats(0.3, 1.0), st.sampled_from([1_000, 10_000, 600_000]))
+@settings(max_examples=50, deadline=None)
+def test_mirrored_edges_get_mirrored_verdicts(bps: float, confidence: float, horizon: int) -> None:
+    up, down = World(config(shortable=True)), World(config(shortable=True))
+
+    (one,) = up.edge(bps, confidence=confidence, horizon_ms=horizon)
+    (other,) = down.edge(-bps, confidence=confidence, horizon_ms=horizon)
+
+    if isinstance(one, Approved):
+        assert isinstance(other, Approved)
+        assert (other.quantity, other.binding, other.head_room) == (-one.quantity, one.binding, one.head_room)
+    else:
+        assert isinstance(other, Refused)
+        assert (other.reason, other.limit, other.observed) == (one.reason, one.limit, one.observed)
+
+
+@given(st.integers(1_000, 1_000_000), st.integers(2, 50))
+@settings(max_examples=50, deadline=None)
+def test_positions_scale_with_equity(cash: int, times: int) -> None:
+    (small,) = World(cash=str(cash)).edge(20.0)
+    (large,) = World(cash=str(cash * times)).edge(20.0)
+
+    assert isinstance(small, Approved)
+    assert isinstance(large, Approved)
+    lot = 0.00001
+    assert abs(float(large.quantity) - times * float(small.quantity)) <= lot * (times + 1)
+
+
+@given(
+    st.lists(actions, max_size=15),
+    st.sampled_from(["edge", "confidence"]),
+    st.sampled_from([math.nan, math.inf, -math.inf]),
+)
+@settings(max_examples=50, deadline=None)
+def test_nan_is_never_approved(plan: list[tuple[Any, ...]], field: str, value: float) -> None:
+    books = run(plan)
+    world = books.world
+    world.trading("ACTIVE")
+    world.account({"USDT": "100000"})
+    world.beat()
+
+    world.said.clear()
+    said = world.edge(value if field == "edge" else 20.0, confidence=value if field == "confidence" else 1.0)
+
+    assert all(isinstance(one, Refused) and one.reason is Refusal.NOT_FINITE for one in said)
+    assert world.state.desks[BTC].told.startswith("NOT_FINITE")
+    assert all(isinstance(one, Refused) for one in world.beat() if one.instrument == BTC)
