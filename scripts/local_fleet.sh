@@ -37,8 +37,8 @@ let_prometheus_in() {
     ports+=("${service#*:}")
   done >"$targets"
   command -v ip >/dev/null 2>&1 || return 0
-  bridge=$(ip -4 -o addr show docker0 2>/dev/null | awk '{split($4, a, "/"); print a[1]; exit}')
-  [[ -n $bridge ]] || return 0
+  ip link show docker0 >/dev/null 2>&1 || return 0
+  bridge=$(ip -4 -o addr show docker0 | awk '{split($4, a, "/"); print a[1]; exit}')
   nohup "$venv/bin/python" scripts/scrape_relay.py "$bridge" "${ports[@]}" >>"$state/relay.log" 2>&1 &
   echo $! >"$state/relay.pid"
 }
@@ -49,6 +49,7 @@ start() {
     exit 1
   fi
   mkdir -p "$state"
+  rm -f "$state/fleet.json"
   [[ ! -f .env ]] || { set -a; . ./.env; set +a; }
   # In the environment, not on the command line: it carries a password.
   export REDIS_URL=${REDIS_URL:-redis://fleet:${EDGEFLEET_REDIS_PASSWORD:-edgefleet-local}@127.0.0.1:6379/0}
@@ -62,7 +63,8 @@ start() {
       stop
       exit 1
     fi
-    if "$venv/bin/python" -c 'import urllib.request as u; u.urlopen("http://127.0.0.1:8001/health", timeout=2)' 2>/dev/null; then
+    # `up` writes fleet.json once the ports are its own: another fleet's answer is not taken for ours.
+    if [[ -f $state/fleet.json ]] && "$venv/bin/python" -c 'import urllib.request as u; u.urlopen("http://127.0.0.1:8001/health", timeout=2)' 2>/dev/null; then
       echo "running (pid $(<"$state/fleet.pid")): page http://127.0.0.1:8001, log $state/up.log, make stop"
       return
     fi

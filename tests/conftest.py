@@ -21,7 +21,7 @@ pytest.register_assert_rewrite("edgefleet.testing.bus_contract")
 
 ROOT = Path(__file__).resolve().parents[1]
 REDIS_IMAGE = "redis:7-bookworm"
-_USED: pytest.StashKey[set[str]] = pytest.StashKey()
+_USED = pytest.StashKey[set[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,7 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in sorted(config.stash[_USED]):
+    used = config.stash[_USED]
+    for line in sorted(used):
         terminalreporter.write_line(line)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
@@ -22,6 +21,7 @@ from tests.integration.venue_server import RunningVenue, eventually, running
 
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_S, SYSTEM
+from edgefleet.instruments import instrument_id
 from edgefleet.messages import Beat, GatewayOutcome, Message, Refused, TouchAge, decode, encode, tag_of
 from edgefleet.params.store import ParamStore
 from edgefleet.params.writer import ParamWriter
@@ -30,6 +30,7 @@ from edgefleet_services.venue.service import VenueOptions
 
 CONF = Path(__file__).parents[2] / "conf"
 M = TypeVar("M")
+SYMBOLS = ("BTC/USDT", "ETH/USDT", "BNB/USDT", "SOL/USDT", "XRP/USDT")
 
 
 class World:
@@ -87,7 +88,7 @@ class World:
         return len(refused) + len(denied)
 
     def executor(
-        self, *, script: Path | None = None, data_dir: Path | None = None, **env: str
+        self, *, script: Path | None = None, data_dir: Path | None = None, venue_port: int | None = None
     ) -> subprocess.Popen[bytes]:
         """Start an executor process; `script` runs in place of the command."""
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -100,11 +101,16 @@ class World:
         command = [
             *program,
             *("service", "executor", "--redis-url", self.redis_url, "--conf", str(self.conf), "--port", str(port)),
-            *("--data-dir", str(data_dir or self.data_dir), "--venue-url", f"http://127.0.0.1:{self.venue.port}"),
+            *(
+                "--data-dir",
+                str(data_dir or self.data_dir),
+                "--venue-url",
+                f"http://127.0.0.1:{venue_port or self.venue.port}",
+            ),
         ]
         log = self._root / f"executor{len(self.processes)}.log"
         with log.open("wb") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **env})
+            process = subprocess.Popen(command, stdout=out, stderr=out)
         self.processes.append(process)
         self.logs.append(log)
         return process
@@ -164,10 +170,16 @@ class World:
             found.setdefault(message.order_id, []).append(str(message.state))  # type: ignore[union-attr]
         return found
 
-    def venue_orders(self) -> list[dict[str, Any]]:
-        """Return every order the venue ever accepted."""
-        found: list[dict[str, Any]] = self.venue.signed("GET", "allOrders", symbol="BTCUSDT").json()
+    def venue_orders(self, symbol: str = "BTC/USDT") -> list[dict[str, Any]]:
+        """Return every order the venue ever accepted for a symbol."""
+        name = symbol.replace("/", "")
+        found: list[dict[str, Any]] = self.venue.signed("GET", "allOrders", symbol=name).json()
         return found
+
+    def venue_trades(self, symbol: str = "BTC/USDT") -> list[tuple[str, str]]:
+        """Return the account's trades at the venue: instrument and trade id."""
+        told = self.venue.signed("GET", "myTrades", symbol=symbol.replace("/", "")).json()
+        return [(instrument_id(symbol, "sim"), str(trade["id"])) for trade in told]
 
     def venue_position(self) -> Decimal:
         """Return the BTC at the venue."""
@@ -188,10 +200,16 @@ class World:
         while not self._quit.wait(0.2):
             if self._beating.is_set():
                 now = SYSTEM.wall_ns()
-                touch = self.venue.get("ticker/bookTicker", symbol="BTCUSDT")
-                bid, ask = Decimal(touch["bidPrice"]), Decimal(touch["askPrice"])
-                age = TouchAge(instrument=build.INSTRUMENT, bid=bid, ask=ask, age_ms=1)
-                self.add("beats", Beat(venue="sim", touches=(age,), ts_event=now, ts_init=now, trace_id="beat"))
+                touches = tuple(
+                    TouchAge(
+                        instrument=instrument_id(told["symbol"], "sim"),
+                        bid=Decimal(told["bidPrice"]),
+                        ask=Decimal(told["askPrice"]),
+                        age_ms=1,
+                    )
+                    for told in self.venue.get("ticker/bookTicker")
+                )
+                self.add("beats", Beat(venue="sim", touches=touches, ts_event=now, ts_init=now, trace_id="beat"))
 
     def close(self) -> None:
         """End everything."""
@@ -206,7 +224,7 @@ class World:
 @contextmanager
 def world_of(redis_url: str, root: Path) -> Iterator[World]:
     """Give a world with a fresh venue, trading open and beats coming."""
-    with running(VenueOptions(symbols=("BTC/USDT",), port=0)) as venue:
+    with running(VenueOptions(symbols=SYMBOLS, port=0)) as venue:
         world = World(redis_url, venue, root)
         try:
             world.prepare()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import select
 import signal
 import socket
-from multiprocessing.connection import Connection
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,25 +94,25 @@ def test_a_damaged_append_only_file_is_out_of_reach_with_the_servers_words(tmp_p
     assert "\n" not in str(raised.value)
 
 
-def _parent(data_dir: str, tell: Connection) -> None:
-    server = EmbeddedServer.start(Path(data_dir), 0)
-    tell.send((server.pid, server.port))
-    signal.pause()
+PARENT = """
+import pathlib, signal, sys
+from edgefleet.bus.embedded import EmbeddedServer
+server = EmbeddedServer.start(pathlib.Path(sys.argv[1]), 0)
+sys.stdout.write(f"{server.pid}\\n")
+sys.stdout.flush()
+signal.pause()
+"""
 
 
 @pytest.mark.skipif(not hasattr(signal, "pidfd_send_signal"), reason="a killed parent is noticed on Linux only")
 def test_a_killed_parent_takes_its_server_along(tmp_path: Path) -> None:
-    processes = multiprocessing.get_context("spawn")
-    here, there = processes.Pipe()
-    parent = processes.Process(target=_parent, args=(str(tmp_path), there))
-    parent.start()
-    pid, _ = here.recv()
-    server = os.pidfd_open(pid)
+    with subprocess.Popen([sys.executable, "-c", PARENT, tmp_path], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        server = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
 
-    parent.kill()
-    parent.join()
-
-    ended = multiprocessing.connection.wait([server], timeout=10)
+    ended, _, _ = select.select([server], [], [], 10)
     os.close(server)
+
     assert ended
     EmbeddedServer.start(tmp_path, 0).stop()

@@ -142,9 +142,7 @@ def test_halt_survives_a_flushed_redis_and_a_new_session(world: World) -> None:
 
 
 def test_venue_that_is_not_there_ends_in_one_line_and_exit_3(world: World) -> None:
-    world.venue = type(world.venue)(1)
-
-    process = world.executor()
+    process = world.executor(venue_port=1)
 
     assert process.wait(20) == 3
     assert "127.0.0.1:1 cannot be reached" in world.log()

@@ -197,7 +197,7 @@ async def _has(bus: RedisBus, tag: str) -> bool:
 
 
 async def test_configuration_that_differs_from_the_listing_is_misuse(redis_url: str) -> None:
-    with running(VenueOptions(market="synthetic", port=0)) as venue:
+    with running(VenueOptions(market="synthetic", port=0)) as venue:  # noqa: SIM117 - the venue outlives the error
         with pytest.raises(Misuse, match=r"tick_size is 0\.003 in the configuration"):  # noqa: PT012 - told at the end
             async with ingesting(venue, redis_url, config(venue, tick_size="0.003")) as setting:
                 assert setting.work is not None

@@ -265,7 +265,7 @@ async def test_the_page_is_live_in_a_real_browser(client: httpx.AsyncClient, bus
         await expect(page.locator("#equity")).to_have_text("99,994.00 USDT")
         await expect(page.locator("#fills tbody tr")).to_have_count(1)
         await expect(page.locator("#refusals")).to_contain_text("VAR_LIMIT")
-        await expect(page.locator("#refusals")).to_contain_text("0.03")
+        await expect(page.locator("#refusals")).to_contain_text("0.031")
         await expect(page.locator("#market")).to_contain_text("59999.99")
 
         if (pictures := os.environ.get("EDGEFLEET_TEST_PICTURES")) is not None:

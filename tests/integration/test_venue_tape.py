@@ -10,13 +10,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from edgefleet.errors import Broken
+from edgefleet.matching.engine import Side, TimeInForce
+from edgefleet.matching.exchange import Balance, OrderRequest, OrderType, SimExchange
+from edgefleet.matching.filters import rules_for
 from edgefleet.matching.recorded import RecordedBook
 from edgefleet.matching.wire import BookTicker, DepthDiff, DepthSnapshot, Trade, decode
-from edgefleet_services.venue.service import VenueOptions
+from edgefleet_services.venue.service import VenueOptions, serve
 
 from .venue_server import RunningVenue, eventually, running
 
@@ -330,3 +335,33 @@ async def test_frames_the_matching_has_no_use_for_are_served_all_the_same(tmp_pa
 
     assert json.loads(frames[0]) == kline
     assert code == 1000
+
+
+async def test_venue_whose_account_is_false_stops(tmp_path: Path) -> None:
+    exchange = SimExchange([rules_for("BTC/USDT")], {"USDT": Decimal(1_000)})
+    exchange.market_time_ms = 1
+    exchange.place(
+        OrderRequest(
+            symbol="BTCUSDT",
+            side=Side.BUY,
+            type=OrderType.LIMIT,
+            quantity=Decimal(1),
+            price=Decimal(100),
+            time_in_force=TimeInForce.GTC,
+        )
+    )
+    saved = exchange.dump()
+    saved.balances["USDT"] = Balance(free=Decimal(1_000), locked=Decimal(0))  # nothing is reserved for the order
+    state = tmp_path / "venue.json"
+    state.write_bytes(msgspec.json.encode(saved))
+    tape = write_tape(tmp_path / "tape", [BOOK, trade(1, "99.00", 5_000)])
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    options = VenueOptions(market="tape", tape=(tape,), speed="max", port=0, state_file=state)
+
+    serving = asyncio.create_task(serve(options, stop=asyncio.Event(), ready=port.set_result))
+    async with connect(f"ws://127.0.0.1:{await port}/ws/btcusdt@trade", compression=None) as socket:
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+
+    with pytest.raises(Broken, match="USDT balance fell to -100"):
+        await serving

@@ -191,6 +191,8 @@ class AlphaStage:
         elif known.bars.interval_ms != plan.bar_ms:  # closes of another width mean something else
             known.bars = BarBuilder(plan.bar_ms)
             known.models = self._initial_models()
+        elif len(known.models) < len(self.models):  # a snapshot from before a model was added
+            known.models = self._initial_models() | known.models
         return known
 
     def _initial_models(self) -> dict[str, Any]:

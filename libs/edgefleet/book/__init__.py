@@ -2,5 +2,6 @@
 
 from edgefleet.book.bars import BarBuilder, OpenBar
 from edgefleet.book.book import Book, Side, Top
+from edgefleet.book.leap import LeapGuard
 
-__all__ = ["BarBuilder", "Book", "OpenBar", "Side", "Top"]
+__all__ = ["BarBuilder", "Book", "LeapGuard", "OpenBar", "Side", "Top"]

@@ -28,6 +28,7 @@ Argument = str | bytes | int
 
 # What a server says that goes away by itself: full memory, full disk, loading, a running script, a replica.
 _PASSING = ("OOM", "MISCONF", "LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS")
+_PASSING_ERRORS = (rex.OutOfMemoryError, rex.ReadOnlyError, rex.MasterDownError)
 _DENIED_ERRORS = (rex.AuthenticationError, rex.AuthorizationError, rex.NoPermissionError)
 _DENIED = ("NOAUTH", "WRONGPASS", "NOPERM", "DENIED")
 
@@ -136,7 +137,7 @@ class Links:
         if isinstance(error, rex.ResponseError):
             if "Function not found" in text:
                 raise FunctionMissing(name) from error
-            if isinstance(error, rex.OutOfMemoryError | rex.ReadOnlyError) or text.startswith(_PASSING):
+            if isinstance(error, _PASSING_ERRORS) or text.startswith(_PASSING):
                 raise Transient(f"Redis at {self.place} cannot do {name} now: {text}") from error
             raise Broken(f"Redis at {self.place} refused {name}: {text}") from error
         raise error

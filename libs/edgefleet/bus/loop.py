@@ -215,9 +215,8 @@ class StageLoop:
         await self._wait_for_read()
         if self._read is not None and self._read.done():
             arrived = self._take_read(memory)
-            if arrived < self._batch and not self._depth_due():
-                return True
-            await self._check_depths(memory)
+            if self._depth_due(arrived):
+                await self._check_depths(memory)
             if not arrived and self._snapshot_due(memory):
                 return await self._save_snapshot(memory)
         return True
@@ -386,8 +385,10 @@ class StageLoop:
 
     # --- what was lost
 
-    def _depth_due(self) -> bool:
-        return self._clock.monotonic_ns() - self._depth_ns >= DEPTH_EVERY_NS
+    def _depth_due(self, arrived: int) -> bool:
+        """Return whether to look for losses now: when behind, when idle, else seldom, for entries wait meanwhile."""
+        patience = DEPTH_EVERY_NS if arrived == 0 else 10 * DEPTH_EVERY_NS
+        return arrived >= self._batch or self._clock.monotonic_ns() - self._depth_ns >= patience
 
     async def _check_depths(self, memory: _Memory) -> None:
         """Tell of entries that are gone before the stage read them.

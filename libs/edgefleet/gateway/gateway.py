@@ -104,6 +104,7 @@ class Gateway:
         self._venue = venue
         self._lease = lease
         self._journal_path = journal_path
+        lease.on_lapse = self._lease_lapsed
         self._params = params
         self._config_hash = config_hash
         self._clock = clock
@@ -588,10 +589,7 @@ class Gateway:
             self._resolve_later(known)
         if classes.orphans:
             self._orphans(classes.orphans)
-        offset_ms = abs(self.offset_ns) / NS_PER_MS
-        shut = "" if offset_ms < params.clock_offset_limit_ms else f"the venue's clock is {offset_ms:.0f} ms away"
-        if classes.orphans:
-            shut = f"orders with our name that our journal does not know: {', '.join(classes.orphans)}"
+        shut = self._why_shut(classes, params)
         self._tell_reconciled(classes, pending, shut)
         await self._publisher.flushed()
         if self._reconcile.is_set():
@@ -601,6 +599,17 @@ class Gateway:
         self._log.info(
             "reconciled", ready=not shut, reason=shut or reason, ours=len(classes.ours), external=len(classes.external)
         )
+
+    def _why_shut(self, classes: Classes, params: ExecutionParams) -> str:
+        """Return why the start gate stays shut after a look at the venue; empty where it may open."""
+        if self.gates.stopping:
+            return "the executor is stopping"
+        if classes.orphans:
+            return f"orders with our name that our journal does not know: {', '.join(classes.orphans)}"
+        offset_ms = abs(self.offset_ns or 0) / NS_PER_MS
+        if not offset_ms < params.clock_offset_limit_ms:
+            return f"the venue's clock is {offset_ms:.0f} ms away, allowed {params.clock_offset_limit_ms}"
+        return ""
 
     def _tell_view(self, view: VenueView, reason: Literal["start", "reconnect", "periodic", "stop"]) -> Classes:
         now = self._clock.wall_ns()
@@ -647,6 +656,11 @@ class Gateway:
 
     def _orphans(self, order_ids: Sequence[str]) -> None:
         text = f"orders with our name that our journal does not know: {', '.join(order_ids)}"
+        if not self._lease.is_fresh():
+            # Another executor may have the account by now, and these are its orders.
+            self._shut("the account's lease is too old")
+            self._log.warning("orphans_not_judged", text=text)
+            return
         self._alert("orphan_order", text)
         self.halt(text)
 
@@ -741,6 +755,10 @@ class Gateway:
             if entry.type == "command.v1" and getattr(decode(entry.type, entry.data), "verb", "") == "reconcile":
                 self._ask_reconcile("periodic")
 
+    def _lease_lapsed(self) -> None:
+        self._shut("the account's lease had lapsed")
+        self._ask_reconcile("reconnect")
+
     def _bus_trouble(self, reason: str) -> None:
         if not self._bus_lost:
             self._bus_lost = True
@@ -805,6 +823,8 @@ class Gateway:
         limit_s = self._params().stop_cancel_ms / 1_000
         try:
             async with asyncio.timeout(limit_s):
+                # Before the cancels, or the order step would answer each of them with a new order.
+                self._tell_reconciled(Classes((), (), ()), (), "the executor is stopping")
                 await self._cancel_all("ordered stop")
                 self._reason = "stop"
                 await self.reconcile()

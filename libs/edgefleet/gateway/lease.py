@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from edgefleet.bus.interface import Bus
@@ -22,6 +23,7 @@ class AccountLease:
         self.ttl_ms = ttl_ms
         self._bus = bus
         self._clock = clock
+        self.on_lapse: Callable[[], None] = lambda: None  # it was lost for a while: others may have traded
         self._since: int | None = None  # monotonic ns: when the last renewal that succeeded was asked for
 
     async def take(self) -> None:
@@ -49,21 +51,27 @@ class AccountLease:
         """
         while True:
             await asyncio.sleep(self.ttl_ms / 1_000 / RENEWALS_PER_LEASE)
+            lapsed = not self._is_younger_than(self.ttl_ms)
             try:
                 if not await self._renew(held=False):
                     self._since = None
                     raise Fenced(f"{self.key} has another holder; this executor stops")
             except Transient:
                 continue  # it grows old, and `is_fresh` says so
+            if lapsed:
+                self.on_lapse()
 
     def is_fresh(self) -> bool:
         """Return whether less than half of it has passed: a request with a shorter window cannot outlive it."""
-        return self._since is not None and self._clock.monotonic_ns() - self._since < self.ttl_ms * NS_PER_MS // 2
+        return self._is_younger_than(self.ttl_ms // 2)
 
     async def give_back(self) -> None:
         """Let another executor have it at once."""
         self._since = None
         await self._bus.release(self.key, self.token)
+
+    def _is_younger_than(self, limit_ms: int) -> bool:
+        return self._since is not None and self._clock.monotonic_ns() - self._since < limit_ms * NS_PER_MS
 
     async def _renew(self, *, held: bool) -> bool:
         asked = self._clock.monotonic_ns()

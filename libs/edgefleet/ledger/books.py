@@ -13,7 +13,7 @@ import msgspec
 
 from edgefleet.instruments import split_id
 from edgefleet.ledger.exact import add, multiply, subtract, total
-from edgefleet.ledger.identity import Execution, assets, changes, imbalance
+from edgefleet.ledger.identity import Execution, assets, changes
 from edgefleet.ledger.lots import Lot, average_price, move, priced, quantity, unrealised
 from edgefleet.units import ZERO
 
@@ -83,7 +83,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     cash: dict[str, Decimal]
     unpriced: dict[str, Decimal]  # assets that equity leaves out because nothing prices them
     positions: tuple[PositionLine, ...]
-    ledger_minus_venue: Decimal
+    ledger_minus_venue: Decimal  # summed over assets in absolute value, when the venue last spoke
     fills: int
 
 
@@ -273,7 +273,7 @@ def statement(book: Book, touches: Mapping[str, TopOfBook], ts: int) -> Statemen
             if amount and name != book.quote and name not in priced_bases
         },
         positions=lines,
-        ledger_minus_venue=imbalance(book.balances, book.venue_balances),
+        ledger_minus_venue=total(abs(amount) for amount in book.difference.values()),
         fills=book.fills,
     )
 

@@ -35,7 +35,7 @@ TERMINAL = frozenset(
 class LedgerState(msgspec.Struct, kw_only=True):
     """Everything the ledger remembers."""
 
-    time: int = 0  # ns since the epoch: the largest stamp seen
+    time: int = 0  # ns since the epoch, market time: the largest stamp of a beat, a touch or a fill in this session
     session: str = ""
     symbols: tuple[str, ...] = ()
     trading: str = ""
@@ -61,11 +61,12 @@ class LedgerStage:
     def step(self, state: LedgerState, entry: Input, config: FleetConfig) -> Sequence[Output]:
         """Take one entry; the only outputs are alerts."""
         message = entry.message
-        state.time = max(state.time, getattr(message, "ts_event", 0))
+        if isinstance(message, Beat | Touch | Fill):
+            # Control and accounts may carry the wall clock, which on a tape is years ahead of the market.
+            state.time = max(state.time, message.ts_event)
         match message:
             case Session():
-                state.session, state.symbols = message.session, message.symbols
-                state.open_orders = {}
+                _begin(state, message)
             case TradingState():
                 state.trading = message.state
             case Account():
@@ -130,6 +131,12 @@ class LedgerStage:
                 _touch(state, touch.instrument, TopOfBook(touch.bid, touch.ask, beat.ts_event))
         for book in state.books.values():
             mark(book, state.touches)
+
+
+def _begin(state: LedgerState, session: Session) -> None:
+    """Begin a session: prices and orders of the last one, perhaps of another market, are not carried over."""
+    state.session, state.symbols = session.session, session.symbols
+    state.time, state.touches, state.open_orders = 0, {}, {}
 
 
 def _touch(state: LedgerState, instrument: str, top: TopOfBook) -> None:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from edgefleet.errors import Misuse
+from edgefleet.params.cross import contradictions
 from edgefleet.params.documents import Document, Origin, parse_scalar, parse_yaml
 from edgefleet.params.documents import Path as KeyPath
 from edgefleet.params.faults import Fault, InvalidConfig
@@ -135,20 +136,23 @@ def assemble(components: Mapping[str, Component], flags: Mapping[str, bool] | No
         If the components do not go together.
     """
     try:
-        return FleetConfig(
-            **{name: component.params for name, component in components.items()}, flags=dict(flags or {})
-        )
+        config = FleetConfig(**{name: part.params for name, part in components.items()}, flags=dict(flags or {}))
     except ValidationError as error:
-        raise InvalidConfig([cross_fault(components, details) for details in error.errors()]) from error
+        raise InvalidConfig(
+            [_cross_fault(components, details["loc"], _reason(details)) for details in error.errors()]
+        ) from error
+    found = contradictions(config)
+    if found:
+        raise InvalidConfig([_cross_fault(components, path, reason) for path, reason in found])
+    return config
 
 
-def cross_fault(components: Mapping[str, Component], details: ErrorDetails) -> Fault:
-    """Return a fault between components, at the line of the component that the error names first."""
-    path = tuple(details["loc"])
+def _cross_fault(components: Mapping[str, Component], path: KeyPath, reason: str) -> Fault:
+    """Return a fault between components, at the line of the component that the path begins with."""
     component = components.get(str(path[0])) if path else None
     if component is None:
-        return Fault(source="configuration", key=".".join(str(part) for part in path), reason=_reason(details))
-    return _fault(component.document, details, skip=1)
+        return Fault(source="configuration", key=".".join(str(step) for step in path), reason=reason)
+    return component.document.fault(_written_path(component.document.value, path[1:]), reason)
 
 
 def unknown_overrides(environ: Mapping[str, str] | None = None) -> list[Fault]:
@@ -277,8 +281,8 @@ def _put(value: dict[str, object], path: tuple[str, ...], item: object) -> None:
     here[last] = item
 
 
-def _fault(document: Document, details: ErrorDetails, *, skip: int = 0) -> Fault:
-    path = _written_path(document.value, tuple(details["loc"])[skip:])
+def _fault(document: Document, details: ErrorDetails) -> Fault:
+    path = _written_path(document.value, details["loc"])
     if details["type"] == "value_error":
         path = _named_path(document.value, path, _reason(details))
     return document.fault(path, _reason(details))

@@ -69,6 +69,7 @@ class ConfigReader:
         self._refused: Current | None = None
         self._refusal: str | None = None
         self._waiting: tuple[FleetConfig, Current] | None = None
+        self._told: Applied | None = None
         self._confirm_now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.changed = asyncio.Event()
@@ -187,7 +188,7 @@ class ConfigReader:
             self._refuse(str(error))
 
     def _take(self, found: Current) -> None:
-        if self._in_force is not None and found.hash == self._in_force.hash:
+        if self._in_force is not None and (found.hash, found.body) == (self._in_force.hash, self._in_force.body):
             self._newest = self._in_force = found  # only numbers moved: the object in force is already the right one
             self._waiting = None
             self.changed.clear()
@@ -242,7 +243,9 @@ class ConfigReader:
             versions=in_force.versions,
             ts=self._applied_ts,
         )
-        await self._store.confirm(applied, lease_ms=self._lease_ms)
+        is_news = applied != self._told
+        await self._store.confirm(applied, lease_ms=self._lease_ms, is_news=is_news)
+        self._told = applied
 
 
 async def end_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -64,7 +64,7 @@ class ParamStore:
                 pipe.hgetall(f"param:{name}")
             n, *hashes = await pipe.execute()
         found = {name: _component(name, fields) for name, fields in zip(NAMES, hashes, strict=True) if fields}
-        return FleetState(n=int(n or 0), components=found)
+        return FleetState(n=_number(n), components=found)
 
     async def write(self, written: Written, *, ts: int) -> Current:
         """Return what readers read now: write a state whose `n` follows the stored one, its history and the hint.
@@ -78,7 +78,7 @@ class ParamStore:
         now = current(state)
         async with self._client.pipeline(transaction=True) as pipe:
             await pipe.watch(CURRENT)
-            if int(await pipe.hget(CURRENT, "n") or 0) != state.n - 1:
+            if _number(await pipe.hget(CURRENT, "n")) != state.n - 1:
                 raise Transient("another change of the parameters came first")
             pipe.multi()
             for name, component in state.components.items():
@@ -140,13 +140,14 @@ class ParamStore:
             await self._client.srem(READERS, *gone)
         return [msgspec.json.decode(value, type=Applied) for value in values if value is not None]
 
-    async def confirm(self, applied: Applied, *, lease_ms: int) -> None:
-        """Say for `lease_ms` what an instance has applied."""
+    async def confirm(self, applied: Applied, *, lease_ms: int, is_news: bool = True) -> None:
+        """Say for `lease_ms` what an instance has applied; params is woken where that is news."""
         member = f"{applied.service}:{applied.instance}"
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.set(f"param:applied:{member}", msgspec.json.encode(applied), px=lease_ms)
             pipe.sadd(READERS, member)
-            pipe.publish(APPLIED, member)
+            if is_news:
+                pipe.publish(APPLIED, member)
             await pipe.execute()
 
     async def retire(self, service: str, instance: str) -> None:
@@ -163,6 +164,10 @@ class ParamStore:
         """
         fields = await self._client.hgetall(CURRENT)
         return _current(fields) if fields else None
+
+    async def is_empty(self) -> bool:
+        """Return whether no configuration is there: a new Redis, or one that was flushed."""
+        return not await self._client.exists(CURRENT)
 
     async def waits(self) -> bool:
         """Return whether a loosening waits for confirmations."""
@@ -208,6 +213,12 @@ def checked_body(text: str, sha256: str) -> Any:
     if body_hash(body) != sha256:
         raise Broken(f"a stored configuration hashes to {body_hash(body)[:12]}, not to {sha256[:12]}")
     return body
+
+
+def _number(n: bytes | None) -> int:
+    if n is not None and not n.isdigit():
+        raise Broken(f"{CURRENT} has the write number {n!r}; delete {CURRENT} to have the files read anew")
+    return int(n or 0)
 
 
 def _component(name: str, fields: dict[bytes, bytes]) -> ComponentState:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from edgefleet.ids import body_hash
 from edgefleet.messages import ConfigBody, ParamVersion
+from edgefleet.params.cross import contradictions
 from edgefleet.params.directions import Body, loosened, tightened
 from edgefleet.params.faults import Fault, InvalidConfig
 from edgefleet.params.schema import COMPONENTS, FleetConfig
@@ -116,7 +117,7 @@ def propose(
     InvalidConfig
         If the whole configuration with `wanted` in it is not valid; nothing is changed then.
     """
-    validate({name: component.wanted for name, component in state.components.items()} | dict(wanted))
+    _go_together({name: component.wanted for name, component in state.components.items()} | dict(wanted))
     news = {name: body for name, body in wanted.items() if _is_news(state, name, body)}
     components = dict(state.components)
     for name, body in news.items():
@@ -136,7 +137,7 @@ def promote(state: FleetState, stamp: Stamp) -> Written:
         If what waited no longer goes together with the rest.
     """
     waited = {name: component.pending for name, component in state.components.items() if component.pending is not None}
-    validate(state.bodies() | waited)
+    _go_together(state.bodies() | waited)
     components = dict(state.components)
     for name, body in waited.items():
         by = Stamp(components[name].author, f"{components[name].reason}; {stamp.reason}", stamp.ts)
@@ -194,6 +195,12 @@ def are_confirmed(waiting: Mapping[str, int], applied: Mapping[str, int]) -> boo
     return all(applied.get(name, 0) >= version for name, version in waiting.items())
 
 
+def _go_together(bodies: Mapping[str, Body]) -> None:
+    found = contradictions(validate(bodies))
+    if found:
+        raise InvalidConfig([_told(path, reason) for path, reason in found])
+
+
 def _is_news(state: FleetState, name: str, body: Body) -> bool:
     known = state.components.get(name)
     return known is None or known.wanted != body
@@ -225,7 +232,7 @@ def _valid_or_waiting(
 ) -> dict[str, ComponentState]:
     """Return `components`, or, where the tightened parts do not go together, the old bodies with all of it waiting."""
     try:
-        validate({name: component.body for name, component in components.items()})
+        _go_together({name: component.body for name, component in components.items()})
     except InvalidConfig:
         waiting = {name: _waiting_whole(state.components[name], components[name], news[name]) for name in news}
         return components | waiting

@@ -28,6 +28,7 @@ from edgefleet.params.versions import FLAGS, FleetState, Stamp, Written, are_con
 
 CONFIRMING = frozenset({"risk", "executor"})  # whose instances must have applied a loosening before it is in force
 MAX_ATTEMPTS = 20
+REJECTED_BODY_BYTES = 100_000
 
 Wanted = dict[str, Body]
 
@@ -90,6 +91,16 @@ class ParamWriter:
         files = {name: body_hash(component.body) for name, component in components.items() if own}
         reason = "reload" if request.config_path is None else f"reload {request.config_path}"
         return await self._change(decide, request.author, reason, files=files, always=True)
+
+    def text_of(self, conf_dir: Path, request: ReloadRequest, payload: bytes) -> str:
+        """Return what was refused, for the history: the file's text where there is one, else the request."""
+        try:
+            name = canonical_component(request.component or "")
+            path = path_of(conf_dir, name) if request.config_path is None else inside(conf_dir, request.config_path)
+            raw = path.read_bytes()
+        except (Misuse, OSError):
+            raw = payload
+        return raw[:REJECTED_BODY_BYTES].decode(errors="replace")
 
     async def set(self, component: str, key: str, value: str, *, author: str, reason: str) -> Outcome:
         """Replace one value, `value` being one line of YAML. Raises `InvalidConfig` where it does not fit."""

@@ -283,7 +283,7 @@ def _enter(view: View) -> Yes | No:
         return No(full.refusal, limit=full.aim, observed=full.others, detail=full.name)
     kelly = _kelly(view, edge - cost, _horizon_variance(view))
     wanted = min(kelly, full.room())
-    sized = _sized(view, min(step_down(wanted, _step(view)), wanted), sign)
+    sized = _sized(view, step_down(wanted, _step(view)), sign)
     if sized == 0:
         smallest = max(float(view.instrument.min_notional), float(view.instrument.min_quantity) * view.bid)
         return No(Refusal.BELOW_MINIMUM, limit=smallest, observed=wanted * view.equity, detail=view.desk.quote)
@@ -337,7 +337,7 @@ def _shrink(view: View, held: Decimal, broken: Limit) -> Yes | No:
     wanted = min(now, tightest(view.limits).room())
     if wanted == 0:
         return _close(view, broken.name)
-    sized = _sized(view, min(step_down(wanted, _step(view)), wanted), 1 if held > 0 else -1)
+    sized = _sized(view, step_down(wanted, _step(view)), 1 if held > 0 else -1)
     return _yes(view, sized, broken.name, "high") if sized != 0 else _close(view, broken.name)
 
 

@@ -30,9 +30,8 @@ def step_down(fraction: float, step: float) -> float:
     if fraction == 0:
         return 0.0
     steps = fraction / step + _TOUCHING
-    if steps >= 1:
-        return math.floor(steps) * step
-    return math.ldexp(step, math.frexp(steps)[1] - 1)
+    taken = math.floor(steps) * step if steps >= 1 else math.ldexp(step, math.frexp(steps)[1] - 1)
+    return min(taken, fraction)
 
 
 def resized(now: float, grow_to: float, shrink_to: float, *, step: float, band: float) -> float | None:

@@ -12,6 +12,7 @@ from edgefleet.messages import (
     Approved,
     Bar,
     Beat,
+    Command,
     Ensemble,
     Fill,
     OrderEvent,
@@ -28,6 +29,7 @@ from edgefleet.risk.blend import blend, first_unsound
 from edgefleet.risk.decide import No, Yes, decide, is_expiring
 from edgefleet.risk.state import (
     Desk,
+    Heard,
     Opinion,
     RiskState,
     Standing,
@@ -40,7 +42,7 @@ from edgefleet.risk.state import (
     take_order,
 )
 from edgefleet.stage import Input, Output
-from edgefleet.units import to_decimal
+from edgefleet.units import ZERO, to_decimal
 
 __all__ = ["RiskStage", "RiskState"]
 
@@ -100,6 +102,9 @@ class RiskStage:
                     take_account(state, message)
             case TradingState():
                 _take_trading_state(state, message)
+            case Command():
+                if message.verb == "flatten":
+                    _take_flatten(state, config.risk_harmonizer)
             case _:
                 pass  # the streams carry messages for others too
         return ()
@@ -109,11 +114,7 @@ class RiskStage:
     ) -> Sequence[Output]:
         state.time = max(state.time, message.ts_event)
         desk = desk_of(state, message.instrument)
-        if message.chosen:
-            desk.edges[message.rule] = message.chosen
-        else:
-            desk.edges.pop(message.rule, None)
-        edges = message.chosen if len(desk.edges) == 1 and message.chosen else _all_edges(desk)
+        edges = _hear(desk, message, config.risk_harmonizer.freshness.signal_stale_after_ms)
         silent = "" if edges else "; ".join(f"{one.model} {one.reason}" for one in message.abstained)
         desk.opinion = form_opinion(edges, config.risk_harmonizer.edge_blending, silent)
         return _tell(state, desk, entry, message, config)
@@ -152,8 +153,14 @@ def target_id(account: str, instrument: str, cause: str) -> str:
     return "t" + hashlib.sha256(f"{account}|{instrument}|{cause}".encode()).hexdigest()[:20]
 
 
-def _all_edges(desk: Desk) -> tuple[WeightedEdge, ...]:
-    return tuple(edge for edges in desk.edges.values() for edge in edges)
+def _hear(desk: Desk, message: Ensemble, keep_ms: int) -> tuple[WeightedEdge, ...]:
+    """Take what a rule listens to; return that of all rules which were heard lately: a rule may be gone for good."""
+    desk.heard[message.rule] = Heard(message.ts_event, message.chosen)
+    if len(desk.heard) == 1:
+        return message.chosen
+    since = message.ts_event - keep_ms * NS_PER_MS
+    desk.heard = {rule: heard for rule, heard in desk.heard.items() if heard.ts >= since}
+    return tuple(edge for heard in desk.heard.values() for edge in heard.edges)
 
 
 def _mark(
@@ -177,6 +184,15 @@ def _take_trading_state(state: RiskState, message: TradingState) -> None:
         for desk in state.desks.values():
             desk.standing = None  # the executor lets its goals go as well
     state.trading, state.trading_reason = message.state, message.reason
+
+
+def _take_flatten(state: RiskState, params: RiskParams) -> None:
+    """Take an operator's flatten, which the executor carries out by itself, for a target of zero that was just set."""
+    expires_at = state.time + params.verdicts.target_ttl_ms * NS_PER_MS
+    for desk in state.desks.values():
+        if desk.standing is not None or position(state, desk) != 0:
+            desk.standing = Standing(quantity=ZERO, expires_at=expires_at)
+            desk.changed_at = state.time
 
 
 def _tell(state: RiskState, desk: Desk, entry: Input, cause: Ensemble | Beat, config: FleetConfig) -> Sequence[Output]:

@@ -51,6 +51,13 @@ class Opinion(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class Heard(msgspec.Struct, frozen=True):
+    """The models that a routing rule last listened to."""
+
+    ts: int  # ns, stamp of the ensemble
+    edges: tuple[WeightedEdge, ...]
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """The last approved target of an instrument."""
 
@@ -69,7 +76,7 @@ class Desk(msgspec.Struct, kw_only=True):
     ask: float | None = None
     age_ms: int | None = None  # of the feed, as the last beat states it
     returns: ReturnVariance = msgspec.field(default_factory=ReturnVariance)
-    edges: dict[str, tuple[WeightedEdge, ...]] = {}  # by routing rule: what it last listened to
+    heard: dict[str, Heard] = {}  # by routing rule
     opinion: Opinion | None = None
     standing: Standing | None = None
     changed_at: int | None = None  # ns, stage time of the last change of the target's quantity

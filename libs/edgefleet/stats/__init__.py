@@ -1,1 +1,1 @@
-"""stats"""
+"""Online statistics of numbers. Knows nothing of markets, messages or streams."""

@@ -23,7 +23,7 @@ INDEXED = frozenset({"targets", "refusals", "orders", "fills", "venue.events"})
 DISCOVER_EVERY_NS = 2 * NS_PER_S
 SNAPSHOTS_EVERY_NS = 300 * NS_PER_S
 MAX_BUFFERED_BYTES = 2 * 1024 * 1024
-READ_COUNT = 500
+READ_COUNT = 250
 
 
 class Source(Protocol):
@@ -86,8 +86,11 @@ class Archiver:
             self._discover()
             self._discovered = now
         more = self._read(now)
+        held = sum(buffer.size for buffer in self._buffers.values())
+        # Over the limit the largest goes first: many small files cost more than one large one.
+        share = max((b.size for b in self._buffers.values()), default=0) if held >= MAX_BUFFERED_BYTES else held + 1
         for stream, buffer in self._buffers.items():
-            full = len(buffer.entries) >= self._flush_entries or buffer.size >= MAX_BUFFERED_BYTES
+            full = len(buffer.entries) >= self._flush_entries or buffer.size >= share
             if buffer.entries and (full or now - buffer.since >= self._flush_ns):
                 self._flush(stream, buffer)
         if self._snapshots_at is None or now - self._snapshots_at >= SNAPSHOTS_EVERY_NS:

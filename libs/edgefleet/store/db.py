@@ -7,6 +7,8 @@ instructions books nothing twice and loses nothing.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,7 @@ from edgefleet.store import tables
 
 HEAD = "0001"  # newest revision in `migrations/versions`
 ROWS_PER_STATEMENT = 500
+MISUSE = 2  # exit code of a migration that was refused
 
 Row = Mapping[str, Any]
 FillKey = tuple[str, str, str, str]
@@ -89,9 +92,16 @@ class LedgerDatabase:
             If a newer version of the program has already changed the tables.
         """
         with self._reached(), self._engine.begin() as connection:
-            if _revision(connection) != HEAD:
-                _migrate(connection)
+            current = _revision(connection) == HEAD
+        if not current:
+            self._engine.dispose()
+            _migrate_apart(self._engine.url.render_as_string(hide_password=False))
         return self
+
+    def migrate(self) -> None:
+        """Bring the tables to the newest revision in this process."""
+        with self._reached(), self._engine.begin() as connection:
+            _migrate(connection)
 
     def close(self) -> None:
         """Give every connection back."""
@@ -276,8 +286,21 @@ def _revision(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
+def _migrate_apart(url: str) -> None:
+    """Migrate in a process of its own: alembic would stay in this one's memory (11 MB) for what is done once."""
+    # By stdin, because a URL may hold a password and arguments are everybody's to read.
+    done = subprocess.run(
+        [sys.executable, "-m", "edgefleet.store.migrations"], input=url, text=True, capture_output=True, check=False
+    )
+    if done.returncode == MISUSE:
+        raise Misuse(done.stderr.strip())
+    if done.returncode:
+        raise OutOfReach(
+            f"the books could not be migrated: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+        )
+
+
 def _migrate(connection: Connection) -> None:
-    # alembic costs 11 MB and 80 ms, so a database that is up to date never loads it.
     from alembic import command
     from alembic.config import Config
     from alembic.util.exc import CommandError

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
@@ -36,17 +34,6 @@ class History:
     def open(cls, data_dir: Path, redis_url: str | None = None) -> History:
         """Return the record of `data_dir`, with the tails of its streams where a Redis is named."""
         return cls(data_dir, None if redis_url is None else LiveStreams(redis_url))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the connection to Redis back, where there is one."""
-        if isinstance(self._tail, LiveStreams):
-            self._tail.close()
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ A thread, not a task: a loop that hangs must still be seen to hang, so the serve
 from __future__ import annotations
 
 import errno
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
@@ -27,6 +28,8 @@ class _ThreadedServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
+        # A service that was killed is started again at once, while its last connections still wait out their time.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # WSGIServer asks the resolver for the host's full name here, which can take seconds without a network.
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()

@@ -1,1 +1,1 @@
-"""venues"""
+"""Venues behind one interface: feeds, REST, user streams, tapes. Knows nothing of models, risk or the bus."""

@@ -1,1 +1,1 @@
-"""cli"""
+"""The `edgefleet` command: arguments in, one line or one JSON object out."""

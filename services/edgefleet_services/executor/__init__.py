@@ -1,1 +1,1 @@
-"""executor"""
+"""The executor's process: the order stage and the gateway that carries out what it committed."""

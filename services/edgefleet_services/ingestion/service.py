@@ -81,6 +81,7 @@ class Ingestion:
         self.feed = BinanceFeed(context.options.venue, self.symbols, touch_interval_ms=config.fleet.touch_interval_ms)
         self.writer = SourceWriter(context.bus, NAME)
         self.pressure = Pressure(context.bus, config.fleet.max_lag_entries)
+        context.health.ask("bus", self._bus_answers)
         self._snapshots: dict[str, asyncio.Task[bytes]] = {}
         self._snapshot_tries: dict[str, int] = {}
         self._random = random.Random(context.clock.monotonic_ns())
@@ -115,6 +116,10 @@ class Ingestion:
             if watch is not None:
                 watch.cancel()
             self._drop_snapshots()
+
+    def _bus_answers(self) -> tuple[bool, str]:
+        failure = self.writer.failure
+        return failure is None, failure or "commits are answered"
 
     async def _prepare(self) -> None:
         """Learn what market it is and check that the venue lists what is configured."""
@@ -233,7 +238,6 @@ class Ingestion:
             return not self.context.stop.is_set()
         if frames.closed is not None or (not self.tape and frames.silent_for_s() > SILENCE_S):
             return False
-        self.context.health.beat("loop", within_ms=10_000)
         await frames.wait(_IDLE_S)
         return True
 

@@ -42,6 +42,7 @@ class SourceWriter:
         self._position = FIRST
         self._waiting: deque[EncodedOutput] = deque()
         self.fields: dict[str, str] = {}
+        self.failure: str | None = None  # why the last commit was not answered; None while commits are
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -101,8 +102,10 @@ class SourceWriter:
         while True:
             try:
                 answer = (await self._bus.commit(request)).answer
+                self.failure = None
                 break
-            except Transient:
+            except Transient as error:
+                self.failure = str(error)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, _MAX_RETRY_S)
         match answer:

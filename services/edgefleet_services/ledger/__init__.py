@@ -1,1 +1,1 @@
-"""ledger"""
+"""The ledger's process: books, archive, trimming. Holds no arithmetic."""

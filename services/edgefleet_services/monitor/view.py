@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -187,9 +188,24 @@ class FleetView:
         return [{"kind": str(a.__struct_config__.tag), **shown(a)} for a in list(reversed(self.alerts))[:limit]]
 
 
+def plain(value: Any) -> Any:
+    """Return a message as dicts, lists and text, with exact decimals that have neither exponent nor spare zeros."""
+    return _texts(msgspec.to_builtins(value, builtin_types=(Decimal,)))
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if isinstance(value, dict):
+        return {key: _texts(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_texts(item) for item in value]
+    return value
+
+
 def shown(message: msgspec.Struct) -> Shown:
     """Return a message for a browser: decimals as text, the stamp as ISO time (a number of ns does not fit there)."""
-    body: Shown = msgspec.to_builtins(message)
+    body: Shown = plain(message)
     ts_event, ts_init = body.pop("ts_event"), body.pop("ts_init", None)
     body.pop("type", None)
     for name, value in body.items():

@@ -29,7 +29,7 @@ from edgefleet.telemetry.logs import Logger
 from edgefleet.telemetry.metrics import TRADING_STATE_VALUES, Metrics
 from edgefleet.units import decimal_text
 from edgefleet_services.monitor.outward import KEPT_POINTS, Outward, equity_key
-from edgefleet_services.monitor.view import FleetView, Shown, alpha_delay_ms, staleness
+from edgefleet_services.monitor.view import FleetView, Shown, alpha_delay_ms, plain, staleness
 
 STREAMS = ("control", "beats", "ensembles", "targets", "refusals", "orders", "fills", "alerts")
 LOOK_BACK = 200  # entries of each stream that a fresh monitor starts from
@@ -261,8 +261,9 @@ class Watcher:
 
 def account_line(line: Statement) -> Shown:
     """Return a statement for a browser; amounts are text, the unknown is None."""
-    body: Shown = msgspec.to_builtins(line)
-    body["time"] = iso(body.pop("ts"))
+    body: Shown = plain(line)
+    at = body.pop("ts")
+    body["time"] = iso(at) if at else None
     body["drawdown_pct"] = None if (share := drawdown_pct(line)) is None else decimal_text(share)
     realised_after_fees = subtract(line.realised, line.fees_in_quote)
     body["realised_after_fees"] = decimal_text(realised_after_fees)

@@ -33,7 +33,6 @@ from edgefleet_services.options import ServiceOptions
 POLL_S = 1.0
 RETRY_S = 0.2
 HEALTHY_WITHIN_MS = 5_000
-REJECTED_BODY_CHARACTERS = 100_000
 
 MODES: dict[str, str | None] = {"auto": None, "paper": None, "reduce": "REDUCING", "halt": "HALTED"}
 TIGHTNESS = {"ACTIVE": 0, "REDUCING": 1, "HALTED": 2}
@@ -85,13 +84,14 @@ class ParamsService:
         self._writer = ParamWriter(self._store, clock=clock, environ=environ)
         self._refused_flags: dict[str, str] = {}
         self._refused_mode: str | None = None
+        self._unanswered: bytes | None = None
 
     async def start(self) -> None:
         """Put the files in force. Wrong files leave what Redis holds, and are told; without it they are an error."""
         try:
             outcome = await self._writer.start(self._conf_dir)
         except InvalidConfig as error:
-            if await self._store.current() is None:
+            if await self._store.is_empty():
                 raise
             await self._reject("configuration", str(self._conf_dir), error, body="", author="conf")
             return
@@ -127,9 +127,11 @@ class ParamsService:
             try:
                 async with self._bus.subscribe(RELOAD, APPLIED, CHANGED) as messages:
                     self._health.report("requests", True, f"listening on {RELOAD}")
+                    await self._take_up()
                     async for channel, payload in messages:
                         if channel == RELOAD:
-                            await self.reload(payload)
+                            self._unanswered = payload
+                            await self._take_up()
                         elif await self._store.waits():
                             await self._promote()
             except UNREACHABLE as error:
@@ -137,10 +139,18 @@ class ParamsService:
                 self._log.warning("requests_unreachable", error=str(error))
                 await asyncio.sleep(RETRY_S)
 
+    async def _take_up(self) -> None:
+        """Do the request that came, or again the one that a lost connection cut off: twice gives no second version."""
+        if self._unanswered is not None:
+            await self.reload(self._unanswered)
+            self._unanswered = None
+
     async def _poll(self) -> None:
-        """Look each second at flags, `mode` and what waits."""
+        """Look each second at flags, `mode` and what waits; a Redis that was flushed gets the files again."""
         while True:
             try:
+                if await self._store.is_empty():
+                    await self.start()
                 await self.follow_flags()
                 await self.follow_mode()
                 await self._promote()
@@ -166,7 +176,7 @@ class ParamsService:
 
     async def _refused(self, request: ReloadRequest, payload: bytes, error: Misuse) -> ReloadAnswer:
         source = request.config_path or request.component or RELOAD
-        body = payload.decode(errors="replace")[:REJECTED_BODY_CHARACTERS]
+        body = self._writer.text_of(self._conf_dir, request, payload)
         errors = await self._reject(request.component or "request", source, error, body=body, author=request.author)
         return ReloadAnswer(id=request.id, ok=False, errors=errors)
 

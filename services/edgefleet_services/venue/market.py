@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from edgefleet.errors import Misuse
+from edgefleet.errors import Broken, Misuse
 from edgefleet.matching.exchange import Execution, OrderRequest, SimExchange
 from edgefleet.matching.exchange import Order as SimOrder
 from edgefleet.matching.history import INTERVALS_MS, Candle, MarketHistory
@@ -62,6 +62,8 @@ class VenueMarket:
         kinds: tuple[type[Frame], ...] = (Trade, BookTicker, DepthDiff, DepthSnapshot)
         self._counted = {kind: self.metrics.messages.labels(service="venue", type=kind.__name__) for kind in kinds}
         self._book_ready = asyncio.Event()
+        self._break = asyncio.Event()
+        self._broken: Broken | None = None
         self._open_klines: dict[tuple[str, str], Candle] = {}
 
     async def serve_line(self, line: TapeLine, *, live: bool) -> None:
@@ -222,6 +224,17 @@ class VenueMarket:
         if not at or name.upper() not in self.exchange.rules or name != name.lower():
             return False
         return kind in STREAM_KINDS or kind.removeprefix("kline_") in INTERVALS_MS
+
+    def break_down(self, error: Broken) -> None:
+        """Stop the venue: an account whose arithmetic is false is served to nobody."""
+        self._broken = error
+        self._break.set()
+
+    async def until_broken(self) -> None:
+        """Raise the `Broken` that `break_down` is given; return never."""
+        await self._break.wait()
+        if self._broken is not None:
+            raise self._broken
 
     def fail(self, reason: str) -> None:
         """Tell that the market broke off, in the status and to every market-data consumer.

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from edgefleet.clock import NS_PER_MS, Clock
+from edgefleet.errors import Broken
 from edgefleet.matching.engine import Side, TimeInForce
 from edgefleet.matching.exchange import OrderRequest, OrderType
 from edgefleet.matching.filters import VenueReject
@@ -179,6 +180,9 @@ class RestApi:
             except VenueReject as reject:
                 headers = self._usage.add(1)
                 return _json({"code": reject.code, "msg": reject.message}, reject.http_status, headers)
+            except Broken as error:
+                self.market.break_down(error)
+                return _json({"code": -1000, "msg": str(error)}, 500)
 
         return guarded
 

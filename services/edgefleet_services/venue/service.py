@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -19,7 +20,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from edgefleet.clock import NS_PER_MS, NS_PER_S, SYSTEM, Clock
-from edgefleet.errors import FleetError, Misuse, OutOfReach
+from edgefleet.errors import Broken, FleetError, Misuse, OutOfReach
 from edgefleet.matching.exchange import ExchangeState, Fees, SimExchange
 from edgefleet.matching.filters import rules_for
 from edgefleet.matching.synthetic import SyntheticMarket
@@ -102,6 +103,7 @@ class Venue:
             raise Misuse("a relay needs an upstream: its WebSocket and its REST address")
         if options.state_file is not None and options.state_file.exists():
             self.exchange.load(_read_state(options.state_file))
+        self._writing = threading.Lock()
         self.rest = RestApi(self.market, clock, options.key, options.secret)
         self.app = Starlette(routes=[*self.rest.routes(), *SocketApi(self.market).routes()])
 
@@ -133,6 +135,8 @@ class Venue:
                 await run_synthetic(self.market, self._synthetic, self.clock)
             else:
                 await run_relay(self.market, options.upstream_ws, options.upstream_rest, self.clock)
+        except Broken:
+            raise
         except FleetError as error:
             self.market.fail(str(error))
             log.error("market_stopped", market=options.market, error=str(error))
@@ -140,23 +144,30 @@ class Venue:
             log.info("tape_ended", lines=self.market.progress.lines_served)
 
     async def keep_saved(self) -> None:
-        """Write the account to the state file whenever it changed."""
+        """Write the account to the state file whenever it changed, beside the loop: a disk may take its time."""
         while True:
             await asyncio.sleep(SAVE_EVERY_S)
-            self.save()
+            if self.market.changed:
+                self.market.changed = False
+                await asyncio.to_thread(self._write, msgspec.json.encode(self.exchange.dump()))
 
     def save(self) -> None:
-        """Write the account to the state file, whole or not at all, if it changed."""
+        """Write the account to the state file, if it is to be kept."""
+        if self.options.state_file is not None:
+            self._write(msgspec.json.encode(self.exchange.dump()))
+
+    def _write(self, data: bytes) -> None:
+        """Write the state file whole or not at all."""
         path = self.options.state_file
-        if path is None or not self.market.changed:
+        if path is None:
             return
-        self.market.changed = False
         draft = path.with_name(path.name + ".draft")
-        with draft.open("wb") as file:
-            file.write(msgspec.json.encode(self.exchange.dump()))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        with self._writing:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
 
 
 def _read_state(path: Path) -> ExchangeState:
@@ -197,6 +208,8 @@ async def serve(
         As `Venue`.
     OutOfReach
         If the port is taken.
+    Broken
+        If the account's arithmetic turned out false: the venue has stopped.
     """
     venue = Venue(options, clock)
     bound = listen(options.host, options.port)
@@ -222,7 +235,7 @@ async def serve(
             loop.add_signal_handler(number, stopping.set)
     await _startup(server, bound)
     http = asyncio.create_task(server.main_loop())
-    tasks = [http, asyncio.create_task(venue.run_market())]
+    tasks = [http, asyncio.create_task(venue.run_market()), asyncio.create_task(venue.market.until_broken())]
     if options.state_file is not None:
         tasks.append(asyncio.create_task(venue.keep_saved()))
     try:

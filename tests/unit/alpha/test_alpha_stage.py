@@ -215,3 +215,14 @@ def test_snapshot_comes_back_typed_and_equal() -> None:
 
     assert restored == session.state
     assert msgspec.msgpack.encode(restored) == saved
+
+
+def test_snapshot_from_before_a_model_was_added_is_used() -> None:
+    session = Session(features={"min_interval_ms": 0})
+    session.take(build.quote())
+    del session.state.instruments[build.INSTRUMENT].models["ma_momentum"]
+
+    session.warm()
+
+    (said,) = session.signals(build.quote(ts_event=at(1)))
+    assert set(models(said)) == {"ob_pressure", "ma_momentum"}

@@ -171,7 +171,7 @@ def test_a_new_session_carries_lots_on_where_the_venue_agrees() -> None:
     assert line.positions[0].average_price == 100
     assert line.realised == 0
     assert line.unrealised == 20
-    assert line.start_unrealised == 0
+    assert line.start_unrealised == 20
 
 
 def test_a_new_session_believes_the_venue_where_it_does_not() -> None:
@@ -236,3 +236,25 @@ def test_a_self_trade_is_two_executions() -> None:
 
 def test_assets_of_a_settled_pair_leave_the_settlement_out() -> None:
     assert assets("BTC/USDT:USDT@binance") == ("BTC", "USDT")
+
+
+def test_a_statements_time_is_the_markets_and_not_the_operators() -> None:
+    opened = msgspec.structs.replace(session(), ts_event=START_NS + 10**18)
+
+    state, _ = run([opened, account(USDT="1000"), touch(ts_event=START_NS + 5)])
+
+    assert only(state).ts == START_NS + 5
+
+
+def test_prices_of_an_earlier_session_value_nothing_in_the_next() -> None:
+    state, _ = run([session(), account(USDT="1000", BTC="1"), touch()])
+
+    run([session("s2"), account(USDT="1000", BTC="1")], state)
+
+    assert only(state).equity is None
+
+
+def test_the_difference_is_what_it_was_when_the_venue_last_spoke() -> None:
+    state, _ = run([session(), account(USDT="10000"), fill()])
+
+    assert only(state).ledger_minus_venue == 0

@@ -40,7 +40,11 @@ def test_the_shipped_instruments_have_binances_steps() -> None:
     bitcoin = load_fleet(CONF, {}).instruments.get("BTC/USDT@sim")
 
     assert bitcoin is not None
-    assert (bitcoin.tick_size, bitcoin.lot_size, bitcoin.min_notional) == (Decimal("0.01"), Decimal("0.00001"), 5)
+    assert (bitcoin.tick_size, bitcoin.lot_size, bitcoin.min_notional) == (
+        Decimal("0.01"),
+        Decimal("0.00001"),
+        Decimal(5),
+    )
 
 
 def test_what_was_stored_reads_back_to_the_same_hash() -> None:
@@ -211,3 +215,21 @@ def test_a_file_that_is_not_text_is_a_fault(conf: Path) -> None:
     (conf / "fleet.yml").write_bytes(b"account: \xff\n")
 
     assert _faults(conf) == ["conf/fleet.yml: is not UTF-8: invalid start byte at byte 9"]
+
+
+def test_a_rule_that_names_an_unknown_model_is_refused_at_its_line(conf: Path) -> None:
+    (conf / "model_router_rules.yml").write_text("rules:\n- model: ob_pressure\n- model: ob_presure\n")
+
+    assert _faults(conf) == [
+        "conf/model_router_rules.yml:3: rules.1: names model 'ob_presure'; models.yml has ma_momentum, ob_pressure"
+    ]
+
+
+def test_a_signed_request_may_not_outlive_half_the_lease(conf: Path) -> None:
+    (conf / "fleet.yml").write_text("take_over_ms: 2000\n")
+
+    assert _faults(conf) == [
+        f"conf/venues/{venue}.yml:{line}: venues.{venue}.recv_window_ms: "
+        "must be below half of fleet's take_over_ms, 1000, was 1000"
+        for venue, line in (("binance", 7), ("sim", 7))
+    ]

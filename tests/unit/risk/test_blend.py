@@ -144,7 +144,7 @@ def test_legacy_pulls_by_the_strength_whatever_the_evidence() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_named(field: str, value: float) -> None:
     numbers = {"edge_bps": 1.0, "confidence": 1.0, "weight": 1.0, field: value}
-    bad = WeightedEdge(model="m", version="1", horizon_ms=1_000, age_ms=0, **numbers)  # type: ignore[arg-type]
+    bad = WeightedEdge(model="m", version="1", horizon_ms=1_000, age_ms=0, **numbers)
 
     assert first_unsound([edge(1.0), bad]) == f"m.{field}"
 

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.risk.world import BTC, ETH, SECOND, World, config
 
 from edgefleet.errors import Broken
-from edgefleet.messages import Abstention, Approved, OrderState, Refusal, Refused, encode
+from edgefleet.messages import Abstention, Approved, Command, OrderState, Refusal, Refused, encode
 from edgefleet.risk.stage import RiskState, target_id
 from edgefleet.risk.var import Z_95
 
@@ -26,6 +26,12 @@ def target(said: list[Approved | Refused]) -> Approved:
     (one,) = said
     assert isinstance(one, Approved)
     return one
+
+
+def opinion_bps(world: World) -> float:
+    opinion = world.state.desks[BTC].opinion
+    assert opinion is not None
+    return opinion.edge_bps
 
 
 class TestEntering:
@@ -167,10 +173,19 @@ class TestEntering:
         world.said.clear()
         world.edge(-30.0, rule="slow", horizon_ms=60_000)
 
-        assert world.state.desks[BTC].opinion is not None
-        assert world.state.desks[BTC].opinion.edge_bps == pytest.approx(0.0)
+        assert opinion_bps(world) == pytest.approx(0.0)
         world.ensemble((), rule="slow")
-        assert world.state.desks[BTC].opinion.edge_bps == pytest.approx(27.0)
+        assert opinion_bps(world) == pytest.approx(27.0)
+
+    def test_a_rule_that_is_gone_is_forgotten(self) -> None:
+        world = World()
+        world.edge(30.0, rule="gone")
+
+        for _ in range(21):
+            world.beat()
+        world.edge(-30.0, rule="new")
+
+        assert opinion_bps(world) == pytest.approx(-27.0)
 
 
 class TestWhatMustBeKnown:
@@ -230,7 +245,7 @@ class TestWhatMustBeKnown:
         world.edge(20.0)
 
         world.said.clear()
-        world.beat(**{side: Decimal(price)})
+        world.beat(touch={side: Decimal(price)})
 
         said = refusal([one for one in world.said if one.instrument == BTC])
         assert (said.reason, said.input) == (Refusal.NOT_FINITE, side)
@@ -238,7 +253,7 @@ class TestWhatMustBeKnown:
     def test_a_crossed_touch_is_no_touch(self) -> None:
         world = World()
 
-        world.beat(bid=Decimal(60_100), ask=Decimal(60_000))
+        world.beat(touch={"bid": Decimal(60_100), "ask": Decimal(60_000)})
 
         assert refusal(world.said).reason is Refusal.NO_TOUCH
 
@@ -258,7 +273,7 @@ class TestHolding:
 
         said = target(world.edge(-1.0))
 
-        assert (said.quantity, said.binding, said.urgency) == (0, "edge", "high")
+        assert (said.quantity, said.binding, said.urgency) == (Decimal(0), "edge", "high")
 
     def test_an_edge_that_only_fades_is_held(self) -> None:
         world = World()
@@ -272,7 +287,7 @@ class TestHolding:
 
         said = target(world.ensemble(()))
 
-        assert (said.quantity, said.binding, said.edge_bps) == (0, "no_models", 0.0)
+        assert (said.quantity, said.binding, said.edge_bps) == (Decimal(0), "no_models", 0.0)
 
     def test_after_a_change_an_enlargement_waits(self) -> None:
         world = World()
@@ -426,6 +441,15 @@ class TestTradingState:
         assert world.edge(20.0) == []
         assert world.beat() == [] or all(one.instrument != BTC for one in world.said[-1:])
         assert refusal(world.edge(-20.0)).reason is Refusal.HALTED
+
+    def test_an_operators_flatten_is_not_undone_at_once(self) -> None:
+        world = World()
+        held = world.hold()
+        said = Command(verb="flatten", reason="a test", by="person", ts_event=world.now, ts_init=world.now)
+        world.feed("control", said)
+        world.fill(-held.quantity)
+
+        assert refusal(world.edge(20.0)).reason is Refusal.DWELL
 
     def test_a_resume_approves_again_what_is_held(self) -> None:
         world = World()

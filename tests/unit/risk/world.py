@@ -89,7 +89,12 @@ class World:
         return price - Decimal("0.01"), price + Decimal("0.01")
 
     def beat(
-        self, seconds: int = 1, *, age_ms: int | None = 5, alpha_alive: bool = True, **touch: Any
+        self,
+        seconds: int = 1,
+        *,
+        age_ms: int | None = 5,
+        alpha_alive: bool = True,
+        touch: Mapping[str, Any] | None = None,
     ) -> list[Approved | Refused]:
         """Let seconds pass and beat once; the watermark follows while alpha lives."""
         self.now += seconds * SECOND
@@ -97,7 +102,7 @@ class World:
         for instrument in self.prices:
             bid, ask = self.touch(instrument)
             one = TouchAge(instrument=instrument, bid=bid, ask=ask, age_ms=age_ms)
-            ages.append(msgspec.structs.replace(one, **touch) if instrument == BTC else one)
+            ages.append(msgspec.structs.replace(one, **(touch or {})) if instrument == BTC else one)
         stamps = {"ts_event": self.now, "ts_init": self.now, "trace_id": f"sim:beat:{self.now}"}
         said = self.feed("beats", Beat(venue="sim", touches=tuple(ages), **stamps))  # type: ignore[arg-type]
         if alpha_alive:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgefleet.book.leap import FRAMES_TO_BELIEVE
 from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Poison
 from edgefleet.messages import Beat, BookDelta, BookSnapshot, Quote, Touch, Trade, VenueStatus, encode
@@ -335,3 +336,32 @@ def test_recorded_snapshot_line_is_taken_where_one_symbol_is_followed() -> None:
 
 def test_streams_are_named_as_the_venue_names_them() -> None:
     assert stream_names(["BTC/USDT"]) == ("btcusdt@trade", "btcusdt@bookTicker", "btcusdt@depth@100ms")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [trade(2, price="10000.00"), ticker(11, bid="9900", ask="10100"), ticker(11, ask="10100"), trade(2, price="1")],
+)
+def test_price_that_leapt_is_kept_out_and_told(frame: bytes) -> None:
+    feed = synced()
+
+    outputs = feed.on_frame(at(1), frame, ts_init=0)
+
+    assert outputs == []
+    assert feed.counts.quarantined == 1
+    assert "kept out until it is confirmed" in feed.take_notices()[0]
+
+
+def test_price_that_stays_where_it_leapt_is_believed() -> None:
+    feed = synced()
+    leapt = [feed.on_frame(at(1), trade(2 + n, price="200.00"), ts_init=0) for n in range(FRAMES_TO_BELIEVE + 1)]
+
+    assert [bool(of(Trade, outputs)) for outputs in leapt] == [False] * FRAMES_TO_BELIEVE + [True]
+
+
+def test_price_that_walks_far_is_never_kept_out() -> None:
+    feed = synced()
+    for number in range(200):
+        feed.on_frame(at(1), trade(2 + number, price=str(100 + number)), ts_init=0)
+
+    assert feed.counts.quarantined == 0

@@ -21,7 +21,7 @@ class InstrumentParams(Params):
     lot_size: Decimal = Field(gt=0, description="base units")
     min_quantity: Decimal = Field(gt=0, description="base units")
     min_notional: Decimal = Field(ge=0, description="quote units")
-    shortable: bool = False
+    shortable: bool = Field(False, json_schema_extra={"tighter": "lower"})  # False is tighter
 
 
 class InstrumentsParams(Params):

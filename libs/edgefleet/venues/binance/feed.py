@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from edgefleet.book import Book, Top
+from edgefleet.book import Book, LeapGuard, Top
 from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Poison
 from edgefleet.instruments import instrument_id
@@ -50,6 +50,7 @@ class FeedCounts(msgspec.Struct):
     book_gaps: int = 0
     book_crossed: int = 0
     trade_gaps: int = 0
+    quarantined: int = 0
     duplicates: int = 0
     unfollowed: int = 0
     unknown_events: int = 0
@@ -60,11 +61,14 @@ class _Followed:
     """One instrument of the connection: its book, where its sequences stand, and its touch."""
 
     __slots__ = (
+        "asks",
+        "bids",
         "book",
         "fresh",
         "heard_ns",
         "instrument",
         "pending",
+        "prints",
         "quote_id",
         "synced",
         "top",
@@ -91,6 +95,7 @@ class _Followed:
         self.top_id = 0
         self.top_dirty = False
         self.touch_ts: int | None = None
+        self.prints, self.bids, self.asks = LeapGuard(), LeapGuard(), LeapGuard()
 
     def lose_book(self) -> None:
         self.book = Book()
@@ -289,6 +294,9 @@ class BinanceFeed:
         if not (_is_plausible(data.p) and _is_plausible(data.q)):
             self._refuse(raw, "a price or quantity that cannot be")
             return
+        if followed.prints.leaps(data.p):
+            self._quarantine(followed, followed.prints, data.p)
+            return
         self._last_stamp = data.E * NS_PER_MS
         if data.t <= followed.trade_id:
             self.counts.duplicates += 1
@@ -322,6 +330,12 @@ class BinanceFeed:
             return
         if not (_is_plausible(data.b) and _is_plausible(data.a) and _is_size(data.B) and _is_size(data.A)):
             self._refuse(raw, "a price or size that cannot be")
+            return
+        if followed.bids.leaps(data.b):
+            self._quarantine(followed, followed.bids, data.b)
+            return
+        if followed.asks.leaps(data.a):
+            self._quarantine(followed, followed.asks, data.a)
             return
         stamp = self._last_stamp
         if stamp is None:  # released frames always have one
@@ -386,6 +400,11 @@ class BinanceFeed:
         stamp = self._last_stamp or 0
         self.counts.snapshots += 1
         followed.book.load(body.bids, body.asks)
+        top = followed.book.top()
+        if top is not None:
+            followed.bids.believe(top[0])
+            followed.asks.believe(top[2])
+            followed.prints.believe(top[0])
         followed.synced = followed.fresh = True
         followed.update_id = body.lastUpdateId
         snapshot = BookSnapshot(
@@ -522,6 +541,11 @@ class BinanceFeed:
         stamp = wire.stamp_ms(raw)
         if stamp is not None:
             self._last_stamp = stamp * NS_PER_MS
+
+    def _quarantine(self, followed: _Followed, guard: LeapGuard, price: Decimal) -> None:
+        self.counts.quarantined += 1
+        if guard.doubted == 1:
+            self._notices.append(f"{followed.instrument} leapt to {price}: kept out until it is confirmed")
 
     def _refuse(self, raw: bytes, reason: str) -> None:
         self.counts.undecodable += 1

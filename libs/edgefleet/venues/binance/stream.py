@@ -22,6 +22,7 @@ from edgefleet.errors import OutOfReach, Transient
 TAPE_HEADER = "X-Edgefleet-Tape"
 TAPE_ENDED = "tape ended"
 QUEUE_FRAMES = 4_096  # a reader that is this far ahead of the caller waits (tape) or has lost the race (live)
+_BURST = 256
 _PING_S = 20.0
 _MAX_FRAME_BYTES = 4 * 1024 * 1024
 
@@ -90,6 +91,8 @@ class Frames:
                 queue.append(_frame(raw, now))
                 if not self._wake.is_set():
                     self._wake.set()
+                if len(queue) % _BURST == 0:  # frames that are buffered are received without a turn for anybody else
+                    await asyncio.sleep(0)
                 if len(queue) >= QUEUE_FRAMES:
                     if not self._waits:
                         self.closed = f"{len(queue)} frames behind a live market"

@@ -6,6 +6,7 @@ const MAX_POINTS = 3600;
 const byId = (id) => document.getElementById(id);
 const points = new Map(); // account -> [[market ms, equity], ...]
 let lastEvent = 0;
+let curveAsked = false;
 
 function text(value) {
   return value === null || value === undefined || value === "" ? NONE : String(value);
@@ -14,7 +15,8 @@ function text(value) {
 // Decimals arrive as exact text: they are cut for the eye, and stay whole in the title.
 function money(value, digits = 2) {
   if (value === null || value === undefined) return NONE;
-  return Number(value).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const rounded = Number(Number(value).toFixed(digits)) + 0; // + 0 turns -0 into 0
+  return rounded.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 function number(value, digits = 2) {
@@ -24,8 +26,7 @@ function number(value, digits = 2) {
 // A small number must not be shown as zero.
 function significant(value) {
   if (value === null || value === undefined) return NONE;
-  const size = Math.abs(value);
-  return size !== 0 && (size < 0.01 || size >= 1e6) ? Number(value).toPrecision(3) : Number(value).toFixed(2);
+  return Number(Number(value).toPrecision(4)).toString();
 }
 
 function clock(iso) {
@@ -48,7 +49,7 @@ function put(id, shown, exact, kind) {
 }
 
 function signKind(value) {
-  if (value === null || value === undefined || Number(value) === 0) return "none";
+  if (value === null || value === undefined || Math.abs(Number(value)) < 0.005) return "none";
   return Number(value) > 0 ? "good" : "bad";
 }
 
@@ -94,6 +95,10 @@ function showMoney(fleet) {
   put("drawdown", account.drawdown_pct == null ? NONE : `${number(account.drawdown_pct)} %`, account.drawdown);
   const difference = account.ledger_minus_venue;
   put("difference", text(difference), null, difference == null ? "none" : Number(difference) === 0 ? "good" : "bad");
+  if (fleet.accounts.length && !curveAsked) {
+    curveAsked = true;
+    loadCurve().catch(() => { curveAsked = false; });
+  }
   for (const one of fleet.accounts) addPoint(`${one.account}@${one.venue}`, one);
   draw(fleet.accounts[0]);
 }
@@ -101,6 +106,7 @@ function showMoney(fleet) {
 function addPoint(name, account) {
   if (account.equity == null) return;
   const series = points.get(name) || [];
+  if (!account.time) return;
   const at = Date.parse(account.time);
   const last = series[series.length - 1];
   if (last && last[0] > at) series.length = 0; // another session began
@@ -199,11 +205,14 @@ function show(fleet) {
   showTables(fleet);
 }
 
+// What the curve was before this page was opened; what came since stays behind it.
 async function loadCurve() {
   const answer = await fetch("/api/v1/equity");
   if (!answer.ok) return;
   for (const [account, series] of Object.entries(await answer.json())) {
-    points.set(account, series.map(([at, value]) => [at, Number(value)]));
+    const since = points.get(account) || [];
+    const before = series.map(([at, value]) => [at, Number(value)]).filter(([at]) => !since.length || at < since[0][0]);
+    points.set(account, [...before, ...since].slice(-MAX_POINTS));
   }
 }
 
@@ -221,15 +230,11 @@ async function latch(event) {
   byId("latch-answer").textContent = answer.ok ? `now ${body.state}: ${body.reason}` : `refused: ${told}`;
 }
 
-async function start() {
+function start() {
   byId("latch").addEventListener("submit", latch);
   setInterval(showLink, 500);
-  try {
-    await loadCurve();
-  } finally {
-    // EventSource comes back by itself after a cut.
-    new EventSource("/api/v1/stream").addEventListener("fleet", (event) => show(JSON.parse(event.data)));
-  }
+  // EventSource comes back by itself after a cut.
+  new EventSource("/api/v1/stream").addEventListener("fleet", (event) => show(JSON.parse(event.data)));
 }
 
 start();
