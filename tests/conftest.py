@@ -125,6 +125,6 @@ def _container() -> Iterator[str]:
         True  # the block below ends the container; the reaper is another image to fetch
     )
     ready = LogMessageWaitStrategy("Ready to accept connections")
-    command = "redis-server --appendonly yes --appendfsync everysec --save ''"
+    command = "redis-server --appendonly yes --appendfsync everysec --save '' --protected-mode no"
     with DockerContainer(REDIS_IMAGE).with_command(command).with_exposed_ports(6379).waiting_for(ready) as container:
         yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"

@@ -22,7 +22,7 @@ from tests.integration.venue_server import RunningVenue, eventually, running
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_S, SYSTEM
 from edgefleet.instruments import instrument_id
-from edgefleet.messages import Beat, GatewayOutcome, Message, Refused, TouchAge, decode, encode, tag_of
+from edgefleet.messages import Beat, GatewayOutcome, Message, Reconciled, Refused, TouchAge, decode, encode, tag_of
 from edgefleet.params.store import ParamStore
 from edgefleet.params.writer import ParamWriter
 from edgefleet.testing import build
@@ -31,6 +31,21 @@ from edgefleet_services.venue.service import VenueOptions
 CONF = Path(__file__).parents[2] / "conf"
 M = TypeVar("M")
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "BNB/USDT", "SOL/USDT", "XRP/USDT")
+
+MORE_INSTRUMENTS = "".join(
+    f"""
+  {symbol}:
+    tick_size: {tick}
+    lot_size: {lot}
+    min_quantity: {lot}
+    min_notional: 5
+"""
+    for symbol, tick, lot in (
+        ("BNB/USDT", "0.01", "0.001"),
+        ("SOL/USDT", "0.01", "0.001"),
+        ("XRP/USDT", "0.0001", "0.1"),
+    )
+)
 
 
 class World:
@@ -41,6 +56,8 @@ class World:
         self.venue = venue
         self.data_dir = root / "data"
         self.conf = Path(shutil.copytree(CONF, root / "conf"))
+        with (self.conf / "instruments.yml").open("a") as instruments:
+            instruments.write(MORE_INSTRUMENTS)
         self.client = redis.Redis.from_url(redis_url)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.logs: list[Path] = []
@@ -125,7 +142,7 @@ class World:
 
     def gates(self) -> list[bool]:
         """Return what each reconcile came to."""
-        return [message.ready for message in self.messages("venue.events") if type(message).__name__ == "Reconciled"]
+        return [message.ready for message in self.all(Reconciled, "venue.events")]
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """End a process as a power cut would."""

@@ -113,7 +113,7 @@ def test_each_way_of_the_kill_switch_stops_new_orders_and_survives_a_restart(wor
     eventually(lambda: world.refused_or_denied(), "the refusal")
     world.kill(process)
     again = world.executor()
-    eventually(lambda: len(world.gates()) >= 2, "the second start")
+    eventually(lambda: world.gates().count(True) == 2, "the second start")
     world.approve("0.7")
     eventually(lambda: world.refused_or_denied() >= 2, "the second refusal")
 

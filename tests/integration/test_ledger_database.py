@@ -6,8 +6,10 @@ import os
 import pwd
 import shutil
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -227,6 +229,22 @@ def test_books_of_a_newer_program_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match="schema 99"):
         opened(database)
     database.close()
+
+
+def test_tables_of_a_newer_program_are_refused(tmp_path: Path) -> None:
+    LedgerDatabase(database_url(tmp_path)).open().close()
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as raw, raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(Misuse, match=r"newer edgefleet"):
+        LedgerDatabase(database_url(tmp_path)).open()
+
+
+def test_asking_about_books_does_not_make_them(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="there are no books"), LedgerDatabase(database_url(tmp_path)).reading():
+        pass
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_database_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:

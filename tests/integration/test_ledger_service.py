@@ -230,6 +230,20 @@ async def test_a_second_ledger_fences_the_first(bus: RedisBus, ledger: LedgerPro
     assert ledger.process.returncode != 0
 
 
+async def test_a_fill_that_cannot_be_read_halts_trading(bus: RedisBus, ledger: LedgerProcess) -> None:
+    await begin(bus)
+    await bus.latch("ACTIVE", reason="start", by="ada", person=True, ts=1)
+    await bus.redis.xadd("fills", {"type": "fill.v1", "data": "{}"})
+
+    ledger.start()
+
+    await until(lambda: ledger.process is not None and ledger.process.poll() is not None)
+    latch = await bus.trading_state()
+    assert latch is not None
+    assert latch.state == "HALTED"
+    assert "fills/" in latch.reason
+
+
 @pytest.mark.performance
 async def test_the_ledger_stays_within_its_memory(bus: RedisBus, ledger: LedgerProcess) -> None:
     await begin(bus)

@@ -50,13 +50,16 @@ def plan(
 ) -> Placement | NoOrder:
     """Return the order that moves `position` to `target`, or why there is none.
 
-    The size is rounded toward zero to whole lots. While `reducing`, only an order that shrinks the position is
+    The size is rounded toward zero to whole lots. A position that is within `close_enough_fraction` of its target is
+    there: a fee taken in the base asset leaves every buy a little short, and buying that back would cost another. While `reducing`, only an order that shrinks the position is
     made, and never one that crosses zero.
     """
     delta = target - position
     shrinks = delta * position < 0
     if reducing and shrinks:
         delta = max(delta, -position) if delta < 0 else min(delta, -position)
+    if abs(delta) <= params.close_enough_fraction * abs(target):
+        return NoOrder(None)
     side: Side = "buy" if delta > 0 else "sell"
     quantity = abs(round_to_step(delta, instrument.lot_size))
     if quantity == 0:

@@ -155,6 +155,8 @@ class Gateway:
         self._position = record.fields.get("orders", FIRST)
         await self._journal.append("open", b"{}", at=self._clock.wall_ns())
         await self._latch_from_start()
+        # The order step may remember an open gate from before: it must read this first.
+        self._tell_reconciled(Classes((), (), ()), (), self.gates.not_ready_reason)
         for work in (
             self._publisher.run(),
             self._lease.keep(),
@@ -166,6 +168,7 @@ class Gateway:
             self._watch_unsettled(),
         ):
             self._spawn(work)
+        await self._publisher.flushed()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then cancel what is open, tell what is left, and let the account go.
@@ -560,6 +563,9 @@ class Gateway:
                 self._reconcile.set()
 
     def _shut(self, reason: str) -> None:
+        """Shut the start gate here and now, and tell the order step so that it decides nothing meanwhile."""
+        if self.gates.ready:
+            self._tell_reconciled(Classes((), (), ()), (), reason)
         self.gates.ready, self.gates.not_ready_reason = False, reason
 
     async def reconcile(self) -> None:
@@ -824,7 +830,7 @@ class Gateway:
         try:
             async with asyncio.timeout(limit_s):
                 # Before the cancels, or the order step would answer each of them with a new order.
-                self._tell_reconciled(Classes((), (), ()), (), "the executor is stopping")
+                self._shut("the executor is stopping")
                 await self._cancel_all("ordered stop")
                 self._reason = "stop"
                 await self.reconcile()

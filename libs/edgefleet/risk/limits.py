@@ -66,7 +66,9 @@ def limits_for(
     """Return every limit that a position of this class and sector meets, in the order in which they are applied.
 
     `deviation` is that of the instrument's daily return; where it is None the VaR is that of the others alone, which is
-    right for closing and for nothing else. A class without a cap of its own has a cap of zero.
+    right for closing and for nothing else. The VaR of positions is the sum of theirs, that is correlations of one in
+    the bad direction: no covariance makes it larger, so the limit holds whatever the correlations are.
+    A class without a cap of its own has a cap of zero.
     """
     sizing, bounds = params.position_sizing, params.risk_limits
     caps = bounds.concentration_limits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from statistics import NormalDist
 
 Z_95 = NormalDist().inv_cdf(0.95)
@@ -40,12 +39,3 @@ def normal_var(fraction: float, variance: float) -> float:
     if not 0 <= variance < math.inf:
         raise ValueError(f"variance must be finite and not negative, was {variance!r}")
     return Z_95 * abs(fraction) * math.sqrt(variance)
-
-
-def summed_var(parts: Iterable[float]) -> float:
-    """Return the value at risk of positions that all lose together: the sum of theirs.
-
-    This is the parametric figure at correlations of one in the bad direction. No covariance makes it larger, so a
-    limit that holds for it holds whatever the correlations are.
-    """
-    return math.fsum(parts)

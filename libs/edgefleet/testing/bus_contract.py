@@ -686,6 +686,34 @@ class BusContract:
         assert await texts(bus) == expected_texts(CountingStage(), await bus.span("market", "-", "+"))
         assert [alert.name for alert in await of_type(bus, "alerts", Alert)] == ["snapshot_rejected"]
 
+    async def test_a_stage_starts_again_after_all_that_its_snapshot_covers_was_trimmed(self, world: World) -> None:
+        bus = world.bus
+        await publish(bus, trades(300))
+        entries = await bus.span("market", "-", "+")
+        await run(bus, CountingStage(), 200, batch=20)
+        for stream in ("market", "journal.alpha"):
+            await world.archived(stream, await bus.last_id(stream))
+            while await bus.trim(stream, retain=0):
+                pass
+        trimmed = [await bus.depth(stream) for stream in ("market", "journal.alpha")]
+
+        observed = await run(bus, CountingStage(), 100, batch=20)
+
+        assert [depth.added - depth.length for depth in trimmed] == [199, 9]
+        assert not [told for told in observed.told if told.startswith("input_lost")]
+        assert await texts(bus) == expected_texts(CountingStage(), entries)
+
+    async def test_a_snapshot_of_no_use_whose_journal_was_trimmed_is_broken(self, world: World) -> None:
+        bus = world.bus
+        await publish(bus, trades(60))
+        await run(bus, CountingStage(), 60, batch=10)
+        await world.archived("journal.alpha", await bus.last_id("journal.alpha"))
+        assert await bus.trim("journal.alpha", retain=0)
+        await world.damage_snapshot("alpha")
+
+        with pytest.raises(Broken, match="its journal no longer begins at its first commit"):
+            await run(bus, CountingStage(), 1)
+
     async def test_a_stage_that_no_longer_says_what_was_committed_is_broken(self, world: World) -> None:
         bus = world.bus
         await publish(bus, trades(20))

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from edgefleet.bus.interface import Answer, CommitRequest, Entry, Record, encode_outputs, id_key
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_MS, Clock
-from edgefleet.errors import Fenced, OutOfReach, Transient
+from edgefleet.errors import Broken, Fenced, OutOfReach, Transient
 from edgefleet.ledger.books import Statement
 from edgefleet.ledger.stage import LedgerStage
 from edgefleet.params.schema import FleetConfig
@@ -65,7 +65,7 @@ class BooksLoop:
         Fenced
             If another ledger has taken over.
         Broken
-            If an entry that carries a fact cannot be read.
+            If an entry that carries a fact cannot be read; trading is halted before this is raised.
         """
         try:
             while True:
@@ -83,6 +83,12 @@ class BooksLoop:
                 if stopping and idle:
                     return
                 await _pause(stop, 0 if stopping else LINGER_S)
+        except Broken as error:
+            # Trading on books that cannot be kept is trading blind.
+            await self._bus.latch(
+                "HALTED", reason=f"ledger: {error}", by="ledger", person=False, ts=self._clock.wall_ns()
+            )
+            raise
         finally:
             await self._show(always=True)
             self._thread.shutdown()

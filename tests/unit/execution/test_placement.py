@@ -90,3 +90,14 @@ def test_resting_order_is_left_behind_only_by_a_move_away_from_it() -> None:
     assert not left_behind("buy", Decimal("59999.94"), TOP, Decimal("0.01"), 5)
     assert not left_behind("sell", Decimal("59999.00"), TOP, Decimal("0.01"), 5) or TOP.ask < Decimal("59999.00")
     assert left_behind("sell", Decimal("60000.07"), TOP, Decimal("0.01"), 5)
+
+
+def test_fee_taken_in_the_base_asset_is_not_bought_back() -> None:
+    assert place(Decimal("2.910"), Decimal("2.910") - Decimal("0.00291")) == NoOrder(None)
+
+
+def test_closing_a_position_leaves_nothing_that_can_be_sold() -> None:
+    made = place(Decimal(0), Decimal("2.90709"))
+
+    assert isinstance(made, Placement)
+    assert made.quantity == Decimal("2.907")

@@ -12,7 +12,7 @@ from edgefleet.messages import Refusal
 from edgefleet.params.schema import RiskParams
 from edgefleet.risk.limits import Holding, Limit, first_broken, limits_for, tightest
 from edgefleet.risk.sizing import resized, step_down
-from edgefleet.risk.var import Z_95, normal_var, summed_var
+from edgefleet.risk.var import Z_95, normal_var
 
 fractions = st.floats(1e-6, 10.0)
 steps = st.floats(1e-4, 1.0)
@@ -63,7 +63,6 @@ def test_inside_the_band_nothing_changes() -> None:
 def test_var_is_the_quantile_of_a_normal_loss() -> None:
     assert pytest.approx(1.6448536269514722, abs=1e-15) == Z_95
     assert normal_var(-0.2, 0.0004) == normal_var(0.2, 0.0004) == pytest.approx(0.2 * 0.02 * Z_95)
-    assert summed_var([0.01, 0.02]) == pytest.approx(0.03)
 
 
 @pytest.mark.parametrize(("fraction", "variance"), [(math.nan, 0.1), (0.1, math.nan), (0.1, -1.0), (math.inf, 0.1)])

@@ -226,18 +226,32 @@ def test_missing_prints_are_told() -> None:
     assert feed.take_notices() == [f"prints 2 to 4 of {BTC} are missing"]
 
 
-def test_feed_that_resumes_drops_what_was_sent_and_tells_what_was_missed() -> None:
-    marks = synced().marks
+def test_feed_that_resumes_tells_what_was_missed() -> None:
     feed = BinanceFeed("sim", ["BTC/USDT"])
-    feed.resume(marks)
-    feed.on_frame(at(0), trade(1), ts_init=0)
-    feed.on_frame(at(1), trade(3), ts_init=0)
+    feed.resume(synced().marks)
+    feed.on_frame(at(0), trade(3), ts_init=0)
 
     outputs = feed.on_snapshot(BTC, snapshot(10), ts_init=0)
 
     assert [one.trade_id for one in of(Trade, outputs)] == ["3"]
-    assert feed.counts.duplicates == 1
-    assert feed.counts.trade_gaps == 1
+    assert feed.take_notices() == [f"prints 2 to 2 of {BTC} are missing"]
+
+
+def test_venue_that_counts_anew_after_a_reconnect_is_heard() -> None:
+    feed = BinanceFeed("sim", ["BTC/USDT"])
+    feed.on_snapshot(BTC, snapshot(500), ts_init=0)
+    feed.on_frame(at(0), trade(900), ts_init=0)
+    feed.on_frame(at(1), ticker(700), ts_init=0)
+    feed.on_disconnect("the venue was restarted", ts_init=0)
+    feed.on_frame(at(2), trade(1), ts_init=0)
+    feed.on_frame(at(2), ticker(12, bid="98.00"), ts_init=0)
+
+    outputs = feed.on_snapshot(BTC, snapshot(10), ts_init=0)
+
+    assert [one.trade_id for one in of(Trade, outputs)] == ["1"]
+    assert [one.update_id for one in of(Quote, outputs)] == [12]
+    assert feed.counts.duplicates == 0
+    assert "are counted anew from 1" in feed.take_notices()[0]
 
 
 def test_beat_comes_before_the_messages_of_the_frame_that_crossed_the_second() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from pydantic import Field
 from pydantic.config import JsonDict
 
@@ -17,6 +19,9 @@ class ExecutionParams(Params):
 
     stale_after_ms: int = Field(
         5_000, gt=0, description="a feed older than this, by the beat, places nothing", json_schema_extra=_LOWER
+    )
+    close_enough_fraction: Decimal = Field(
+        Decimal("0.005"), ge=0, lt=1, description="share of a target by which a position may miss it and be left alone"
     )
     limit_offset_ticks: int = Field(
         2, ge=0, description="ticks beyond the far touch that a limit order may pay", json_schema_extra=_LOWER

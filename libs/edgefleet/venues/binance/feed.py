@@ -70,6 +70,7 @@ class _Followed:
         "pending",
         "prints",
         "quote_id",
+        "reconnected",
         "synced",
         "top",
         "top_dirty",
@@ -90,12 +91,20 @@ class _Followed:
         self.pending: list[tuple[wire.DepthData, int]] = []  # deltas that wait for a snapshot, with their ts_init
         self.quote_id = 0
         self.trade_id = -1
+        self.reconnected = False  # no print came on this connection yet
         self.heard_ns: int | None = None  # receive stamp of the last frame
         self.top: Top | None = None
         self.top_id = 0
         self.top_dirty = False
         self.touch_ts: int | None = None
         self.prints, self.bids, self.asks = LeapGuard(), LeapGuard(), LeapGuard()
+
+    def begin_anew(self) -> None:
+        """Forget what one connection's sequences say: a venue that was restarted may count from one again."""
+        self.lose_book()
+        self.top = None
+        self.quote_id = self.top_id = 0
+        self.reconnected = True
 
     def lose_book(self) -> None:
         self.book = Book()
@@ -155,18 +164,19 @@ class BinanceFeed:
     @property
     def marks(self) -> str:
         """Return how far each instrument's own sequences have come, for `resume` after a restart."""
-        ids = (f"{name}:{one.quote_id}:{one.trade_id}" for name, one in self._followed.items())
+        ids = (f"{name}:{one.trade_id}" for name, one in self._followed.items())
         return ",".join((str(self._last_stamp or self._said_ns), *ids))
 
     def resume(self, marks: str) -> None:
-        """Begin after `marks`: what was sent before them is a duplicate, and prints missing after them are a hole."""
+        """Begin after `marks`: prints that are missing since then are told as a hole."""
         stamp, *ids = marks.split(",")
         self._said_ns = int(stamp)
         for mark in ids:
-            name, quote_id, trade_id = mark.split(":")
+            name, trade_id = mark.split(":")
             followed = self._followed.get(name)
             if followed is not None:
-                followed.quote_id, followed.trade_id = int(quote_id), int(trade_id)
+                followed.trade_id = int(trade_id)
+                followed.reconnected = True
         self._reconnected = True
 
     def set_touch_interval(self, touch_interval_ms: int) -> None:
@@ -241,8 +251,7 @@ class BinanceFeed:
         self._status("disconnected", reason, ts_init, out)
         self._said_ns = self._last_stamp or self._said_ns
         for followed in self._followed.values():
-            followed.lose_book()
-            followed.top = None
+            followed.begin_anew()
         self._held = []
         self._first_snapshots = {}
         self._last_stamp = None
@@ -299,8 +308,11 @@ class BinanceFeed:
             return
         self._last_stamp = data.E * NS_PER_MS
         if data.t <= followed.trade_id:
-            self.counts.duplicates += 1
-            return
+            if not followed.reconnected:
+                self.counts.duplicates += 1
+                return
+            self._notices.append(f"prints of {followed.instrument} are counted anew from {data.t}")
+        followed.reconnected = False
         if 0 <= followed.trade_id < data.t - 1:
             self.counts.trade_gaps += 1
             self._notices.append(f"prints {followed.trade_id + 1} to {data.t - 1} of {followed.instrument} are missing")
