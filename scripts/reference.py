@@ -1,4 +1,4 @@
-"""Write what is generated under docs/reference. `--check` writes nothing and fails where a file is not what it would be."""
+"""Write what is generated under docs/reference. `--check` writes nothing and fails where a file differs."""
 
 from __future__ import annotations
 

@@ -96,7 +96,8 @@ def _rows(index: Transaction, subject: str, at_ns: int | None) -> list[LookupRow
 def _latest_verdict(index: Transaction, symbol: str, at_ns: int | None) -> list[LookupRow]:
     verdicts = [
         row
-        for row in index.entries_of_instrument(symbol, until=at_ns, limit=200)
+        for instrument in ([symbol] if "@" in symbol else index.instruments_of(symbol))
+        for row in index.entries_of_instrument(instrument, until=at_ns, limit=200)
         if row.stream in ("targets", "refusals")
     ]
     if not verdicts:

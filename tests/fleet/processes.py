@@ -67,9 +67,9 @@ def service_pid(parent: int, name: str) -> int | None:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(status[1]) == parent and status[0] != "Z" and b"service" in words:
-            if words[words.index(b"service") + 1] == name.encode():
-                return int(entry.name)
+        is_ours = int(status[1]) == parent and status[0] != "Z" and b"service" in words
+        if is_ours and words[words.index(b"service") + 1] == name.encode():
+            return int(entry.name)
     return None
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import redis
+from tests.fleet.processes import PROJECT, edgefleet, start, until
 
 from edgefleet_services.options import service_port
 from edgefleet_services.supervisor import free_port_block
-from tests.fleet.processes import PROJECT, edgefleet, start, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -90,9 +90,7 @@ def test_wrong_word_is_told_with_the_right_ones(tmp_path: Path, arguments: tuple
 
 def test_live_trading_needs_more_than_a_word(tmp_path: Path) -> None:
     _refused(_up(tmp_path, "--mode", "live", "--venue", "binance"), 2, "--i-accept-live-trading")
-    _refused(
-        _up(tmp_path, "--mode", "live", "--venue", "binance", "--i-accept-live-trading"), 2, "EDGEFLEET_VENUE_KEY"
-    )
+    _refused(_up(tmp_path, "--mode", "live", "--venue", "binance", "--i-accept-live-trading"), 2, "EDGEFLEET_VENUE_KEY")
 
 
 def test_directory_without_configuration_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import redis
-
 from tests.fleet.processes import edgefleet, kill_service, report_of, start, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.data, pytest.mark.timeout(900)]
@@ -27,7 +26,11 @@ def _running(data_dir: Path) -> dict[str, Any] | None:
 
 def _entries(url: str, stream: str) -> int:
     with redis.Redis.from_url(url) as client:
-        return int(client.xlen(stream))  # type: ignore[arg-type]
+        return int(client.xlen(stream))
+
+
+def _wait_for(url: str, entries: int) -> None:
+    until(lambda: _entries(url, "market") >= entries, within_s=180, what=f"market has {entries} entries")
 
 
 def test_killed_fleet_does_what_an_undisturbed_one_does(
@@ -42,10 +45,10 @@ def test_killed_fleet_does_what_an_undisturbed_one_does(
     try:
         url = until(lambda: _running(tmp_path / "d"), within_s=60, what="the fleet writes fleet.json")["redis_url"]
         for number, (moment, name) in enumerate(zip(moments, kills, strict=True)):
-            until(lambda at=moment: _entries(url, "market") >= at * 100_000, within_s=120, what=f"{moment:.0%} of the tape")
+            _wait_for(url, int(moment * 100_000))
             kill_service(fleet.pid, name)
             if number % 5 == 2:
-                share = 0.25 if number % 2 else 0.2
+                share = "0.25" if number % 2 else "0.2"
                 changed = edgefleet(
                     "params", "set", "risk_harmonizer", "position_sizing.kelly_fraction", share, "--redis-url", url
                 )

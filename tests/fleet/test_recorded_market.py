@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-
 from tests.fleet.conftest import RecordedSession
 from tests.fleet.processes import edgefleet, report_of
 

@@ -115,16 +115,15 @@ class World:
             if script is not None
             else [sys.executable, "-m", "edgefleet_services.cli.main"]
         )
-        command = [
-            *program,
-            *("service", "executor", "--redis-url", self.redis_url, "--conf", str(self.conf), "--port", str(port)),
-            *(
-                "--data-dir",
-                str(data_dir or self.data_dir),
-                "--venue-url",
-                f"http://127.0.0.1:{venue_port or self.venue.port}",
-            ),
-        ]
+        options = {
+            "--redis-url": self.redis_url,
+            "--conf": str(self.conf),
+            "--port": str(port),
+            "--symbols": ",".join(SYMBOLS),
+            "--data-dir": str(data_dir or self.data_dir),
+            "--venue-url": f"http://127.0.0.1:{venue_port or self.venue.port}",
+        }
+        command = [*program, "service", "executor", *(part for option in options.items() for part in option)]
         log = self._root / f"executor{len(self.processes)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdout=out, stderr=out)

@@ -256,7 +256,7 @@ end
 
 local RANK = { ACTIVE = 0, REDUCING = 1, HALTED = 2 }
 
--- keys: 1 trading:state, 2 control; args: 1 state, 2 reason, 3 by, 4 ts, 5 person.
+-- keys: 1 trading:state, 2 control, 3 mode; args: 1 state, 2 reason, 3 by, 4 ts, 5 person.
 -- A state that was never set counts as HALTED: only a person opens it. Answers what is now so.
 local function fleet_latch(keys, args)
   if not RANK[args[1]] or not string.match(args[4], '^%d+$') then
@@ -270,6 +270,15 @@ local function fleet_latch(keys, args)
   local loosens = RANK[args[1]] < (unset and RANK.HALTED or RANK[now[1]])
   if now[1] == args[1] or (loosens and args[5] ~= '1') then
     return { now[1] or '', now[2] or '', now[3] or '' }
+  end
+  if loosens and keys[3] then
+    -- `mode` would tighten again within a second what a person has just loosened.
+    local mode = redis.call('GET', keys[3])
+    if args[1] == 'ACTIVE' and (mode == 'halt' or mode == 'reduce') then
+      redis.call('SET', keys[3], 'auto')
+    elseif args[1] == 'REDUCING' and mode == 'halt' then
+      redis.call('SET', keys[3], 'reduce')
+    end
   end
   redis.call('HSET', keys[1], 'state', args[1], 'reason', args[2], 'by', args[3], 'ts', args[4])
   redis.call('XADD', keys[2], '*', 'type', 'trading_state.v1', 'data',

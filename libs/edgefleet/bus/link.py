@@ -94,6 +94,7 @@ class Links:
         except BaseException as error:
             await self._drop(connection)
             if isinstance(error, Exception):
+                await self._drop_idle()
                 self._raise(error, commands[0])
             raise
         self._idle.append(connection)
@@ -104,14 +105,20 @@ class Links:
 
     async def close(self) -> None:
         """Close every connection."""
+        self._idle.clear()
         for connection in list(self._all):
             await self._drop(connection)
-        self._idle.clear()
 
     def _new(self) -> AbstractConnection:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         self._all.add(connection)
         return connection
+
+    async def _drop_idle(self) -> None:
+        """Close what waits: a server that left one connection has left them all."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await self._drop(connection)
 
     async def _drop(self, connection: AbstractConnection) -> None:
         self._all.discard(connection)

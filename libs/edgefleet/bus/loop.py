@@ -39,7 +39,7 @@ from edgefleet.bus.rerun import (
     was_set_aside,
 )
 from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
-from edgefleet.errors import Broken, Fenced, FleetError, Transient
+from edgefleet.errors import Broken, Fenced, FleetError, Poison, Transient
 from edgefleet.messages import Alert, InputLost, Journal, Message, Rollback
 from edgefleet.params.schema import FleetConfig
 from edgefleet.stage import Stage
@@ -247,6 +247,7 @@ class StageLoop:
             taken.append(entry)
             try:
                 made = step_entry(self._stage, memory.state, stream, entry, config)
+                _refuse_too_large(len(outputs) + len(made), size + sum(len(output.data) for output in made))
             except Exception as error:  # noqa: BLE001 - the loop is the last place that can keep the service alive
                 return await self._failed(stream, taken, error)
             outputs += made
@@ -632,7 +633,9 @@ def run_batch(
     if len(batch) == 1:
         before = encode_state(state)
         try:
-            return state, list(step_entry(stage, state, stream, batch[0], config))
+            made = step_entry(stage, state, stream, batch[0], config)
+            _refuse_too_large(len(made), sum(len(output.data) for output in made))
+            return state, list(made)
         except Exception as error:  # a step's failure is a fact of the record
             if is_fatal(error, stream):
                 raise Broken(f"{stream}/{batch[0].id} fails in {stage.service}: {error}") from error
@@ -644,6 +647,14 @@ def run_batch(
         except Exception as error:  # named with its entry
             raise Broken(f"{stream}/{entry.id} failed in the re-run of {stage.service} alone: {error}") from error
     return state, outputs
+
+
+def _refuse_too_large(outputs: int, size: int) -> None:
+    """Raise where one commit cannot hold what a batch leads to; an entry that is too much alone is poisonous."""
+    if outputs > MAX_BATCH_OUTPUTS or size > MAX_BATCH_BYTES:
+        raise Poison(
+            f"{outputs} outputs of {size} bytes are more than a commit holds ({MAX_BATCH_OUTPUTS}, {MAX_BATCH_BYTES})"
+        )
 
 
 def _known(memory: _Memory) -> Record:

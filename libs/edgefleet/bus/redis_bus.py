@@ -236,7 +236,7 @@ class RedisBus:
 
     async def latch(self, state: str, *, reason: str, by: str, person: bool, ts: int) -> Latch:
         args: list[Argument] = [state, reason, by, ts, "1" if person else "0"]
-        reply = await self._fcall(functions.LATCH, [TRADING_STATE, "control"], args)
+        reply = await self._fcall(functions.LATCH, [TRADING_STATE, "control", "mode"], args)
         now = Latch(*(part.decode() for part in reply))
         return now if now.state else NEVER_SET
 

@@ -20,6 +20,8 @@ from edgefleet.stage import Input, Stage
 
 ORDER_PATH = frozenset({"targets", "orders", "fills", "venue.events", "control"})  # nothing here is ever set aside
 
+DEAD_LETTER_BYTES = 64 * 1024  # JSON may write a byte as six
+
 _JOURNAL = msgspec.json.Decoder(Journal)
 
 
@@ -52,12 +54,14 @@ def dead_letter(service: str, stream: str, entry: Entry, error: Exception) -> tu
     """Return what is written in place of an entry that no retry can process. Its time is that of its id."""
     ts = id_key(entry.id)[0] * NS_PER_MS
     text = str(error) if isinstance(error, Poison) else f"{type(error).__name__}: {error}"
+    if len(entry.data) > DEAD_LETTER_BYTES:
+        text += f" (the first {DEAD_LETTER_BYTES} of {len(entry.data)} bytes are kept here; a commit holds no more)"
     letter = DeadLetter(
         service=service,
         stream=stream,
         id=entry.id,
         entry_type=entry.type,
-        data=entry.data.decode(errors="replace"),
+        data=entry.data[:DEAD_LETTER_BYTES].decode(errors="replace"),
         error=text,
         ts_event=ts,
         ts_init=ts,

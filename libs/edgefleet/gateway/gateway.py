@@ -255,6 +255,8 @@ class Gateway:
             self._resolve_later(known)  # intended before a crash: it may be there
             return
         refusal = self._refusal()
+        if event.instrument not in self.instruments:
+            refusal = "this executor does not reconcile the instrument; start it with --symbols"
         if refusal is not None:
             self._deny(event, refusal)
             return

@@ -50,7 +50,7 @@ class BookSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="book_snapshot
 
 
 class BookDelta(msgspec.Struct, frozen=True, kw_only=True, tag="book_delta.v1"):
-    """Levels that changed; a size of zero removes the level. Sent on `market` in the venue's sequence, without a gap."""
+    """Levels that changed; a size of zero removes one. Sent on `market` in the venue's sequence, without a gap."""
 
     instrument: str
     first_update_id: int
@@ -63,7 +63,7 @@ class BookDelta(msgspec.Struct, frozen=True, kw_only=True, tag="book_delta.v1"):
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True, tag="bar.v1"):
-    """One interval of trading. Sent on `market` by ingestion with `backfill=True`, before live data, to warm models up."""
+    """One interval of trading. Sent on `market` and `beats` with `backfill=True`, before live data, for warm-up."""
 
     instrument: str
     interval_ms: int
@@ -89,7 +89,7 @@ class TouchAge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True, tag="beat.v1"):
-    """A second of ingestion's clock has passed. Sent on `market` and `beats`, with every instrument's touch and its age."""
+    """A second of ingestion's clock has passed. Sent on `market` and `beats`, with every touch and its age."""
 
     venue: str
     touches: tuple[TouchAge, ...]
@@ -99,7 +99,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, tag="beat.v1"):
 
 
 class Touch(msgspec.Struct, frozen=True, kw_only=True, tag="touch.v1"):
-    """Top of one instrument's book, at most once per conflation interval. Sent on `beats` for risk, executor and ledger."""
+    """Top of one book, at most once per conflation interval. Sent on `beats` for risk, executor and ledger."""
 
     instrument: str
     bid: Decimal

@@ -82,7 +82,10 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, tag="account.v1"):
-    """What a venue says an account holds. Sent by the gateway on `venue.events` at each reconcile, by the order step on `fills`."""
+    """What a venue says an account holds.
+
+    Sent by the gateway on `venue.events` at each reconcile, and handed on by the order step on `fills`.
+    """
 
     account: str
     venue: str
@@ -148,7 +151,7 @@ class GatewayOutcome(msgspec.Struct, frozen=True, kw_only=True, tag="gateway_out
 
 
 class Reconciled(msgspec.Struct, frozen=True, kw_only=True, tag="reconciled.v1"):
-    """The gateway compared its journal with the venue. Sent on `venue.events` when the start gate opens or stays shut."""
+    """The gateway compared its journal with the venue. Sent on `venue.events` with each look at the start gate."""
 
     account: str
     venue: str

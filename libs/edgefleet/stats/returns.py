@@ -11,8 +11,9 @@ class ReturnVariance(msgspec.Struct):
     """Exponentially weighted variance per second of log returns around zero, for samples at any spacing.
 
     A return ``r`` over ``d`` seconds says ``r**2 / d`` of the variance per second and counts
-    ``1 - 2**(-d / half_life)``; what was known before counts the rest. The weights are
-    divided by their sum, so the first returns are not drawn toward zero. The mean is taken as zero: over seconds it is far below what can be estimated [1]_.
+    ``1 - 2**(-d / half_life)``; what was known before counts the rest. The weights are divided by their sum, so the
+    first returns are not drawn toward zero. The mean is taken as zero: over seconds it is far below what can be
+    estimated [1]_.
 
     References
     ----------

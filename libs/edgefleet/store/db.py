@@ -236,6 +236,12 @@ class Transaction:
         order = (table.c.ts_event.desc(), table.c.ms.desc(), table.c.seq.desc())
         return [_lookup_row(row) for row in self._connection.execute(query.order_by(*order).limit(limit))]
 
+    def instruments_of(self, symbol: str) -> list[str]:
+        """Return the instruments, at whatever venues, under which a symbol is indexed."""
+        column = tables.lookup.c.instrument
+        query = select(column).where(column.startswith(f"{symbol}@", autoescape=True)).distinct().order_by(column)
+        return list(self._connection.execute(query).scalars())
+
     def _lookup(self, where: Any) -> list[LookupRow]:
         table = tables.lookup
         found = self._connection.execute(select(table).where(where).order_by(table.c.ms, table.c.seq, table.c.stream))

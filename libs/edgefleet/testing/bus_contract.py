@@ -29,7 +29,7 @@ from edgefleet.bus.interface import (
 from edgefleet.bus.loop import Observer, run_batch, run_stage
 from edgefleet.bus.rerun import journal_of, pack_snapshot, unpack_snapshot
 from edgefleet.clock import SYSTEM, Clock
-from edgefleet.errors import Broken, Fenced
+from edgefleet.errors import Broken, Fenced, Transient
 from edgefleet.messages import Alert, DeadLetter, InputLost, Rollback, Trade, TradingState, decode
 from edgefleet.params.schema import FleetConfig
 from edgefleet.testing import build
@@ -757,6 +757,19 @@ class BusContract:
         assert await texts(bus) == expected_texts(CountingStage(), entries)
         assert len(await texts(bus)) == 34
 
+    async def test_a_step_that_says_more_than_a_commit_holds_is_cut_between_entries_or_set_aside(
+        self, world: World
+    ) -> None:
+        bus = world.bus
+        await publish(bus, trades(4))
+
+        observed = await run(bus, CountingStage(outputs_per_entry=900), 4)
+        await run(bus, CountingStage("router", output="ensembles", outputs_per_entry=1_100), 4)
+
+        assert observed.batches == [1, 1, 1, 1]
+        assert len(await texts(bus)) == 3_600
+        assert len(await of_type(bus, "dead.router", DeadLetter)) == 4
+
     async def test_an_entry_that_does_not_decode_is_set_aside(self, world: World) -> None:
         bus = world.bus
         await bus.claim("ingestion", "ingestion", ["source:feed"])
@@ -943,6 +956,7 @@ class BusContract:
 
 async def wait_until_drained(bus: Bus, service: str = "alpha", stream: str = "market") -> None:
     """Return once a service has committed everything on a stream."""
+    await wait_until_answering(bus)
     async with asyncio.timeout(60):
         while (await bus.lags()).get((service, stream)) != 0:  # noqa: ASYNC110 - the bus tells nobody
             await asyncio.sleep(0.01)
@@ -950,8 +964,6 @@ async def wait_until_drained(bus: Bus, service: str = "alpha", stream: str = "ma
 
 async def wait_until_answering(bus: Bus) -> None:
     """Return once the server behind a bus answers again."""
-    from edgefleet.errors import Transient
-
     async with asyncio.timeout(PATIENCE_S):
         while True:
             try:

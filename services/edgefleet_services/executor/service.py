@@ -8,6 +8,9 @@ import secrets
 import signal
 from collections.abc import Sequence
 
+import msgspec
+from prometheus_client import Counter
+
 from edgefleet.bus.interface import EncodedOutput, Entry
 from edgefleet.bus.loop import run_stage
 from edgefleet.clock import NS_PER_S
@@ -29,6 +32,7 @@ DEMO_KEY, DEMO_SECRET = "edgefleet-demo", "edgefleet-demo-secret"
 JOURNAL_NAME = "executor/intents.jsonl"
 HALT_NAME = "HALT"
 DRAIN_S = 3.0
+_ORDERS = msgspec.json.Decoder(OrderEvent)
 
 
 async def serve(options: ServiceOptions) -> None:
@@ -49,11 +53,14 @@ class _Observer(StageMetrics):
     """Hands the stage's commands to the gateway as soon as their commit is answered."""
 
     gateway: Gateway
+    count: Counter
 
     def committed(self, stream: str, entries: Sequence[Entry], outputs: Sequence[EncodedOutput], step_ns: int) -> None:
         commands = [output.data for output in outputs if output.stream == "orders"]
         if commands:
             self.gateway.offer(commands)
+            for event in map(_ORDERS.decode, commands):
+                self.count.labels(venue=event.instrument.rpartition("@")[2], state=event.state.value).inc()
         super().committed(stream, entries, outputs, step_ns)
 
 
@@ -94,6 +101,7 @@ class _Executor:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, gateway.halt, "SIGUSR1")
         observe = _Observer("executor", context.metrics, context.health, context.log)
         observe.gateway = gateway
+        observe.count = context.metrics.orders
         stop_stage = asyncio.Event()
         stage = asyncio.create_task(
             run_stage(context.bus, OrderStage(), context.configs, clock=context.clock, stop=stop_stage, observe=observe)

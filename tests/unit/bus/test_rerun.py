@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefleet.bus.interface import EncodedOutput, Entry, encode_outputs, outputs_crc
+from edgefleet.bus.interface import MAX_BATCH_BYTES, EncodedOutput, Entry, encode_outputs, outputs_crc
 from edgefleet.bus.loop import run_batch
 from edgefleet.bus.rerun import (
     ORDER_PATH,
@@ -94,6 +94,15 @@ def test_a_dead_letter_keeps_the_entry_whole_and_takes_its_time_from_the_id() ->
     assert (letter.id, letter.entry_type, letter.error) == (entry.id, "trade.v1", "no use")
     assert letter.data == "{half �"
     assert letter.ts_event == alert.ts_event == 1_700_000_000_123_000_000
+
+
+def test_a_dead_letter_of_any_entry_fits_into_a_commit() -> None:
+    entry = Entry("1-0", "trade.v1", b"\x01" * MAX_BATCH_BYTES)
+
+    outputs = dead_letter("alpha", "market", entry, Poison("no use"))
+
+    assert sum(len(output.data) for output in outputs) < MAX_BATCH_BYTES
+    assert f"of {MAX_BATCH_BYTES} bytes" in decode(outputs[0].type, outputs[0].data).error  # type: ignore[union-attr]
 
 
 def test_a_dead_letter_is_the_same_each_time_it_is_made() -> None:

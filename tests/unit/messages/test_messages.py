@@ -69,12 +69,12 @@ def test_number_that_is_not_finite_never_enters_a_stream(value: float) -> None:
 def test_null_where_a_number_belongs_is_poison() -> None:
     written = encode(_signals(1.0)).replace(b'"edge_bps":1.0', b'"edge_bps":null')
 
-    with pytest.raises(Poison, match="signals.v1 does not decode"):
+    with pytest.raises(Poison, match=r"signals\.v1 does not decode"):
         decode("signals.v1", written)
 
 
 def test_unknown_tag_is_poison() -> None:
-    with pytest.raises(Poison, match="no message has the tag 'tick.v9'"):
+    with pytest.raises(Poison, match=r"no message has the tag 'tick\.v9'"):
         decode("tick.v9", b"{}")
 
 
