@@ -189,7 +189,7 @@ def _tell(request: Request, report: dict[str, Any], finished: Finished, data_dir
         f"session    {report['signals']} signals, {report['approved']} approved, {refused} refused, "
         f"{report['orders']} orders, {report['fills']} fills"
     )
-    money = f"equity {report['equity']}, realised {report['realized_pnl']}, fees {report['fees']}"
+    money = f"equity {report['equity']}, realised after fees {report['realized_pnl_after_fees']}"
     _say(f"money      {money}; books {balanced}")
     _say(f"report     {data_dir / 'session.json'}; ask: edgefleet why {request.symbols[0]} --data-dir {data_dir}")
 

@@ -20,5 +20,5 @@ class Dying(BinanceVenue):
 
 
 if __name__ == "__main__":
-    service.BinanceVenue = Dying  # type: ignore[misc]
+    service.__dict__["BinanceVenue"] = Dying  # the breakpoint
     main()

@@ -6,13 +6,22 @@ from decimal import Decimal
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
+from tests.unit.orders.desk import Desk
 
 from edgefleet.messages import Alert, Fill, Message, OrderEvent, OrderState, VenueOrder, VenueTrade
 from edgefleet.orders.machine import ALLOWED, TERMINAL
 from edgefleet.testing import build
 from edgefleet.testing.clock import START_NS
-from tests.unit.orders.desk import Desk
 
 LOT = Decimal("0.001")
 OPEN = {
@@ -76,7 +85,7 @@ class OrderLife(RuleBasedStateMachine):
         self._arrive()
 
     @rule(target=news, data=st.data())
-    def venue_executes(self, data: st.DataObject) -> object:
+    def venue_executes(self, data: st.DataObject) -> MultipleResults[Message]:
         open_ = [side for side in self.venue.values() if not side.ended]
         if not open_:
             return multiple()
@@ -94,7 +103,7 @@ class OrderLife(RuleBasedStateMachine):
         return multiple(trade, self._word(side, side.ended or "PARTIALLY_FILLED"))
 
     @rule(target=news, data=st.data(), status=st.sampled_from(["CANCELED", "EXPIRED"]))
-    def venue_ends_an_order(self, data: st.DataObject, status: str) -> object:
+    def venue_ends_an_order(self, data: st.DataObject, status: str) -> MultipleResults[Message]:
         open_ = [side for side in self.venue.values() if not side.ended]
         if not open_:
             return multiple()
@@ -103,7 +112,7 @@ class OrderLife(RuleBasedStateMachine):
         return multiple(self._word(side, status))
 
     @rule(target=news, data=st.data())
-    def venue_acknowledges(self, data: st.DataObject) -> object:
+    def venue_acknowledges(self, data: st.DataObject) -> MultipleResults[Message]:
         if not self.venue:
             return multiple()
         side = data.draw(st.sampled_from(list(self.venue.values())))

@@ -51,8 +51,8 @@ def plan(
     """Return the order that moves `position` to `target`, or why there is none.
 
     The size is rounded toward zero to whole lots. A position that is within `close_enough_fraction` of its target is
-    there: a fee taken in the base asset leaves every buy a little short, and buying that back would cost another. While `reducing`, only an order that shrinks the position is
-    made, and never one that crosses zero.
+    there: a fee taken in the base asset leaves every buy a little short, and buying that back would cost another.
+    While `reducing`, only an order that shrinks the position is made, and never one that crosses zero.
     """
     delta = target - position
     shrinks = delta * position < 0

@@ -223,14 +223,15 @@ class SessionReport:
 
     def _money(self, books: tuple[AccountBook, Statement] | None) -> dict[str, Any]:
         if books is None:
-            return dict.fromkeys(("positions", "cash", "fees", "equity", "realized_pnl", "unrealized_pnl"))
+            return dict.fromkeys(_MONEY)
         lines = books[1]
         return {
             "positions": {line.instrument.rpartition("@")[0]: decimal_text(line.quantity) for line in lines.positions},
             "cash": {asset: decimal_text(amount) for asset, amount in lines.cash.items()},
             "fees": {asset: decimal_text(amount) for asset, amount in sorted(lines.fees.items())},
             "equity": _text(lines.equity),
-            "realized_pnl": _text(lines.realised),
+            "realized_pnl": _text(lines.realised),  # before fees, as lots close
+            "realized_pnl_after_fees": decimal_text(lines.realised - lines.fees_in_quote),
             "unrealized_pnl": _text(lines.unrealised),
         }
 
@@ -252,6 +253,9 @@ class SessionReport:
         }
 
 
+_MONEY = (
+    "positions", "cash", "fees", "equity", "realized_pnl", "realized_pnl_after_fees", "unrealized_pnl",
+)  # fmt: skip
 _READ = frozenset({"market", "beats", "signals", "ensembles", "targets", "refusals", "orders", "fills", "venue.events"})
 
 

@@ -219,6 +219,7 @@ class FrameMaker:
             self._depth, stamp_ms, self._symbol, first, self._update, bids, asks,
         )  # fmt: skip
 
+
 def _last_update(snapshot: bytes) -> int:
     book = decode(snapshot)
     assert isinstance(book, DepthSnapshot)

@@ -8,7 +8,7 @@ import click
 import typer
 
 from edgefleet.errors import FleetError, Misuse, OutOfReach
-from edgefleet_services.cli import operate, params, records, run
+from edgefleet_services.cli import bench, operate, params, records, run
 
 EXIT_BAD_ANSWER = 1
 EXIT_MISUSE = 2
@@ -26,6 +26,7 @@ app = typer.Typer(
 run.register(app)
 operate.register(app)
 records.register(app)
+bench.register(app)
 app.add_typer(params.app, name="params", help="Parameters with versions.")
 
 

@@ -16,6 +16,7 @@ from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import SYSTEM
 from edgefleet.errors import Misuse, OutOfReach
 from edgefleet.messages import Command
+from edgefleet_services.options import SERVICES, service_port
 from edgefleet_services.running import monitor_port_for, redis_url_for
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
@@ -39,14 +40,17 @@ def status(
     as_json: AsJson = False,
 ) -> int:
     """Show every service's health, lag, positions and P&L, as the monitor knows them."""
-    body = _ask_monitor(monitor_port_for(port, data_dir), "/api/v1/status")
+    monitor = monitor_port_for(port, data_dir)
+    body = _ask_monitor(monitor, "/api/v1/status")
+    known = {str(service.get("service")): service for service in body.get("services") or []}
+    names = [name for name in SERVICES if name != "venue" or (body.get("session") or {}).get("mode") != "live"]
+    body["services"] = [{**known.get(name, {}), **_health(name, service_port(name, monitor))} for name in names]
     if as_json:
         _print(body)
     else:
         for line in _status_lines(body):
             typer.echo(line)
-    services = body.get("services") or []
-    return 0 if services and all(service.get("ok") for service in services) else 1
+    return 0 if all(service["ok"] for service in body["services"]) else 1
 
 
 def doctor(
@@ -127,13 +131,37 @@ def _ask_monitor(port: int, path: str) -> dict[str, Any]:
     return body
 
 
+def _health(name: str, port: int) -> dict[str, Any]:
+    """Return a service's own word on how it is."""
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=3.0)
+        checks = answer.json().get("checks") or []
+    except (httpx.HTTPError, ValueError, AttributeError) as error:
+        return {"service": name, "ok": False, "wrong": [f"port {port}: {error}"]}
+    wrong = [f"{check['name']}: {check['detail']}" for check in checks if not check.get("ok")]
+    return {"service": name, "ok": answer.status_code == 200, "wrong": wrong}
+
+
 def _status_lines(body: dict[str, Any]) -> list[str]:
-    lines = []
-    for service in body.get("services") or []:
-        lags = ", ".join(f"{stream} {lag}" for stream, lag in sorted((service.get("lag") or {}).items()))
-        lines.append(f"{'ok ' if service.get('ok') else 'RED'} {service.get('name', '?'):<10} {lags}".rstrip())
-    rest = {key: value for key, value in body.items() if key != "services"}
-    lines.append(msgspec.json.format(msgspec.json.encode(rest), indent=2).decode())
+    state, session = body.get("trading_state") or {}, body.get("session") or {}
+    lines = [
+        f"session    {session.get('session', '-')}: {session.get('mode', '-')} on {session.get('venue', '-')}, "
+        f"{', '.join(session.get('symbols') or [])}",
+        f"trading    {state.get('state', 'not known')}: {state.get('reason', '')} (by {state.get('by', '-')})",
+    ]
+    for account in body.get("accounts") or []:
+        earned = f"realised after fees {account['realised_after_fees']}, unrealised {account['unrealised']}"
+        worth = f"equity {account['equity']} {account['quote']}"
+        lines.append(f"account    {account['account']}@{account['venue']}: {worth}, {earned}, {account['fills']} fills")
+        lines += [f"position   {p['instrument']} {p['quantity']}, worth {p['value']}" for p in account["positions"]]
+    lines += [
+        f"market     {touch['instrument']} {touch['bid']} / {touch['ask']}, {touch['age_ms']} ms old"
+        for touch in body.get("market") or []
+    ]
+    for service in body["services"]:
+        behind = sum((service.get("lag") or {}).values())
+        told = "; ".join(service["wrong"]) or f"{behind} entries behind"
+        lines.append(f"{'ok ' if service['ok'] else 'RED'}        {service['service']:<10} {told}")
     return lines
 
 

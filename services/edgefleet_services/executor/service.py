@@ -125,8 +125,10 @@ class _Executor:
         bus = self._context.bus
         try:
             async with asyncio.timeout(DRAIN_S):
-                while not stage.done() and (await bus.lags()).get(("executor", "venue.events"), 0) > 0:
-                    await asyncio.sleep(0.02)
+                while (await bus.lags()).get(("executor", "venue.events"), 0) > 0:
+                    await asyncio.wait({stage}, timeout=0.02)
+                    if stage.done():
+                        return
         except TimeoutError:
             self._context.log.warning("events_not_drained", limit_s=DRAIN_S)
 

@@ -197,10 +197,11 @@ async def serve(
     clock: Clock = SYSTEM,
     stop: asyncio.Event | None = None,
     ready: Callable[[int], Any] | None = None,
+    make: Callable[[VenueOptions, Clock], Venue] = Venue,
 ) -> None:
     """Serve the venue until `stop` is set, or, where none is given, until SIGINT or SIGTERM.
 
-    `ready` is called with the port once requests are answered. A tape that has ended leaves the venue answering.
+    `ready` is called with the port once requests are answered; `make` builds another kind of venue. A tape that has ended leaves the venue answering.
 
     Raises
     ------
@@ -211,7 +212,7 @@ async def serve(
     Broken
         If the account's arithmetic turned out false: the venue has stopped.
     """
-    venue = Venue(options, clock)
+    venue = make(options, clock)
     bound = listen(options.host, options.port)
     await venue.open()
     server = uvicorn.Server(

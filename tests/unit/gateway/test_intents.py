@@ -94,13 +94,13 @@ async def test_full_disk_is_told_and_leaves_the_journal_as_it_was(tmp_path: Path
     journal, _, _ = IntentJournal.open(tmp_path / "journal")
     await journal.append("intent", b"1", at=1)
     full = os.open("/dev/full", os.O_WRONLY)
-    kept = os.dup(journal._fd)  # noqa: SLF001 - the disk is the fault here
-    os.dup2(full, journal._fd)  # noqa: SLF001
+    kept = os.dup(journal._fd)
+    os.dup2(full, journal._fd)
 
     with pytest.raises((OutOfReach, OSError)) as told:
         await journal.append("intent", b"2", at=2)
     failed = journal.failure
-    os.dup2(kept, journal._fd)  # noqa: SLF001
+    os.dup2(kept, journal._fd)
     await journal.append("intent", b"3", at=3)
     await journal.close()
     os.close(full)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgefleet.messages import Fill, Message, OrderEvent, OrderState, Refused
-from edgefleet.orders.stage import OrderStage, OrdersState
+from edgefleet.orders.stage import OrdersState, OrderStage
 from edgefleet.params.schema import ExecutionParams, FleetConfig, InstrumentParams, InstrumentsParams
 from edgefleet.stage import Input, Output
 from edgefleet.testing import build

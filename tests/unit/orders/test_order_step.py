@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from edgefleet.ids import client_order_id
-from edgefleet.messages import Account, Alert, Balance, Command, OrderEvent, OrderState, TouchAge
+from edgefleet.messages import Account, Alert, Balance, Beat, Command, OrderEvent, OrderState, TouchAge
 from edgefleet.orders.facts import WOULD_TAKE
 from edgefleet.testing import build
 from edgefleet.testing.clock import START_NS
@@ -17,7 +17,7 @@ from .desk import Desk, config, fills, refusals, states
 S = 1_000_000_000
 
 
-def beat(age_ms: int | None = 0, *, at_s: float = 0) -> object:
+def beat(age_ms: int | None = 0, *, at_s: float = 0) -> Beat:
     touch = TouchAge(instrument=build.INSTRUMENT, bid=Decimal("59999.99"), ask=Decimal("60000.01"), age_ms=age_ms)
     return build.beat(touches=(touch,), ts_event=START_NS + int(at_s * S))
 
