@@ -220,3 +220,19 @@ def test_two_demos_do_not_collide_and_ctrl_c_leaves_nothing(demo: Demo, tmp_path
     assert set(report["identity"].values()) == {"0", 0}
     assert "Traceback" not in errors
     assert until(demo.fills, within_s=10, what="the first demo is still there")
+
+
+def test_flatten_closes_and_then_halts(demo: Demo) -> None:
+    def held() -> list[str]:
+        accounts = demo.api("/api/v1/status")["accounts"]
+        return [p["instrument"] for account in accounts for p in account["positions"] if abs(float(p["value"] or 0)) > 5]
+
+    until(demo.fills, within_s=60, what="a first fill")
+    until(held, within_s=120, what="a position is open")
+
+    finished = edgefleet("halt", "--flatten", "--reason", "a test", "--data-dir", demo.data_dir)
+
+    assert finished.returncode == 0, finished.stderr
+    assert "HALTED" in finished.stdout
+    until(lambda: not held(), within_s=10, what="the page shows no position")
+    assert edgefleet("resume", "--reason", "a test", "--data-dir", demo.data_dir).returncode == 0

@@ -60,6 +60,7 @@ class Feeder:
         self._started_ns = 0
         self._sent = 0
         self._late_ns = 0
+        self._mix = maker.source.mix
 
     def ask(self, run: RunRequest) -> None:
         """Begin a run as soon as the one before is over."""
@@ -72,11 +73,8 @@ class Feeder:
             passed = max(0, self._clock.wall_ns() - self._started_ns)
             due = min(self._run.count, int(passed * self._run.rate / NS_PER_S))
         busy = self._run is not None or not self._asked.empty()
-        source = self._maker.source
-        return FeedStatus(
-            busy, due, self._sent, self._maker.made, self._maker.flips, self._late_ns / NS_PER_MS, source.told,
-            source.mix,
-        )  # fmt: skip
+        late_ms, maker = self._late_ns / NS_PER_MS, self._maker
+        return FeedStatus(busy, due, self._sent, maker.made, maker.flips, late_ms, maker.source.told, self._mix)
 
     async def feed(self) -> None:
         """Serve runs, and the trickle between them, for ever."""

@@ -74,13 +74,12 @@ class Outside:
         """Begin to send `count` frames at `rate` a second."""
         await self.client.post(f"{self.url}/bench/run", content=msgspec.json.encode(RunRequest(count, rate)))
 
-    async def until_idle(self) -> FeedStatus:
-        """Return the feed's state once its run is over."""
-        while True:
-            status = await self.status()
-            if not status.busy:
-                return status
+    async def until_idle(self, sure_s: float = 0.0) -> FeedStatus:
+        """Return the feed's state once its run is over, asking only after the `sure_s` that it takes at least."""
+        await asyncio.sleep(sure_s)
+        while (status := await self.status()).busy:
             await asyncio.sleep(_LOOK_S)
+        return status
 
 
 @asynccontextmanager
@@ -106,7 +105,7 @@ async def block(rig: Rig, count: int, rate: float) -> Block:
     await rig.latencies()
     before = (await rig.outside.status()).flips
     await rig.outside.run(count, rate)
-    after = await rig.outside.until_idle()
+    after = await rig.outside.until_idle(count / rate)
     deadline = SYSTEM.monotonic_ns() + int(_SETTLE_S * NS_PER_S)
     while await rig.lag() > 0 and SYSTEM.monotonic_ns() < deadline:
         await asyncio.sleep(_LOOK_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,13 +13,19 @@ import httpx
 import msgspec
 import typer
 
+from edgefleet.bus.interface import Latch
 from edgefleet.bus.redis_bus import RedisBus
-from edgefleet.clock import SYSTEM
+from edgefleet.clock import NS_PER_S, SYSTEM
 from edgefleet.errors import Misuse, OutOfReach
+from edgefleet.ledger.books import Statement
 from edgefleet.messages import Command
+from edgefleet.params.schema import FleetConfig
 from edgefleet_services.options import SERVICES, service_port
 from edgefleet_services.running import monitor_port_for, redis_url_for
 
+FLATTEN_DEADLINE_S = 20
+
+State = Literal["ACTIVE", "REDUCING", "HALTED"]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The fleet's; else the one that runs from here.")]
 RedisUrl = Annotated[str | None, typer.Option("--redis-url")]
@@ -93,7 +100,7 @@ def resume(reason: Reason, data_dir: DataDir = None, redis_url: RedisUrl = None)
 
 
 def _latch(
-    state: Literal["ACTIVE", "REDUCING", "HALTED"],
+    state: State,
     reason: str,
     data_dir: Path | None,
     redis_url: str | None,
@@ -107,16 +114,40 @@ def _latch(
     return 0 if found.state == state else 1
 
 
-async def _move_latch(url: str, state: str, reason: str, *, flatten: bool) -> Any:
-    bus = await RedisBus.connect(url)
-    try:
-        now, by = SYSTEM.wall_ns(), f"{getpass.getuser()} (edgefleet)"
+async def _move_latch(url: str, state: State, reason: str, *, flatten: bool) -> Latch:
+    async with await RedisBus.connect(url) as bus:
+        by = f"{getpass.getuser()} (edgefleet)"
         if flatten:
-            command = Command(verb="flatten", reason=reason, by=by, ts_event=now, ts_init=now)
-            await bus.append("control", command)
-        return await bus.latch(state, reason=reason, by=by, person=True, ts=now)
-    finally:
-        await bus.close()
+            await _flatten(bus, reason, by)
+        return await bus.latch(state, reason=reason, by=by, person=True, ts=SYSTEM.wall_ns())
+
+
+async def _flatten(bus: RedisBus, reason: str, by: str) -> None:
+    """Let positions only get smaller, ask for zero, and wait until they are; after the deadline, say what is left."""
+    now = SYSTEM.wall_ns()
+    await bus.latch("REDUCING", reason=reason, by=by, person=False, ts=now)
+    await bus.append("control", Command(verb="flatten", reason=reason, by=by, ts_event=now, ts_init=now))
+    deadline = SYSTEM.monotonic_ns() + FLATTEN_DEADLINE_S * NS_PER_S
+    while left := await _worth_closing(bus):
+        if SYSTEM.monotonic_ns() > deadline:
+            typer.echo(f"not flat after {FLATTEN_DEADLINE_S} s: {', '.join(left)}; halted all the same", err=True)
+            return
+        await asyncio.sleep(0.1)
+
+
+async def _worth_closing(bus: RedisBus) -> list[str]:
+    """Return the positions that are large enough for the venue to take an order for."""
+    body = await bus.redis.hget("config:current", "body")
+    config = FleetConfig.model_validate_json(body) if body is not None else FleetConfig()
+    found = []
+    async for key in bus.redis.scan_iter(match="ledger:books:*"):
+        books = msgspec.json.decode(await bus.redis.get(key) or b"null", type=Statement | None)
+        for line in books.positions if books is not None else ():
+            rules = config.instruments.get(line.instrument)
+            smallest = Decimal(0) if rules is None else rules.min_notional
+            if line.quantity and (line.value is None or abs(line.value) >= smallest):
+                found.append(f"{line.instrument} {line.quantity}")
+    return found
 
 
 def _ask_monitor(port: int, path: str) -> dict[str, Any]:

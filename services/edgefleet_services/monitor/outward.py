@@ -57,7 +57,8 @@ class Outward:
                         f"risk.edge_blended.{symbol}", msgspec.json.encode(published[f"risk.edge_blended.{symbol}"])
                     )
         for account, (at, amount, session) in equity.items():
-            if self._is_new(f"equity:{account}", f"{at // 1_000_000_000}"):
+            # Before the first touch a book is worth its cash, at no market time yet.
+            if at > 0 and self._is_new(f"equity:{account}", f"{at // 1_000_000_000}"):
                 point = {"ts": str(at // NS_PER_MS), "value": amount, "session": session}
                 pipe.xadd(equity_key(account), point, maxlen=KEPT_POINTS, approximate=True)
         if switches is not None and self._is_new("model_switch_total", str(switches)):
