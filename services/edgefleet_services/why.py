@@ -28,6 +28,8 @@ from edgefleet.messages import (
     Touch,
     Trade,
     TradingState,
+    VenueOrder,
+    VenueTrade,
     decode,
 )
 from edgefleet.store.db import LedgerDatabase, LookupRow, Transaction, database_url
@@ -198,7 +200,9 @@ def _sentence(message: Message) -> str:
             return f"order {message.order_id} {message.state.value}: {asked}, {filled}".rstrip()
         case GatewayOutcome():
             return f"{message.command} {message.order_id}: {message.outcome} {message.code} {message.reason}".rstrip()
-        case Fill():
+        case VenueOrder():
+            return f"order {message.order_id} is {message.status}, filled {decimal_text(message.filled)} ({message.source})"
+        case Fill() | VenueTrade():
             return (
                 f"{message.side} {decimal_text(message.quantity)} at {decimal_text(message.price)}, fee "
                 f"{decimal_text(message.fee)} {message.fee_asset}, {message.liquidity}, trade {message.trade_id}"
