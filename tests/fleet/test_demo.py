@@ -225,7 +225,9 @@ def test_two_demos_do_not_collide_and_ctrl_c_leaves_nothing(demo: Demo, tmp_path
 def test_flatten_closes_and_then_halts(demo: Demo) -> None:
     def held() -> list[str]:
         accounts = demo.api("/api/v1/status")["accounts"]
-        return [p["instrument"] for account in accounts for p in account["positions"] if abs(float(p["value"] or 0)) > 5]
+        return [
+            p["instrument"] for account in accounts for p in account["positions"] if abs(float(p["value"] or 0)) > 5
+        ]
 
     until(demo.fills, within_s=60, what="a first fill")
     until(held, within_s=120, what="a position is open")

@@ -80,9 +80,11 @@ def encode(message: Message) -> bytes:
     ValueError
         If a float in it is not finite: JSON would carry it as null, and null means absent.
     """
-    for name in _FLOAT_FIELDS[type(message)]:
-        _refuse_non_finite(getattr(message, name), name)
-    return _ENCODER.encode(message)
+    data = _ENCODER.encode(message)
+    if b"null" in data:  # a float that is not finite is written as null; so is None, and a text may hold the word
+        for name in _FLOAT_FIELDS[type(message)]:
+            _refuse_non_finite(getattr(message, name), name)
+    return data
 
 
 def decode(tag: str, data: bytes) -> Message:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 import typer
+from dotenv import load_dotenv
 
 from edgefleet.errors import FleetError, Misuse, OutOfReach
 from edgefleet_services.cli import bench, operate, params, records, run
@@ -36,7 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def outcome(arguments: list[str] | None = None) -> int:
-    """Return the exit code of one command line."""
+    """Return the exit code of one command line. `.env` in this directory fills in what the environment does not say."""
+    load_dotenv(Path(".env"), override=False)
     try:
         result = app(args=arguments, standalone_mode=False)
     except click.exceptions.Abort:

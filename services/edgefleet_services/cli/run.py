@@ -37,9 +37,11 @@ def register(app: typer.Typer) -> None:
 
 def up(
     context: typer.Context,
-    mode: Annotated[str, typer.Option(help="demo, paper or live.")] = "demo",
-    venue: Annotated[str, typer.Option(help="sim, or a real venue's name.")] = "sim",
-    symbols: Symbols = "BTC/USDT",
+    mode: Annotated[str, typer.Option(envvar="EDGEFLEET_MODE", help="demo, paper or live.")] = "demo",
+    venue: Annotated[str, typer.Option(envvar="EDGEFLEET_VENUE", help="sim, or a real venue's name.")] = "sim",
+    symbols: Annotated[
+        str, typer.Option(envvar="EDGEFLEET_SYMBOLS", help="Pairs, separated by commas: BTC/USDT,ETH/USDT.")
+    ] = "BTC/USDT",
     tape: Tape = None,
     speed: Annotated[str, typer.Option(help="Of a tape: 1, 10 or max.")] = "1",
     duration: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,

@@ -148,13 +148,14 @@ def make_venue(options: ServiceOptions, config: FleetConfig) -> BinanceVenue:
     if params is None:
         raise Misuse(f"venue {options.venue!r} is not in {options.conf_dir}/venues; add it there")
     rest_url, stream_url = _addresses(options, params)
-    is_demo = options.venue == "sim"
+    # An address of its own means the simulated venue, be it under a real one's name, as in paper trading.
+    is_simulated = options.venue == "sim" or options.venue_url is not None
     return BinanceVenue(
         name=options.venue,
         rest_url=rest_url,
         stream_url=stream_url,
-        key=os.environ.get(KEY_VARIABLE) or (DEMO_KEY if is_demo else ""),
-        secret=os.environ.get(SECRET_VARIABLE) or (DEMO_SECRET if is_demo else ""),
+        key=os.environ.get(KEY_VARIABLE) or (DEMO_KEY if is_simulated else ""),
+        secret=os.environ.get(SECRET_VARIABLE) or (DEMO_SECRET if is_simulated else ""),
         symbols=tuple(canonical_symbol(symbol) for symbol in options.symbols),
         recv_window_ms=min(params.recv_window_ms, max(config.fleet.take_over_ms // 2 - 1, 1)),
         timeout_ms=config.execution.request_timeout_ms,

@@ -29,6 +29,12 @@ function significant(value) {
   return Number(Number(value).toPrecision(4)).toString();
 }
 
+// A share of a percent that is too small to matter is told as such, not in seven digits.
+function percent(value) {
+  if (value === null || value === undefined) return NONE;
+  return value !== 0 && Math.abs(value) < 0.001 ? "< 0.001" : Number(value).toFixed(3);
+}
+
 function clock(iso) {
   return iso ? iso.slice(11, 23) : NONE;
 }
@@ -56,12 +62,14 @@ function signKind(value) {
 // A cell is text, or [text, kind], or [text, kind, exact value].
 function rows(id, lines) {
   const table = byId(id);
+  const heads = table.tHead.rows[0].cells;
   const body = document.createElement("tbody");
   for (const line of lines) {
     const row = body.insertRow();
-    for (const cell of line) {
+    for (const [place, cell] of line.entries()) {
       const [shown, kind, exact] = Array.isArray(cell) ? cell : [cell];
       const td = row.insertCell();
+      td.className = heads[place].className;
       td.textContent = shown;
       if (kind) td.dataset.kind = kind;
       if (exact !== undefined && exact !== null) td.title = String(exact);
@@ -90,8 +98,8 @@ function showMoney(fleet) {
   put("equity", account.equity == null ? NONE : money(account.equity) + quote, account.equity);
   put("realised", money(account.realised_after_fees), account.realised_after_fees, signKind(account.realised_after_fees));
   put("unrealised", money(account.unrealised), account.unrealised, signKind(account.unrealised));
-  const fees = Object.entries(account.fees || {});
-  put("fees", account.fees ? fees.map(([asset, amount]) => `${money(amount, asset === account.quote ? 2 : 8)} ${asset}`).join(", ") || "0" : NONE);
+  const fees = Object.entries(account.fees || {}).map(([asset, amount]) => `${amount} ${asset}`).join(", ");
+  put("fees", account.fees_in_quote == null ? NONE : money(account.fees_in_quote) + quote, fees || account.fees_in_quote);
   put("drawdown", account.drawdown_pct == null ? NONE : `${number(account.drawdown_pct)} %`, account.drawdown);
   const difference = account.ledger_minus_venue;
   put("difference", text(difference), null, difference == null ? "none" : Number(difference) === 0 ? "good" : "bad");
@@ -151,7 +159,7 @@ function showTables(fleet) {
   const names = [...new Set([...fleet.risk.map((r) => r.instrument), ...fleet.models.map((m) => m.instrument)])];
   rows("risk", names.map((name) => {
     const r = fleet.risk.find((one) => one.instrument === name) || {};
-    return [name, number(r.edge_bps), text(r.target), significant(r.var_pct), text(r.binding), chosen(name).join(", ") || NONE];
+    return [name, number(r.edge_bps), text(r.target), [percent(r.var_pct), "", r.var_pct], text(r.binding), chosen(name).join(", ") || NONE];
   }));
   const orderKind = { FILLED: "good", REJECTED: "bad", DENIED: "bad", UNKNOWN: "bad" };
   rows("orders", fleet.orders.map((o) => [
@@ -169,7 +177,7 @@ function showTables(fleet) {
   rows("services", fleet.services.map((s) => {
     const behind = Object.values(s.lag).length ? Math.max(...Object.values(s.lag)) : null;
     return [
-      s.service, [s.instances > 0 ? "yes" : "no", s.instances > 0 ? "good" : "bad"],
+      s.service, s.instances === null ? "not known" : [s.instances > 0 ? "yes" : "no", s.instances > 0 ? "good" : "bad"],
       [behind === null ? NONE : String(behind), behind > 1000 ? "bad" : "none", JSON.stringify(s.lag)],
       duration(s.last_commit_ms), [text(s.dead_letters), s.dead_letters > 0 ? "bad" : "none"],
     ];
@@ -198,7 +206,7 @@ function show(fleet) {
   lastEvent = Date.now();
   document.body.dataset.live = "yes";
   const link = byId("link");
-  link.textContent = fleet.redis ? `live · ${clock(fleet.time).slice(0, 8)}` : "Redis does not answer";
+  link.textContent = fleet.redis ? `live · ${clock(fleet.time).slice(0, 8)} UTC` : "Redis does not answer";
   link.dataset.kind = fleet.redis ? "good" : "bad";
   showState(fleet);
   showMoney(fleet);
