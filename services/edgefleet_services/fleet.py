@@ -147,6 +147,7 @@ class FleetRun:
                     self.run_options.progress(f"all services are healthy after {_since(started_ns):.1f} s")
                     await self._until_over(bus, started_ns)
             finally:
+                self.run_options.progress("stopping the services in order")
                 self._lags = await bus.lags()
                 await self.supervisor.stop(("ingestion", "alpha", "router", "risk", "executor"))
                 if self.options.venue_url is not None:

@@ -33,6 +33,8 @@ _WAVES = (("params", "venue", "ledger", "risk", "router", "alpha", "monitor"), (
 # Writers before those who write down: the ledger archives what all the others said on their way out.
 _STOP_ORDER = ("ingestion", "alpha", "router", "risk", "executor", "monitor", "params", "ledger", "venue")
 
+# On the console: the line's own columns, and what is the same on every line of a session.
+_SAID_ELSEWHERE = frozenset({"ts", "level", "service", "event", "session", "instance"})
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
@@ -103,7 +105,7 @@ def _event_of(service: str, line: bytes) -> dict[str, Any]:
 
 def _for_people(event: dict[str, Any]) -> str:
     clock = str(event.get("ts", ""))[11:23]
-    rest = {key: value for key, value in event.items() if key not in {"ts", "level", "service", "event"}}
+    rest = {key: value for key, value in event.items() if key not in _SAID_ELSEWHERE}
     detail = " ".join(f"{key}={value}" for key, value in rest.items() if value not in (None, ""))
     return f"{clock} {event['level']:<8} {event['service']:<10} {event['event']} {detail}".rstrip()
 

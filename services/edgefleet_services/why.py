@@ -178,7 +178,7 @@ def _sentence(message: Message) -> str:
             edges = ", ".join(
                 f"{e.model} {e.edge_bps:+.2f} bps at confidence {e.confidence:.2f}" for e in message.edges
             )
-            return f"{message.instrument} mid {message.mid}; {edges or 'no model is warm'}"
+            return f"{message.instrument} mid {message.mid:.10g}; {edges or 'no model is warm'}"
         case Ensemble():
             chosen = ", ".join(f"{e.model} weight {e.weight:.2f}" for e in message.chosen)
             out = ", ".join(f"{a.model} ({a.reason})" for a in message.abstained)
@@ -191,7 +191,7 @@ def _sentence(message: Message) -> str:
                 f"head-room {rooms}; config {message.config[:12]}"
             )
         case Refused():
-            numbers = f"observed {message.observed}, limit {message.limit}"
+            numbers = f"observed {_short(message.observed)}, limit {_short(message.limit)}"
             return f"refused by {message.by}: {message.reason.value}, {numbers} {message.detail}".rstrip()
         case OrderEvent():
             price = "market" if message.price is None else f"at {decimal_text(message.price)}"
@@ -201,7 +201,8 @@ def _sentence(message: Message) -> str:
         case GatewayOutcome():
             return f"{message.command} {message.order_id}: {message.outcome} {message.code} {message.reason}".rstrip()
         case VenueOrder():
-            return f"order {message.order_id} is {message.status}, filled {decimal_text(message.filled)} ({message.source})"
+            filled = decimal_text(message.filled)
+            return f"order {message.order_id} is {message.status}, filled {filled} ({message.source})"
         case Fill() | VenueTrade():
             return (
                 f"{message.side} {decimal_text(message.quantity)} at {decimal_text(message.price)}, fee "
@@ -209,6 +210,10 @@ def _sentence(message: Message) -> str:
             )
         case _:
             return type(message).__name__
+
+
+def _short(value: float | None) -> str:
+    return "nothing finite" if value is None else f"{value:.6g}"
 
 
 def moment(text: str) -> int:

@@ -28,7 +28,7 @@ FLATTEN_DEADLINE_S = 20
 State = Literal["ACTIVE", "REDUCING", "HALTED"]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The fleet's; else the one that runs from here.")]
-RedisUrl = Annotated[str | None, typer.Option("--redis-url")]
+RedisUrl = Annotated[str | None, typer.Option("--redis-url", help="Its Redis; else the running fleet's.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the change.")]
 
 
@@ -61,7 +61,7 @@ def status(
 
 
 def doctor(
-    conf: Annotated[Path, typer.Option("--conf")] = Path("conf"),
+    conf: Annotated[Path, typer.Option("--conf", help="The configuration's directory.")] = Path("conf"),
     data_dir: DataDir = None,
     redis_url: RedisUrl = None,
     as_json: AsJson = False,
@@ -181,19 +181,30 @@ def _status_lines(body: dict[str, Any]) -> list[str]:
         f"trading    {state.get('state', 'not known')}: {state.get('reason', '')} (by {state.get('by', '-')})",
     ]
     for account in body.get("accounts") or []:
-        earned = f"realised after fees {account['realised_after_fees']}, unrealised {account['unrealised']}"
-        worth = f"equity {account['equity']} {account['quote']}"
+        earned = f"realised after fees {_cents(account['realised_after_fees'])}"
+        earned += f", unrealised {_cents(account['unrealised'])}"
+        worth = f"equity {_cents(account['equity'])} {account['quote']}"
         lines.append(f"account    {account['account']}@{account['venue']}: {worth}, {earned}, {account['fills']} fills")
-        lines += [f"position   {p['instrument']} {p['quantity']}, worth {p['value']}" for p in account["positions"]]
+        lines += [
+            f"position   {line['instrument']} {line['quantity']}, worth {_cents(line['value'])}"
+            for line in account["positions"]
+        ]
     lines += [
         f"market     {touch['instrument']} {touch['bid']} / {touch['ask']}, {touch['age_ms']} ms old"
         for touch in body.get("market") or []
     ]
     for service in body["services"]:
         behind = sum((service.get("lag") or {}).values())
-        told = "; ".join(service["wrong"]) or f"{behind} entries behind"
+        # The venue and params read no stream that they could be behind in.
+        well = f"{behind} entries behind" if service.get("lag") else "answers"
+        told = "; ".join(service["wrong"]) or well
         lines.append(f"{'ok ' if service['ok'] else 'RED'}        {service['service']:<10} {told}")
     return lines
+
+
+def _cents(amount: str | None) -> str:
+    """Return an exact amount for the eye; `--json` has all of it."""
+    return "not known" if amount is None else f"{Decimal(amount):.2f}"
 
 
 def _print(body: object) -> None:

@@ -39,8 +39,8 @@ Conf = Annotated[Path, typer.Option("--conf", help="The configuration directory.
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="The fleet's; without it the one that runs from here.")
 ]
-RedisUrl = Annotated[str | None, typer.Option("--redis-url")]
-Component = Annotated[str, typer.Argument(help="risk_harmonizer, model_router, models, features, venues, ...")]
+RedisUrl = Annotated[str | None, typer.Option("--redis-url", help="Its Redis; else the running fleet's.")]
+Component = Annotated[str, typer.Argument(help=" ".join(FILES) + ".")]
 MaybeComponent = Annotated[str | None, typer.Argument(help="One component; without it all.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the version.")]
 

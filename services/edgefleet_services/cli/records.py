@@ -25,8 +25,8 @@ def why(
     subject: Annotated[str, typer.Argument(metavar="ORDER_ID|TARGET_ID|SYMBOL", help="What to explain.")],
     at: Annotated[str | None, typer.Option("--at", help="SYMBOL as it stood at this time, UTC.")] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="The session's; without it the newest.")] = None,
-    session: Annotated[str | None, typer.Option("--session")] = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    session: Annotated[str | None, typer.Option("--session", help="A session's id, under data/.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ) -> int:
     """Tell the chain from market event to fill, or to the refusal, with every number that decided."""
     from edgefleet_services.why import explain, moment, told

@@ -23,11 +23,17 @@ async def serve(options: ServiceOptions) -> None:
     listening = _listen(options.host, options.port)
     with listening:
         async with service_context("monitor", options, telemetry=False) as context:
-            await _run(context, listening)
+            await _run(context, options, listening)
 
 
-async def _run(context: ServiceContext, listening: socket.socket) -> None:
-    watcher = Watcher(context.bus, context.metrics, context.clock, context.log)
+async def _run(context: ServiceContext, options: ServiceOptions, listening: socket.socket) -> None:
+    watcher = Watcher(
+        context.bus,
+        context.metrics,
+        context.clock,
+        context.log,
+        venue_url=options.venue_url,
+    )
     watcher.on_turn = lambda: context.health.beat("watcher", within_ms=ALIVE_WITHIN_MS)
     app = create_app(
         watcher, context.bus, health=context.health, metrics=context.metrics, clock=context.clock, stop=context.stop

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from redis.exceptions import RedisError
@@ -23,6 +24,7 @@ from edgefleet.instruments import split_id
 from edgefleet.ledger.books import Statement
 from edgefleet.ledger.exact import shown_ratio, subtract
 from edgefleet.messages import Message, ModelSwitched, OrderEvent, Refused, decode
+from edgefleet.params.requests import RELOAD
 from edgefleet.params.store import ParamStore
 from edgefleet.params.versions import Applied
 from edgefleet.telemetry.logs import Logger
@@ -37,17 +39,21 @@ BLOCK_MS = 500
 LINGER_S = 0.1
 SURVEY_EVERY_NS = NS_PER_S
 RETRY_S = 0.5
+VENUE_WITHIN_S = 0.25
 _BOOKS = "ledger:books:"
 
 
 class Watcher:
     """The newest state of the fleet, as far as its streams tell."""
 
-    def __init__(self, bus: RedisBus, metrics: Metrics, clock: Clock, log: Logger) -> None:
+    def __init__(
+        self, bus: RedisBus, metrics: Metrics, clock: Clock, log: Logger, *, venue_url: str | None = None
+    ) -> None:
         self._bus, self._metrics, self._clock, self._log = bus, metrics, clock, log
         self._params = ParamStore(bus.redis)
         self._redis: Any = bus.redis  # redis-py types its replies as everything they could be
         self._outward = Outward(bus.redis)
+        self._venue_url = venue_url  # of the simulated venue; None: the venue is no process of ours
         self._positions: dict[str, str] = {}
         self._surveyed_at: int | None = None
         self._switched: Counter[str] = Counter()
@@ -57,6 +63,7 @@ class Watcher:
         self.mode: str | None = None
         self.lags: dict[tuple[str, str], int] = {}
         self.instances: tuple[Applied, ...] = ()
+        self.listening: dict[str, int] = {}  # by service that reads no configuration: instances that listen
         self.commits: dict[str, int] = {}  # by service: wall ms of its newest journal entry
         self.dead_letters: dict[str, int] = {}  # by service
         self.switches: int | None = None
@@ -133,6 +140,9 @@ class Watcher:
         mode = await self._redis.get("mode")
         self.mode = None if mode is None else mode.decode()
         self.lags = await self._bus.lags()
+        self.listening = {"params": (await self._redis.pubsub_numsub(RELOAD))[0][1]}
+        if self._venue_url is not None:
+            self.listening["venue"] = int(await _answers(self._venue_url))
         self.instances = tuple(await self._params.applied())
         services = sorted({service for service, _ in self.lags})
         for service in services:
@@ -243,8 +253,8 @@ class Watcher:
         return {"state": latch.state, "reason": latch.reason, "by": latch.by, "since": since}
 
     def _services(self) -> list[Shown]:
-        live = Counter(one.service for one in self.instances)
-        names = sorted({*live, *(service for service, _ in self.lags)})
+        live = Counter(one.service for one in self.instances) + Counter(self.listening)
+        names = sorted({*live, *self.listening, *(service for service, _ in self.lags)})
         now_ms = self._clock.wall_ns() // NS_PER_MS
         return [
             {
@@ -257,6 +267,18 @@ class Watcher:
             }
             for name in names
         ]
+
+
+async def _answers(url: str) -> bool:
+    """Return whether a server takes connections at `url`."""
+    address = urlsplit(url)
+    try:
+        async with asyncio.timeout(VENUE_WITHIN_S):
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+    except OSError:  # a timeout is one
+        return False
+    writer.close()
+    return True
 
 
 def account_line(line: Statement) -> Shown:
