@@ -1,6 +1,6 @@
 """The gateway: from a committed command to the venue and back. Decides no order; forbids, sends, asks, and tells.
 
-The way of an order: intent on disk, intent on the bus (which checks the latch, the mode and the lease), the gates once
+The way of an order: intent on disk and on the bus (which checks the latch, the mode and the lease), the gates once
 more, then the wire, once. Whatever comes back, or does not, is told on `venue.events`.
 """
 
@@ -262,10 +262,7 @@ class Gateway:
             return
         known = self.memory.intend(event)
         try:
-            await self._journal.append("intent", msgspec.json.encode(event), at=self._clock.wall_ns())
-            permitted = await self._publisher.intend(
-                account=self.account, lease=self._lease.token, reducing=event.reduce_only
-            )
+            permitted = await self._intend(event)
         except (OutOfReach, Transient) as error:
             self._deny(event, str(error))
             return
@@ -274,6 +271,21 @@ class Gateway:
             self._deny(event, refusal)
             return
         await self._send(event, known)
+
+    async def _intend(self, event: OrderEvent) -> bool:
+        """Write the intent to disk and to the bus, side by side; return whether the bus permits it.
+
+        The wire waits for both, so either alone means an order that never left.
+        """
+        written, permitted = await asyncio.gather(
+            self._journal.append("intent", msgspec.json.encode(event), at=self._clock.wall_ns()),
+            self._publisher.intend(account=self.account, lease=self._lease.token, reducing=event.reduce_only),
+            return_exceptions=True,
+        )
+        for failure in (written, permitted):
+            if isinstance(failure, BaseException):
+                raise failure
+        return permitted is True
 
     async def _send(self, event: OrderEvent, known: Known) -> None:
         order = NewOrder(

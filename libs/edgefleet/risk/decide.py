@@ -48,18 +48,28 @@ class No(NamedTuple):
 
 
 class Yes(NamedTuple):
-    """A target, and the numbers that made it."""
+    """A target. Most repeat the one that stands and are told to nobody, so its numbers are made only when asked for."""
 
+    view: View  # what it rests on
     quantity: Decimal  # base units, signed
     binding: str
     urgency: Literal["low", "normal", "high"]
-    kelly: float
+    standing: bool = False  # the target that stands already is still wanted
+
+    def numbers(self) -> Numbers:
+        """Return the numbers that made it."""
+        return _numbers(self.view, self.quantity)
+
+
+class Numbers(NamedTuple):
+    """The numbers that made a target."""
+
+    kelly: float  # of equity, signed, before the limits
     variance: float | None  # over the horizon
     var: float  # fraction of equity with the target held
     equity: float
     mid: float
     head_room: dict[str, float]
-    standing: bool = False  # the target that stands already is still wanted
 
 
 class View(NamedTuple):
@@ -382,6 +392,10 @@ def _yes(
     *,
     standing: bool = False,
 ) -> Yes:
+    return Yes(view, quantity, binding, urgency, standing)
+
+
+def _numbers(view: View, quantity: Decimal) -> Numbers:
     fraction = abs(float(quantity)) * view.ask / view.equity
     head_room = {limit.name: limit.head_room(fraction) for limit in view.limits}
     most = view.params.risk_limits.max_drawdown
@@ -393,4 +407,4 @@ def _yes(
         size = _kelly(view, abs(view.opinion.edge_bps) - _cost_bps(view), variance)
         kelly = size if view.opinion.edge_bps > 0 else 0.0 - size  # 0.0 - 0.0 is 0.0, where -0.0 is another text
     mid = (view.bid + view.ask) / 2
-    return Yes(quantity, binding, urgency, kelly, variance, var, view.equity, mid, head_room, standing)
+    return Numbers(kelly, variance, var, view.equity, mid, head_room)

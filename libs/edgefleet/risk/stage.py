@@ -246,6 +246,7 @@ def _approved(
     before = standing_quantity(state, desk)
     held = position(state, desk) if before is None else before
     grows = abs(verdict.quantity) > abs(held)
+    numbers = verdict.numbers()
     return Approved(
         target_id=target_id(account, desk.instrument, entry.cause),
         account=account,
@@ -254,15 +255,15 @@ def _approved(
         expires_at=state.time + params.target_ttl_ms * NS_PER_MS,
         urgency=verdict.urgency,
         algorithm=params.entry_algorithm if grows else params.exit_algorithm,
-        price=to_decimal(verdict.mid, _CENT if rules is None else rules.tick_size / 2),
+        price=to_decimal(numbers.mid, _CENT if rules is None else rules.tick_size / 2),
         edge_bps=opinion.edge_bps,
         confidence=opinion.confidence,
-        kelly_fraction=verdict.kelly,
-        variance=verdict.variance,
-        var_fraction=verdict.var,
-        equity=to_decimal(verdict.equity, _CENT),
+        kelly_fraction=numbers.kelly,
+        variance=numbers.variance,
+        var_fraction=numbers.var,
+        equity=to_decimal(numbers.equity, _CENT),
         binding=verdict.binding,
-        head_room=verdict.head_room,
+        head_room=numbers.head_room,
         ts_event=cause.ts_event,
         ts_init=cause.ts_init,
         trace_id=cause.trace_id,

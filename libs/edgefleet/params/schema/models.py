@@ -52,6 +52,11 @@ def parameter_block(model_id: str) -> type[Params] | None:
     return _PARAMETERS.get(model_id)
 
 
+def parameter_blocks() -> dict[str, type[Params]]:
+    """Return the type of the parameters of every known model, by model id."""
+    return dict(_PARAMETERS)
+
+
 class ModelParams(Params):
     """One model's registration."""
 
