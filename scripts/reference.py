@@ -21,7 +21,7 @@ from pydantic_core import PydanticUndefined
 import edgefleet
 from edgefleet.messages.asyncapi import document
 from edgefleet.params.files import FILES
-from edgefleet.params.schema import COMPONENTS
+from edgefleet.params.schema import COMPONENTS, VenueParams, VenuesParams
 from edgefleet.params.schema import models as model_parameters
 from edgefleet.telemetry.metrics import Metrics, declared
 from edgefleet_services.cli.main import app
@@ -45,15 +45,7 @@ def pages() -> dict[str, str]:
 
 def commands() -> str:
     """Return the page of `edgefleet` and all its commands."""
-    blocks = [
-        MADE + "# Commands",
-        "`edgefleet COMMAND --help` says the same. With `--json` a command prints one JSON object (or one a line where it "
-        "streams) on stdout\nand nothing else; people's text and progress go to stderr.",
-        _table(("exit code", "means"), EXIT_CODES),
-        "Pairs are `BASE/QUOTE`; `BTC-USDT` and `BTCUSDT` are accepted and shown as `BTC/USDT`. `.env` in the directory fills in "
-        "what the\nenvironment does not say. A command that talks to a running fleet takes the one of `--data-dir`, else the "
-        "newest that runs from this\ndirectory.",
-    ]
+    blocks = [MADE + "# Commands", COMMANDS_HEAD, _table(("exit code", "means"), EXIT_CODES), COMMANDS_WORDS]
     for name, command in _leaves(typer.main.get_command(app)):
         blocks.append(f"## {name}\n\n{inspect.cleandoc(command.help or '')}")
         rows = [_parameter(parameter) for parameter in command.params]
@@ -62,9 +54,16 @@ def commands() -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+COMMANDS_HEAD = """\
+`edgefleet COMMAND --help` says the same. With `--json` a command prints one JSON object (or one a line where it
+streams) on stdout and nothing else; people's text and progress go to stderr."""
+COMMANDS_WORDS = """\
+Pairs are `BASE/QUOTE`; `BTC-USDT` and `BTCUSDT` are accepted and shown as `BTC/USDT`. `.env` in the directory fills in
+what the environment does not say. A command that talks to a running fleet takes the one of `--data-dir`, else the
+newest that runs from this directory."""
 EXIT_CODES = (
     ("0", "good"),
-    ("1", "it ran and the answer is bad: a service that is not well, a twin that differs, a benchmark below its target"),
+    ("1", "it ran and the answer is bad: a service that is not well, a twin that differs, a missed target"),
     ("2", "wrong use or configuration: one line with what, where and how to mend"),
     ("3", "a needed thing is out of reach: Redis, the venue, or a Redis that another fleet owns"),
     ("130", "interrupted"),
@@ -90,25 +89,31 @@ def _parameter(parameter: Any) -> tuple[str, str, str]:
 
 # --- configuration ---
 
+CONFIGURATION_HEAD = """\
+Files are in `conf/`, one per component, each key commented. Every file is validated whole: an unknown key, a value of
+another type or out of bounds is refused with file, line, key and reason, and nothing changes. *Tighter* is the side
+that applies at once; a change to the other side [waits for risk and executor](../concepts/parameters.md). A key
+without one applies at once both ways.
+
+One value can be set above its file by the environment: `EDGEFLEET__<COMPONENT>__<KEY>__<KEY>=<one line of YAML>`, as in
+`EDGEFLEET__RISK_HARMONIZER__POSITION_SIZING__KELLY_FRACTION=0.2`."""
+KEY_COLUMNS = ("key", "type", "default", "bounds", "tighter", "")
+BOUNDS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt"), MinLen: ("length ≥", "min_length")}
+
 
 def configuration() -> str:
     """Return the page of every key in `conf/`."""
-    blocks = [
-        MADE + "# Configuration keys",
-        "Files are in `conf/`, one per component, each key commented. Every file is validated whole: an unknown key, a value of "
-        "another\ntype or out of bounds is refused with file, line, key and reason, and nothing changes. *Tighter* is the side "
-        "that applies at once; a\nchange to the other side [waits for risk and executor](../concepts/parameters.md).",
-        "One value can be set above its file by the environment: `EDGEFLEET__<COMPONENT>__<KEY>__<KEY>=<one line of YAML>`, for "
-        "example\n`EDGEFLEET__RISK_HARMONIZER__POSITION_SIZING__KELLY_FRACTION=0.2`.",
-    ]
+    blocks = [MADE + "# Configuration keys", CONFIGURATION_HEAD]
     for component, model in COMPONENTS.items():
         file = f"conf/{FILES[component]}" + ("" if FILES[component].endswith(".yml") else "/NAME.yml")
         spelled = ", also written `risk_harmoniser`" if component == "risk_harmonizer" else ""
         blocks.append(f"## {component}\n\n`{file}`{spelled}. {inspect.cleandoc(model.__doc__ or '')}")
-        blocks.append(_table(("key", "type", "default", "bounds", "tighter", ""), list(_keys(model))))
+        # A venue's file holds one entry of the component's table, named after the file.
+        inner = VenueParams if model is VenuesParams else model
+        blocks.append(_table(KEY_COLUMNS, _keys(inner)))
     for name, block in sorted(model_parameters.parameter_blocks().items()):
         blocks.append(f"## models.{name}.parameters\n\n{inspect.cleandoc(block.__doc__ or '')}")
-        blocks.append(_table(("key", "type", "default", "bounds", "tighter", ""), list(_keys(block))))
+        blocks.append(_table(KEY_COLUMNS, _keys(block)))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -145,10 +150,12 @@ def _key_row(key: str, field: FieldInfo) -> tuple[str, ...]:
 
 
 def _type(annotation: Any) -> str:
-    words = re.sub(r"typing\.|edgefleet[\w.]*\.|decimal\.|<class '([\w.]+)'>", r"\1", str(annotation))
+    words = re.sub(r"<class '([\w.]+)'>", r"\1", str(annotation))
+    words = re.sub(r"typing\.|edgefleet[\w.]*\.|decimal\.", "", words)
     words = re.sub(r"Literal\[([^\]]*)\]", lambda found: found[1].replace("'", "").replace(", ", " or "), words)
     words = words.replace("NoneType", "null").replace("| None", "or null").replace("Decimal", "decimal")
-    return _cell(words.replace("tuple[str, ...]", "list of str").replace("dict[", "table[").replace("|", "or"))
+    words = re.sub(r"dict\[(.*), (.*)\]", r"table of \1 to \2", words)
+    return _cell(words.replace("tuple[str, ...]", "list of str").replace("|", "or"))
 
 
 def _default(field: FieldInfo) -> str:
@@ -161,13 +168,16 @@ def _default(field: FieldInfo) -> str:
 
 
 def _bounds(field: FieldInfo) -> str:
-    signs = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt"), MinLen: ("length ≥", "min_length")}
-    return ", ".join(
-        f"{signs[type(bound)][0]} {getattr(bound, signs[type(bound)][1])}" for bound in field.metadata if type(bound) in signs
-    )
+    known = [(BOUNDS[type(bound)], bound) for bound in field.metadata if type(bound) in BOUNDS]
+    return ", ".join(f"{sign} {getattr(bound, name)}" for (sign, name), bound in known)
 
 
 # --- metrics ---
+
+METRICS_HEAD = """\
+Every process serves its own on `/metrics`, and only those that it has set: an absent series is a thing not known, not
+a zero. Names without a prefix are for dashboards of others too, those with `edgefleet_` tell of the machinery. A
+counter begins at 0 with its process."""
 
 
 def metrics() -> str:
@@ -182,12 +192,7 @@ def metrics() -> str:
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = ", ".join(metric._labelnames)
         rows.append((f"`{name}`", family.type, labels, family.documentation))
-    text = (
-        "Every process serves its own on `/metrics`, and only those that it has set: an absent series is a thing not known, not a "
-        "zero.\nNames without a prefix are for dashboards of others, those with `edgefleet_` tell of the machinery. A counter "
-        "begins at 0 with its\nprocess."
-    )
-    return f"{MADE}# Metrics\n\n{text}\n\n{_table(('metric', 'kind', 'labels', ''), rows)}\n"
+    return f"{MADE}# Metrics\n\n{METRICS_HEAD}\n\n{_table(('metric', 'kind', 'labels', ''), rows)}\n"
 
 
 # --- Markdown ---
@@ -202,16 +207,22 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def differing(target: Path) -> list[str]:
+    """Return the names of the files in `target` that are not what the code says."""
+    return [
+        name for name, text in pages().items() if not (target / name).exists() or (target / name).read_text() != text
+    ]
+
+
 def main() -> int:
     """Return 0 when the files are, or now are, what the code says."""
-    found = {name: TARGET / name for name in pages()}
-    differing = [name for name, text in pages().items() if not found[name].exists() or found[name].read_text() != text]
+    found = differing(TARGET)
     if "--check" in sys.argv:
-        for name in differing:
+        for name in found:
             sys.stderr.write(f"docs/reference/{name} is not what the code says; run make docs\n")
-        return 1 if differing else 0
-    for name in differing:
-        found[name].write_text(pages()[name])
+        return 1 if found else 0
+    for name in found:
+        (TARGET / name).write_text(pages()[name])
         sys.stderr.write(f"wrote docs/reference/{name}\n")
     return 0
 

@@ -148,6 +148,7 @@ def test_set_refuses_what_does_not_fit_and_names_the_key(service: Service, key: 
 def test_reload_answers_with_the_versions_or_with_file_line_and_key(service: Service) -> None:
     file = service.conf / "execution.yml"
     good = file.read_text()
+    line = good[: good.index("max_legs: 8")].count("\n") + 1
     file.write_text(good.replace("max_legs: 8", "max_legs: 9"))
     taken = service.run("reload", "execution")
     file.write_text(good.replace("max_legs: 8", "max_legs: 0"))
@@ -157,7 +158,7 @@ def test_reload_answers_with_the_versions_or_with_file_line_and_key(service: Ser
     assert taken[0] == 0
     assert "execution v2" in taken[1]
     assert refused[0] == 2
-    assert json.loads(refused[1])["errors"] == ["conf/execution.yml:6: max_legs: should be greater than 0, was 0"]
+    assert json.loads(refused[1])["errors"] == [f"conf/execution.yml:{line}: max_legs: should be greater than 0, was 0"]
 
 
 def test_validate_needs_no_redis(service: Service, tmp_path: Path) -> None:

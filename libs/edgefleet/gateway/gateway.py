@@ -214,6 +214,7 @@ class Gateway:
         if not self.gates.halted:
             self.gates.halted = reason
             self._halted_at = self._clock.wall_ns()
+            self._log.warning("halted", reason=reason)
             self._spawn(self._latch(reason))
             self._spawn(self._cancel_all(f"HALTED: {reason}"))
 

@@ -36,6 +36,7 @@ FRAMES_PER_COMMIT = 256
 BACKFILL_BARS = 120
 SILENCE_S = 30.0  # a live connection that says nothing for this long is made anew
 _IDLE_S = 0.25
+_SWAP_S = 0.02  # a waiting configuration is taken within a turn; until then it need not be told again
 _LATE_NS = 200 * NS_PER_MS  # how long after a second's end the frames of that second may still come
 _FIRST_DELAY_S, _MAX_DELAY_S = 0.2, 15.0
 
@@ -198,9 +199,13 @@ class Ingestion:
         async with opening as frames:
             self.context.health.report("feed", True, "connected")
             self.context.log.info("feed_connected", tape=self.tape, symbols=",".join(self.symbols))
-            while not self.context.stop.is_set():
-                if not await self._turn(frames):
-                    break
+            waking = asyncio.create_task(self._wake_for_configs(frames))
+            try:
+                while not self.context.stop.is_set():
+                    if not await self._turn(frames):
+                        break
+            finally:
+                waking.cancel()
         self._drop_snapshots()
         if frames.ended:
             outputs = self.feed.on_end(self.context.clock.wall_ns())
@@ -211,6 +216,13 @@ class Ingestion:
         if not self.context.stop.is_set():
             await self._lost(frames.closed or f"nothing was heard for {SILENCE_S:g} s")
         return False
+
+    async def _wake_for_configs(self, frames: Frames) -> None:
+        """End a wait for frames when a new configuration is there: a quiet market must not delay it."""
+        while True:
+            await self.context.configs.changed.wait()
+            frames.wake()
+            await asyncio.sleep(_SWAP_S)
 
     async def _turn(self, frames: Frames) -> bool:
         """Take what is there, commit it, or wait for more; return whether the connection goes on."""

@@ -54,6 +54,7 @@ class BooksLoop:
         # One thread: the database is asked by one caller at a time and the loop stays free meanwhile.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="books")
         self._record: Record | None = None
+        self._booking = asyncio.Lock()  # held from the first row of a batch to the answer of its commit
         self._shown_at = 0
         self.on_pass: Callable[[], None] = lambda: None
 
@@ -67,6 +68,7 @@ class BooksLoop:
         Broken
             If an entry that carries a fact cannot be read; trading is halted before this is raised.
         """
+        swapping = asyncio.create_task(self._swap())
         try:
             while True:
                 stopping = stop.is_set()
@@ -90,14 +92,13 @@ class BooksLoop:
             )
             raise
         finally:
+            swapping.cancel()
             await self._show(always=True)
             self._thread.shutdown()
 
     async def turn(self) -> bool:
         """Read once, book and commit what came; return whether anything did."""
         record = self._record or await self._take_over()
-        if self._configs.changed.is_set():
-            self._configs.swap()
         starts = {
             stream: min(record.positions[stream], self._keeper.position(stream), key=id_key)
             for stream in self._stage.inputs
@@ -106,10 +107,18 @@ class BooksLoop:
         for stream in self._stage.inputs:
             entries = found.get(stream, [])
             if entries:
-                outputs = await self._in_thread(self._keeper.book, stream, entries, self._configs.current)
-                await self._commit(record, stream, entries, outputs)
+                async with self._booking:
+                    outputs = await self._in_thread(self._keeper.book, stream, entries, self._configs.current)
+                    await self._commit(record, stream, entries, outputs)
         await self._show(always=False)
         return any(found.values())
+
+    async def _swap(self) -> None:
+        """Take a new configuration between two commits, also while there is nothing to book."""
+        while True:
+            await self._configs.changed.wait()
+            async with self._booking:
+                self._configs.swap()
 
     async def _take_over(self) -> Record:
         await self._in_thread(self._keeper.open)

@@ -13,4 +13,4 @@ class FeaturesParams(Params):
     min_interval_ms: int = Field(
         100, ge=0, description="event time between two Signals of an instrument; 0: every event"
     )
-    bar_ms: int = Field(1_000, gt=0)
+    bar_ms: int = Field(1_000, gt=0, description="length of a bar in event time")

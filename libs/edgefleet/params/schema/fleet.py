@@ -10,10 +10,10 @@ from edgefleet.params.schema.base import Params
 class FleetParams(Params):
     """Machinery."""
 
-    account: str = Field("main", min_length=1, pattern=r"^[a-z0-9_-]+$")
+    account: str = Field("main", min_length=1, pattern=r"^[a-z0-9_-]+$", description="the account's name")
     touch_interval_ms: int = Field(100, ge=0, description="event time between two Touch of one instrument")
-    snapshot_every_inputs: int = Field(1_000, gt=0)
-    snapshot_every_ms: int = Field(1_000, gt=0)
+    snapshot_every_inputs: int = Field(1_000, gt=0, description="inputs between two snapshots of a stage's state")
+    snapshot_every_ms: int = Field(1_000, gt=0, description="the same by time; whichever comes first")
     retain_entries: int = Field(200_000, gt=0, description="entries per stream that trimming always leaves")
     max_lag_entries: int = Field(2_000, gt=0, description="ingestion waits (tape) while a stage is further behind")
     targets_cap: int = Field(1_000, gt=0, description="unread targets at which risk is told BUSY")

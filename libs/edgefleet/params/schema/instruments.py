@@ -15,13 +15,17 @@ from edgefleet.params.schema.base import Params
 class InstrumentParams(Params):
     """One pair at every venue of the fleet that lists it."""
 
-    asset_class: Literal["crypto", "us_stocks", "a_shares", "forex", "commodities"] = "crypto"
-    sector: str = "none"
+    asset_class: Literal["crypto", "us_stocks", "a_shares", "forex", "commodities"] = Field(
+        "crypto", description="whose caps hold for it"
+    )
+    sector: str = Field("none", description="shares the sector's limit; none: no such limit")
     tick_size: Decimal = Field(gt=0, description="quote per base unit")
     lot_size: Decimal = Field(gt=0, description="base units")
     min_quantity: Decimal = Field(gt=0, description="base units")
     min_notional: Decimal = Field(ge=0, description="quote units")
-    shortable: bool = Field(False, json_schema_extra={"tighter": "lower"})  # False is tighter
+    shortable: bool = Field(
+        False, description="whether the position may be negative", json_schema_extra={"tighter": "lower"}
+    )
 
 
 class InstrumentsParams(Params):

@@ -63,7 +63,7 @@ class ModelParams(Params):
     state: Literal["shadow", "live", "retired"] = Field(
         "live", description="live: in Signals; shadow: kept warm, not in Signals; retired: off"
     )
-    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    parameters: dict[str, Scalar] = Field(default_factory=dict, description="the model's own, below")
 
 
 class ModelsParams(Params):

@@ -27,11 +27,11 @@ def _position() -> dict[AssetClass, float]:
 class ShrinkageParams(Params):
     """How far a blended edge is pulled toward what is believed before any model speaks."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="false: the blend is taken as it is")
     mode: Literal["precision", "legacy"] = Field(
         "precision", description="precision: less the more models agree to speak; legacy: always shrinkage_strength"
     )
-    prior_edge_bps: float = Field(0.0, ge=-1_000, le=1_000)
+    prior_edge_bps: float = Field(0.0, ge=-1_000, le=1_000, description="what is believed before any model speaks")
     shrinkage_strength: float = Field(
         0.1, ge=0, lt=1, description="weight of the prior beside one model of full confidence"
     )
@@ -47,7 +47,7 @@ class EdgeBlendingParams(Params):
     min_confidence_threshold: float = Field(
         0.3, ge=0, le=1, description="models below it are not blended", json_schema_extra=_HIGHER
     )
-    max_models_to_blend: int = Field(5, ge=1, le=100)
+    max_models_to_blend: int = Field(5, ge=1, le=100, description="those with the largest weight are kept")
     tau_ms: int | None = Field(None, gt=0, description="age at which an edge counts 1/e; null: the model's own horizon")
     shrinkage: ShrinkageParams = Field(default_factory=lambda: ShrinkageParams())
 
@@ -105,12 +105,14 @@ class PositionSizingParams(Params):
 class VarTargetParams(Params):
     """Value at risk that sizing aims at, as fractions of equity at 95 %."""
 
-    daily_95pct: float = Field(0.015, gt=0, lt=1, json_schema_extra=_LOWER)
+    daily_95pct: float = Field(
+        0.015, gt=0, lt=1, description="value at risk that sizing aims at", json_schema_extra=_LOWER
+    )
     weekly_95pct: float = Field(
-        0.035, gt=0, lt=1, description="reported against; sizing aims at the daily one", json_schema_extra=_LOWER
+        0.035, gt=0, lt=1, description="accepted; sizing aims at the daily one", json_schema_extra=_LOWER
     )
     monthly_95pct: float = Field(
-        0.08, gt=0, lt=1, description="reported against; sizing aims at the daily one", json_schema_extra=_LOWER
+        0.08, gt=0, lt=1, description="accepted; sizing aims at the daily one", json_schema_extra=_LOWER
     )
 
     @model_validator(mode="after")
@@ -128,9 +130,9 @@ class ConcentrationParams(Params):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
-    single: float = Field(0.25, gt=0, le=10, json_schema_extra=_LOWER)
-    class_: float = Field(0.60, gt=0, le=10, alias="class", json_schema_extra=_LOWER)
-    sector: float = Field(0.40, gt=0, le=10, json_schema_extra=_LOWER)
+    single: float = Field(0.25, gt=0, le=10, description="one instrument", json_schema_extra=_LOWER)
+    class_: float = Field(0.60, gt=0, le=10, alias="class", description="one asset class", json_schema_extra=_LOWER)
+    sector: float = Field(0.40, gt=0, le=10, description="one sector, where one is named", json_schema_extra=_LOWER)
     geography: float = Field(
         0.70,
         gt=0,
@@ -210,17 +212,19 @@ class VerdictParams(Params):
     """What an approved target says to the executor."""
 
     target_ttl_ms: int = Field(30_000, gt=0, description="market time until a target expires; renewed at two thirds")
-    entry_algorithm: Literal["market", "limit", "post_only"] = "market"
-    exit_algorithm: Literal["market", "limit", "post_only"] = "market"
+    entry_algorithm: Literal["market", "limit", "post_only"] = Field(
+        "market", description="orders that open or enlarge"
+    )
+    exit_algorithm: Literal["market", "limit", "post_only"] = Field("market", description="orders that reduce or close")
 
 
 class AlertParams(Params):
-    """When a person should know."""
+    """When a person should know. The alert rules in `prometheus/` have thresholds of their own."""
 
-    var_breach_threshold: float = Field(1.1, ge=1, description="multiple of the daily VaR target")
-    drawdown_warning: float = Field(0.03, gt=0, lt=1)
-    model_confidence_low: float = Field(0.2, ge=0, le=1)
-    blend_latency_high_us: float = Field(50, gt=0)
+    var_breach_threshold: float = Field(1.1, ge=1, description="accepted; multiple of the daily VaR target")
+    drawdown_warning: float = Field(0.03, gt=0, lt=1, description="accepted; not above max_drawdown")
+    model_confidence_low: float = Field(0.2, ge=0, le=1, description="accepted")
+    blend_latency_high_us: float = Field(50, gt=0, description="accepted")
 
 
 class MonitoringParams(Params):

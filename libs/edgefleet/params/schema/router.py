@@ -21,14 +21,14 @@ class RouterRule(Params):
 
     asset_class: str = Field("*", min_length=1, description="glob over the class: crypto, us_stocks, *")
     instrument: str = Field("*", min_length=1, description="glob over BTC/USDT@sim, BTC/USDT or BTCUSDT")
-    regime: str | None = Field(None, description="only in this regime; None: in every one")
+    regime: str | None = Field(None, description="only in this regime; null: in every one")
     horizon_ms: Annotated[str, BeforeValidator(_as_text)] = Field(
         "*", description="<N <=N >N >=N =N A-B * joined by &, in ms: '>=1000&<60000'"
     )
-    model: str | None = Field(None, min_length=1)
-    models: tuple[str, ...] = Field(())
+    model: str | None = Field(None, min_length=1, description="one model to listen to")
+    models: tuple[str, ...] = Field((), description="several, with equal weights")
     priority: int | None = Field(None, description="the larger goes first; file order where absent")
-    description: str = ""
+    description: str = Field("", description="for people")
     name: str | None = Field(None, min_length=1, description="how messages cite the rule; its place where absent")
 
     @field_validator("horizon_ms")
@@ -56,9 +56,9 @@ class RouterRule(Params):
 class ModelThresholds(Params):
     """What a model must keep to be listened to."""
 
-    max_latency_ms: float | None = Field(None, gt=0)
-    min_accuracy: float | None = Field(None, ge=0, le=1)
-    min_confidence: float | None = Field(None, ge=0, le=1)
+    max_latency_ms: float | None = Field(None, gt=0, description="accepted, not enforced yet")
+    min_accuracy: float | None = Field(None, ge=0, le=1, description="accepted, not enforced yet")
+    min_confidence: float | None = Field(None, ge=0, le=1, description="an edge below it abstains")
 
 
 def _default_rules() -> tuple[RouterRule, ...]:
@@ -69,13 +69,13 @@ class RouterParams(Params):
     """Routing rules."""
 
     rules: tuple[RouterRule, ...] = Field(default_factory=_default_rules)
-    default_model: str | None = Field(None, description="listened to where no rule fits; None: nobody is")
+    default_model: str | None = Field(None, description="listened to where no rule fits; null: nobody is")
     dwell_ms: int = Field(2_000, ge=0, description="market time after a switch before a model may join again")
     freshness: float = Field(1.0, gt=0, le=10, description="an edge older than this many of its horizons is stale")
     cache_ttl_seconds: float = Field(300.0, ge=0, description="accepted from older files and unused")
     model_thresholds: dict[str, ModelThresholds] = Field(default_factory=dict)
-    feature_flags: dict[str, bool] = Field(default_factory=dict)
-    mode: Literal["rules"] = "rules"
+    feature_flags: dict[str, bool] = Field(default_factory=dict, description="accepted; nothing reads one yet")
+    mode: Literal["rules"] = Field("rules", description="how models are chosen")
 
     @model_validator(mode="after")
     def _rules_are_told_apart(self) -> Self:
