@@ -19,9 +19,10 @@ from typing import IO, Any
 import httpx
 
 from edgefleet.bus.embedded import EmbeddedServer
+from edgefleet.bus.interface import FIRST
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_S, SYSTEM
-from edgefleet.errors import Broken, Misuse, OutOfReach, Transient
+from edgefleet.errors import Broken, FleetError, Misuse, OutOfReach, Transient
 from edgefleet.venues.binance.rest import BinanceVenue
 from edgefleet.venues.interface import AccountReport, TradeReport
 from edgefleet_services.opening import open_session, owned
@@ -30,6 +31,8 @@ from edgefleet_services.supervisor import FleetOptions, MergedLog, Supervisor
 DEMO_KEY = "edgefleet-demo"
 DEMO_SECRET = "edgefleet-demo-secret"  # valid on the simulated venue alone
 SETTLED_LOOKS = 3  # so many looks in a row must find nothing left to do
+LOOK_EVERY_S = 0.25
+REDIS_PATIENCE_S = 30.0  # a Redis that is away for longer ends the session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,12 @@ class Finished:
     lags: dict[tuple[str, str], int]
     interrupted: bool
     first_fill_s: float | None
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that stop a fleet in order; a hang-up is none of them under nohup."""
+    hung_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    return (signal.SIGINT, signal.SIGTERM, *hung_up)
 
 
 @contextmanager
@@ -90,16 +99,58 @@ def data_directory(path: Path) -> Iterator[Path]:
 
 @asynccontextmanager
 async def redis_server(url: str | None, data_dir: Path, say: Callable[[str], None]) -> AsyncIterator[str]:
-    """Give the address of a Redis: the one named, else an embedded one that lives as long as this block."""
+    """Give the address of a Redis: the one named, else an embedded one that lives as long as this block.
+
+    An embedded one that dies is started again on its data and its port.
+    """
     if url is not None:
         yield url
         return
-    server = await asyncio.to_thread(EmbeddedServer.start, data_dir / "redis")
-    say(f"Redis      embedded ({server.kind}), redis-cli -p {server.port}")
+    embedded = _Embedded(await _started(data_dir / "redis"), say)
+    say(f"Redis      embedded ({embedded.server.kind}), redis-cli -p {embedded.server.port}")
+    keeping = asyncio.create_task(embedded.keep())
     try:
-        yield server.url
+        yield embedded.server.url
     finally:
-        await asyncio.to_thread(server.stop)
+        keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping
+        await asyncio.to_thread(embedded.server.stop)
+
+
+async def _started(data_dir: Path, port: int | None = None) -> EmbeddedServer:
+    """Return a server that answers; one whose start was interrupted is not left behind."""
+    starting = asyncio.create_task(asyncio.to_thread(EmbeddedServer.start, data_dir, port))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(FleetError):
+            await asyncio.to_thread((await starting).stop)
+        raise
+
+
+class _Embedded:
+    """The embedded server there is now."""
+
+    def __init__(self, server: EmbeddedServer, say: Callable[[str], None]) -> None:
+        self.server = server
+        self._say = say
+
+    async def keep(self) -> None:
+        """Start the server again whenever it has ended; give up where it cannot be."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self.server.is_running():
+                continue
+            self._say("Redis      ended by itself; nothing is sent without it; it is started again on its data")
+            dead = self.server
+            dead.stop()
+            try:
+                self.server = await _started(dead.data_dir, dead.port)
+            except FleetError as error:
+                self._say(f"Redis      cannot be started again: {error}")
+                return
+            self._say(f"Redis      answers again, redis-cli -p {self.server.port}")
 
 
 class FleetRun:
@@ -111,6 +162,7 @@ class FleetRun:
         self.log = log
         self.supervisor = Supervisor(options, log)
         self.interrupted = asyncio.Event()
+        self._fills_before = FIRST
         self._first_fill_s: float | None = None
         self._lags: dict[tuple[str, str], int] = {}
 
@@ -126,6 +178,7 @@ class FleetRun:
         """
         started_ns = SYSTEM.wall_ns()
         options = self.options
+        self._fills_before = await bus.last_id("fills")
         async with owned(bus, options.session):
             await open_session(
                 bus,
@@ -138,7 +191,7 @@ class FleetRun:
                 now=started_ns,
             )
             loop = asyncio.get_running_loop()
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            for signum in stop_signals():
                 loop.add_signal_handler(signum, self.interrupted.set)
             books = None
             try:
@@ -148,7 +201,8 @@ class FleetRun:
                     await self._until_over(bus, started_ns)
             finally:
                 self.run_options.progress("stopping the services in order")
-                self._lags = await bus.lags()
+                with contextlib.suppress(Transient):
+                    self._lags = await bus.lags()
                 await self.supervisor.stop(("ingestion", "alpha", "router", "risk", "executor"))
                 if self.options.venue_url is not None:
                     books = await venue_books(self.options)
@@ -177,26 +231,33 @@ class FleetRun:
 
     async def _until_over(self, bus: RedisBus, started_ns: int) -> None:
         deadline = self.run_options.duration_s
-        settled, told = 0, -1
+        settled, told, answered_ns = 0, -1, SYSTEM.monotonic_ns()
         while not self.interrupted.is_set():
             if self.supervisor.failed.is_set():
                 raise Broken(self.supervisor.failure)
             if deadline is not None and _since(started_ns) >= deadline:
                 return
-            if (
-                self._first_fill_s is None
-                and await bus.last_id("fills") != "0-0"
-                and await bus.has_type("fills", "fill.v1")
-            ):
-                self._first_fill_s = _since(started_ns)
-                self.run_options.progress(f"first fill {self._first_fill_s:.1f} s after the start")
-            if self.run_options.until_end:
-                told = await self._tell_tape(told)
-                settled = settled + 1 if await self._is_drained(bus) else 0
-                if settled >= SETTLED_LOOKS:
-                    return
+            try:
+                await self._tell_first_fill(bus, started_ns)
+                if self.run_options.until_end:
+                    told = await self._tell_tape(told)
+                    settled = settled + 1 if await self._is_drained(bus) else 0
+                    if settled >= SETTLED_LOOKS:
+                        return
+                answered_ns = SYSTEM.monotonic_ns()
+            except Transient as error:
+                if SYSTEM.monotonic_ns() - answered_ns > REDIS_PATIENCE_S * NS_PER_S:
+                    raise OutOfReach(f"{error}; away for {REDIS_PATIENCE_S:.0f} s, the session ends") from error
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.interrupted.wait(), 0.25)
+                await asyncio.wait_for(self.interrupted.wait(), LOOK_EVERY_S)
+
+    async def _tell_first_fill(self, bus: RedisBus, started_ns: int) -> None:
+        if self._first_fill_s is not None:
+            return
+        recent = await bus.span("fills", f"({self._fills_before}", "+", count=100)
+        if any(entry.type == "fill.v1" for entry in recent):
+            self._first_fill_s = _since(started_ns)
+            self.run_options.progress(f"first fill {self._first_fill_s:.1f} s after the start")
 
     async def _tell_tape(self, told: int) -> int:
         status = await self._venue_get("/sim/status")

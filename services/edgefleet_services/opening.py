@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import platform
+import re
 import secrets
 import sys
 from collections.abc import AsyncIterator
@@ -46,7 +47,7 @@ async def owned(bus: RedisBus, who: str) -> AsyncIterator[None]:
         If another fleet has it.
     """
     token = f"{who} pid {os.getpid()} on {platform.node()}"
-    await bus.claim_fleet(token, ttl_ms=OWNER_TTL_MS)
+    await _claim(bus, token)
     renewing = asyncio.create_task(_renew(bus, token))
     try:
         yield
@@ -56,6 +57,31 @@ async def owned(bus: RedisBus, who: str) -> AsyncIterator[None]:
             await renewing
         with contextlib.suppress(Transient, OutOfReach):
             await bus.release_fleet(token)
+
+
+async def _claim(bus: RedisBus, token: str) -> None:
+    try:
+        await bus.claim_fleet(token, ttl_ms=OWNER_TTL_MS)
+    except OutOfReach:
+        owner = await bus.fleet_owner()
+        if not _is_dead(owner):
+            raise
+        await bus.release_fleet(owner)
+        await bus.claim_fleet(token, ttl_ms=OWNER_TTL_MS)
+
+
+def _is_dead(owner: str) -> bool:
+    """Return whether an owner's process was on this machine and is gone: killed, it could not give its lease back."""
+    told = re.fullmatch(r".* pid (\d+) on (.*)", owner)
+    if told is None or told[2] != platform.node():
+        return False
+    try:
+        os.kill(int(told[1]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 async def _renew(bus: RedisBus, token: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from edgefleet.bus.interface import FIRST
 from edgefleet.ledger.identity import amounts
-from edgefleet.messages import VenueTrade
+from edgefleet.messages import Session, VenueTrade
 from edgefleet.replay.report import SessionReport, VenueBooks
 from edgefleet.store.history import History
 from edgefleet_services.fleet import Finished
@@ -15,13 +18,16 @@ REPORTED = ("market", "beats", "signals", "ensembles", "targets", "refusals", "v
 
 
 def session_report(finished: Finished) -> dict[str, Any]:
-    """Return the session report; reads every stream once."""
+    """Return the report of this session alone, where the record holds earlier ones too; reads every stream once."""
     report = SessionReport()
     options = finished.options
     with History.open(options.data_dir, redis_url=options.redis_url) as history:
+        before = _before(history, options.session)
         for stream in (*REPORTED, *(name for name in history.streams() if name.startswith("dead."))):
-            for entry in history.entries(stream):
-                report.take(stream, entry)
+            after = before(stream)
+            for entry in history.entries(stream, "-" if after == FIRST else after):
+                if entry.id != after:
+                    report.take(stream, entry)
     result = report.build(
         session=options.session,
         mode=options.mode,
@@ -29,7 +35,7 @@ def session_report(finished: Finished) -> dict[str, Any]:
         symbols=options.symbols,
         started_ns=finished.started_ns,
         ended_ns=finished.ended_ns,
-        venue_books=_books(finished, report.order_ids),
+        venue_books=_books(finished, report),
         restarts=finished.restarts,
     )
     result["lag"] = {f"{service}/{stream}": lag for (service, stream), lag in sorted(finished.lags.items())}
@@ -37,7 +43,17 @@ def session_report(finished: Finished) -> dict[str, Any]:
     return result
 
 
-def _books(finished: Finished, order_ids: Mapping[str, str]) -> VenueBooks | None:
+def _before(history: History, session: str) -> Callable[[str], str]:
+    """Return what gives a stream's last id before the session began."""
+    for entry in history.entries("control"):
+        if entry.type == "session.v1":
+            message = msgspec.json.decode(entry.data, type=Session)
+            if message.session == session:
+                return lambda stream: message.first_ids.get(stream, entry.id)
+    return lambda stream: FIRST  # a Redis that lost its data has no earlier session either
+
+
+def _books(finished: Finished, report: SessionReport) -> VenueBooks | None:
     """Return the venue's books; its trade list names its own order ids, ours are added where the fleet knows them."""
     if finished.venue_account is None:
         return None
@@ -45,7 +61,7 @@ def _books(finished: Finished, order_ids: Mapping[str, str]) -> VenueBooks | Non
         VenueTrade(
             account=finished.options.account,
             instrument=trade.instrument,
-            order_id=trade.order_id or order_ids.get(trade.venue_order_id, trade.venue_order_id),
+            order_id=trade.order_id or report.order_ids.get(trade.venue_order_id, trade.venue_order_id),
             venue_order_id=trade.venue_order_id,
             trade_id=trade.trade_id,
             side=trade.side,
@@ -59,5 +75,6 @@ def _books(finished: Finished, order_ids: Mapping[str, str]) -> VenueBooks | Non
             trace_id="",
         )
         for trade in finished.venue_trades
+        if report.is_of_session(trade.venue_order_id, trade.trade_id, trade.ts_event)
     )
     return VenueBooks(balances=amounts(finished.venue_account.balances), trades=trades)

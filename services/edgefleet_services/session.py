@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import os
 import secrets
 import sys
@@ -12,13 +14,14 @@ from typing import Any
 
 import msgspec
 
+from edgefleet.bus.interface import FIRST
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import SYSTEM
 from edgefleet.errors import Misuse
 from edgefleet.params.files import load_fleet
 from edgefleet.params.schema import FleetConfig
 from edgefleet.venues.tape import TapeSummary, check_tape
-from edgefleet_services.fleet import Finished, FleetRun, RunOptions, data_directory, redis_server
+from edgefleet_services.fleet import Finished, FleetRun, RunOptions, data_directory, redis_server, stop_signals
 from edgefleet_services.opening import new_session_id
 from edgefleet_services.options import Mode
 from edgefleet_services.report import session_report
@@ -26,6 +29,7 @@ from edgefleet_services.running import RunningFleet, write_running
 from edgefleet_services.supervisor import FleetOptions, MergedLog, free_port_block, require_ports
 
 SPEEDS = ("1", "10", "max")
+EXIT_UNBALANCED = 1
 EXIT_INTERRUPTED = 130
 
 
@@ -52,6 +56,7 @@ class Request:
 
 async def run_session(request: Request) -> int:
     """Run one session and print its report; return the exit code."""
+    _cancel_on_signals()
     config = load_fleet(request.conf_dir)
     tape = _checked(request, config)
     session = new_session_id(SYSTEM.wall_ns(), secrets.token_hex(2))
@@ -63,6 +68,7 @@ async def run_session(request: Request) -> int:
             async with redis_server(request.redis_url, data_dir, _say) as url:
                 bus = await RedisBus.connect(url)
                 try:
+                    await _refuse_second_tape(request, bus)
                     options = _fleet_options(request, session, config.fleet.account, data_dir, url, port)
                     write_running(_running(options))
                     run = RunOptions(duration_s=request.duration_s, until_end=request.until_end, progress=_say)
@@ -74,12 +80,24 @@ async def run_session(request: Request) -> int:
             log.close()
         (data_dir / "session.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
         _tell(request, report, finished, data_dir)
-    return EXIT_INTERRUPTED if finished.interrupted and request.until_end else 0
+    if finished.interrupted and request.until_end:
+        return EXIT_INTERRUPTED
+    return 0 if report["identity"] is None or _is_zero(report["identity"]) else EXIT_UNBALANCED
+
+
+def _cancel_on_signals() -> None:
+    """Until the services are there to be stopped in order, a signal ends this task, and what it holds is let go."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    for signum in stop_signals():
+        loop.add_signal_handler(signum, task.cancel)
 
 
 def _checked(request: Request, config: FleetConfig) -> TapeSummary | None:
     if request.log_level not in ("debug", "info", "warning", "error", "critical"):
         raise Misuse(f"--log-level {request.log_level!r} is unknown; it is debug, info, warning, error or critical")
+    if request.duration_s is not None and not 0 < request.duration_s < math.inf:
+        raise Misuse(f"--duration {request.duration_s} is no time to run; give seconds, more than 0")
     if request.mode == "live":
         _refuse_unsafe_live(request)
     if request.venue not in config.venues.venues:
@@ -103,6 +121,12 @@ def _checked(request: Request, config: FleetConfig) -> TapeSummary | None:
     if absent:
         raise Misuse(f"symbol {', '.join(absent)} is not on the tape; it has {', '.join(summary.symbols)}")
     return summary
+
+
+async def _refuse_second_tape(request: Request, bus: RedisBus) -> None:
+    if request.tape and await bus.last_id("market") != FIRST:
+        where = f"--redis-url {request.redis_url}" if request.redis_url else f"data directory {request.data_dir}"
+        raise Misuse(f"{where} holds a session already, and a tape would take its clock back; name an empty one")
 
 
 def _refuse_unsafe_live(request: Request) -> None:
@@ -199,5 +223,6 @@ def _is_zero(identity: dict[str, Any]) -> bool:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a terminal that hung up; the log file has what matters
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()

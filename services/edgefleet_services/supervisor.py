@@ -26,6 +26,7 @@ from edgefleet_services.options import SERVICES, Mode, service_port
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 20.0
 MAX_BACK_OFF_S = 10.0
+MAX_PORT = 65_535
 HEALTHY_AFTER_S = 30.0  # a service that ran this long starts its back-off anew
 
 # The executor asks the venue for its account; ingestion starts the tape, so it comes when all others are ready.
@@ -322,6 +323,8 @@ def require_ports(port: int, names: tuple[str, ...] = SERVICES) -> None:
     Misuse
         Naming the first port in use.
     """
+    if not 0 < port <= MAX_PORT - max(service_port(name, 0) for name in names):
+        raise Misuse(f"--port {port} leaves no room: the services' ports follow it and none is above {MAX_PORT}")
     for name in names:
         if not port_is_free(service_port(name, port)):
             taken = f"port {service_port(name, port)} ({name}) is in use"

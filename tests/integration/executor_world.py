@@ -66,6 +66,7 @@ class World:
         self._quit = threading.Event()
         self._beats = threading.Thread(target=self._beat, daemon=True)
         self._targets = 0
+        self._share = Decimal(1)
 
     def prepare(self) -> None:
         """Put the configuration in force, open trading, and let beats come."""
@@ -212,15 +213,21 @@ class World:
         """Let beats come, or not."""
         (self._beating.set if on else self._beating.clear)()
 
+    def tell_prices_at(self, share: Decimal) -> None:
+        """Let beats tell this share of the venue's prices: a bid from far below the market rests wherever it moves."""
+        self._share = share
+        told = len(self.messages("beats"))
+        eventually(lambda: len(self.messages("beats")) > told + 1, "a beat that was made after this")
+
     def _beat(self) -> None:
         while not self._quit.wait(0.2):
             if self._beating.is_set():
-                now = SYSTEM.wall_ns()
+                now, share = SYSTEM.wall_ns(), self._share
                 touches = tuple(
                     TouchAge(
                         instrument=instrument_id(told["symbol"], "sim"),
-                        bid=Decimal(told["bidPrice"]),
-                        ask=Decimal(told["askPrice"]),
+                        bid=Decimal(told["bidPrice"]) * share,
+                        ask=Decimal(told["askPrice"]) * share,
                         age_ms=1,
                     )
                     for told in self.venue.get("ticker/bookTicker")

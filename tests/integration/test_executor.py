@@ -48,6 +48,7 @@ def test_ordered_stop_cancels_our_open_orders_and_leaves_others_alone(world: Wor
         newClientOrderId="web_1",
     ).json()  # fmt: skip
     process = world.started()
+    world.tell_prices_at(Decimal("0.9"))
     world.approve("0.02", algorithm="post_only")
     eventually(lambda: len(world.venue.signed("GET", "openOrders", symbol="BTCUSDT").json()) == 2, "a resting order")
 
@@ -94,6 +95,7 @@ def test_each_way_of_the_kill_switch_stops_new_orders_and_survives_a_restart(wor
     import signal
 
     process = world.started()
+    world.tell_prices_at(Decimal("0.9"))
     world.approve("0.02", algorithm="post_only")
     eventually(lambda: world.venue.signed("GET", "openOrders", symbol="BTCUSDT").json(), "a resting order")
     match way:

@@ -265,9 +265,12 @@ class RedisBus:
             If another fleet owns it.
         """
         if not await self.acquire(FLEET_OWNER, token, ttl_ms):
-            owner = (await self._links.call("GET", FLEET_OWNER) or b"?").decode()
-            theirs = f"Redis at {self._links.place} belongs to another fleet ({owner})"
+            theirs = f"Redis at {self._links.place} belongs to another fleet ({await self.fleet_owner()})"
             raise OutOfReach(f"{theirs}; stop it or name another Redis with --redis-url")
+
+    async def fleet_owner(self) -> str:
+        """Return what the fleet that has this Redis calls itself, "?" where none has it."""
+        return (await self._links.call("GET", FLEET_OWNER) or b"?").decode()
 
     async def release_fleet(self, token: str) -> None:
         """Give this Redis back."""

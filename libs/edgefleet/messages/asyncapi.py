@@ -42,6 +42,11 @@ def document(version: str) -> dict[str, Any]:
                 }
                 for tag, kind in sorted(MESSAGE_TYPES.items())
             },
-            "schemas": dict(sorted(schemas.items())),
+            "schemas": {name: _dedented(schema) for name, schema in sorted(schemas.items())},
         },
     }
+
+
+def _dedented(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema whose description reads the same on every Python: from 3.13 on docstrings come dedented."""
+    return schema | {"description": inspect.cleandoc(schema["description"])} if "description" in schema else schema

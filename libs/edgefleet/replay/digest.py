@@ -35,7 +35,10 @@ class Digests:
         digest = self._hashes.get(stream)
         if digest is None:
             return
-        fields = _DECODER.decode(data)
+        try:
+            fields = _DECODER.decode(data)
+        except msgspec.DecodeError:  # an entry that no stage could read is part of what happened
+            fields = {"": msgspec.Raw(data)}
         for name in _LEFT_OUT[stream]:
             fields.pop(name, None)
         for name, value in fields.items():

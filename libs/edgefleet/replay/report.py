@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
@@ -12,9 +13,10 @@ import msgspec
 from edgefleet.book.book import Book
 from edgefleet.bus.interface import Entry
 from edgefleet.clock import NS_PER_MS, iso
+from edgefleet.errors import Poison
 from edgefleet.ledger.books import Book as AccountBook
 from edgefleet.ledger.books import Statement, TopOfBook, book_execution, mark, open_book, price_openings, statement
-from edgefleet.ledger.identity import amounts, check
+from edgefleet.ledger.identity import amounts, check, execution_key
 from edgefleet.messages import (
     Account,
     Approved,
@@ -109,7 +111,7 @@ class SessionReport:
         self.dead_letters = 0
         self._markets: dict[str, _Market] = {}
         self._orders: dict[str, OrderEvent] = {}
-        self._fills: list[Fill] = []
+        self._fills: dict[tuple[str, str, str, str], Fill] = {}  # the executor may publish one again
         self._start: Account | None = None
         self._received: dict[str, int] = {}  # order id: receipt of the frame that led to it
         self._sent: dict[str, int] = {}  # order id: the moment its request went out
@@ -122,7 +124,8 @@ class SessionReport:
         if stream.startswith("dead."):
             self.dead_letters += 1
         elif stream in _READ:
-            self._read(decode(entry.type, entry.data))
+            with contextlib.suppress(Poison):  # the stages that met it set it aside or halted; it counts for nothing
+                self._read(decode(entry.type, entry.data))
 
     def _read(self, message: Message) -> None:
         match message:
@@ -147,9 +150,10 @@ class SessionReport:
                 if message.state is OrderState.PENDING_NEW:
                     self._received.setdefault(message.order_id, message.ts_init)
             case Fill():
-                self._fills.append(message)
+                self._fills.setdefault(execution_key(message), message)
             case Account(reason="start") if self._start is None:
                 self._start = message
+                self._fills.clear()  # what was executed before is in these balances
             case GatewayOutcome(command="new") if message.sent_at is not None:
                 self._sent[message.order_id] = message.sent_at
 
@@ -159,7 +163,13 @@ class SessionReport:
     @property
     def order_ids(self) -> dict[str, str]:
         """Return our order id for each of the venue's that a fill names."""
-        return {fill.venue_order_id: fill.order_id for fill in self._fills}
+        return {fill.venue_order_id: fill.order_id for fill in self._fills.values()}
+
+    def is_of_session(self, venue_order_id: str, trade_id: str, ts: int) -> bool:
+        """Return whether a trade that the venue lists is later than the opening balances, or booked in this session."""
+        if self._start is None or ts > self._start.ts_event:
+            return True
+        return any((fill.venue_order_id, fill.trade_id) == (venue_order_id, trade_id) for fill in self._fills.values())
 
     def build(
         self,
@@ -216,7 +226,7 @@ class SessionReport:
         )
         for instrument, top in self._first_touches.items():
             price_openings(book, instrument, top)
-        for fill in self._fills:
+        for fill in self._fills.values():
             book_execution(book, fill, ts=fill.ts_event)
         mark(book, self._touches)
         return book, statement(book, self._touches, max((top.ts for top in self._touches.values()), default=0))
@@ -243,7 +253,7 @@ class SessionReport:
             end=venue.balances,
             venue_trades=venue.trades,
             ledger=books[0].balances,
-            fills=self._fills,
+            fills=tuple(self._fills.values()),
         )
         return {
             "cash_and_inventory_balance": decimal_text(found.cash_and_inventory_balance),

@@ -99,7 +99,8 @@ def compare_stage(stage: Stage[Any], identity: str, record: Record) -> Compariso
             configs[commit.config] = record.config(commit.config)
         batch = inputs[commit.input].span(commit.first, commit.last) if commit.count else []
         if len(batch) != commit.count:
-            raise Broken(f"{commit.input} {commit.first}..{commit.last}: {commit.count} read, {len(batch)} on record")
+            span = f"{commit.input} {commit.first}..{commit.last}: {commit.count} read, {len(batch)} on record"
+            raise Broken(f"the record has a hole: {span}; a fleet that was killed has its last entries in Redis alone")
         try:
             made = [] if result.failed else _run(stage, state, commit, batch, configs[commit.config])
         except Exception as error:  # noqa: BLE001 - a step that fails now and did not then is a difference to report

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import click
 import typer
 from dotenv import load_dotenv
 
@@ -42,20 +41,30 @@ def outcome(arguments: list[str] | None = None) -> int:
     load_dotenv(Path(".env"), override=False)
     try:
         result = app(args=arguments, standalone_mode=False)
-    except click.exceptions.Abort:
-        return EXIT_INTERRUPTED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return EXIT_MISUSE
+    except (typer.Abort, KeyboardInterrupt):
+        result = EXIT_INTERRUPTED
+    except typer.TyperException as error:
+        return _tell_misuse(error)
     except Misuse as error:
         return _tell(error, EXIT_MISUSE)
     except OutOfReach as error:
         return _tell(error, EXIT_OUT_OF_REACH)
     except FleetError as error:
         return _tell(error, EXIT_BAD_ANSWER)
+    if result == EXIT_INTERRUPTED:
+        typer.echo("edgefleet: interrupted", err=True)
     return result if isinstance(result, int) else 0
+
+
+def _tell_misuse(error: typer.TyperException) -> int:
+    context: typer.Context | None = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "edgefleet"
+    text = error.format_message()
+    if "\n" in text:  # a group without a command answers with its help
+        typer.echo(text, err=True)
+    else:
+        typer.echo(f"edgefleet: {text.rstrip('.')}; see {command} --help", err=True)
+    return EXIT_MISUSE
 
 
 def _tell(error: FleetError, code: int) -> int:

@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 import httpx
 import msgspec
 import typer
+from redis.exceptions import RedisError
 
 from edgefleet.bus.interface import Latch
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_S, SYSTEM
-from edgefleet.errors import Misuse, OutOfReach
+from edgefleet.errors import Misuse, OutOfReach, Transient
 from edgefleet.ledger.books import Statement
 from edgefleet.messages import Command
 from edgefleet.params.schema import FleetConfig
@@ -109,7 +110,11 @@ def _latch(
 ) -> int:
     if not reason.strip():
         raise Misuse("--reason is empty; say why, it is kept with the change")
-    found = asyncio.run(_move_latch(redis_url_for(redis_url, data_dir), state, reason, flatten=flatten))
+    try:
+        found = asyncio.run(_move_latch(redis_url_for(redis_url, data_dir), state, reason, flatten=flatten))
+    except (Transient, RedisError, OSError) as error:
+        other_way = "; a file HALT in the fleet's data directory halts without Redis" if state == "HALTED" else ""
+        raise OutOfReach(f"Redis stopped answering: {error}{other_way}") from error
     typer.echo(f"trading state {found.state}: {found.reason} (by {found.by})")
     return 0 if found.state == state else 1
 

@@ -78,7 +78,10 @@ def up(
         as_json=as_json,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run_session(request))
+        try:
+            return runner.run(run_session(request))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 def service(

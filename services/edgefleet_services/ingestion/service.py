@@ -237,6 +237,7 @@ class Ingestion:
             if frame is None:
                 break
             outputs += self.feed.on_frame(frame.stamp_ns, frame.body, frame.ts_init)
+        await frames.acknowledge()
         if not self.tape:
             outputs += self.feed.on_silence(self.context.clock.wall_ns() - _LATE_NS)
         if outputs:

@@ -14,6 +14,9 @@ from typing import Any
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 MARKET_QUEUE = 64  # frames a consumer may be behind a tape before the tape waits
+# Frames of a tape that may be on their way to a consumer that says what it has taken: three quarters of a second of the
+# recorded day. Kernel buffers hold thousands, and an order meets the market where the tape is, not where its sender was.
+TAPE_WINDOW = 128
 LIVE_QUEUE = 20_000  # frames a consumer may be behind a live market before it is cut off
 
 
@@ -25,6 +28,8 @@ class Consumer:
         self.tape_lines = tape_lines
         self.subscriptions: dict[str, None] = {}
         self.sent = 0
+        self._given = 0  # frames of the market, ever
+        self._taken: int | None = None  # of those, as the consumer says; None: it says nothing
         self._queue: deque[str] = deque()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -51,11 +56,21 @@ class Consumer:
 
     async def put(self, text: str) -> None:
         """Queue a frame, waiting until the consumer has read enough to take it."""
-        if len(self._queue) >= MARKET_QUEUE:
+        while not self._has_room() and not self.gone:
             self._room.clear()
             self._wake.set()
             await self._room.wait()
+        self._given += 1
         self.offer(text)
+
+    def _has_room(self) -> bool:
+        on_the_way = 0 if self._taken is None else self._given - self._taken
+        return len(self._queue) < MARKET_QUEUE and on_the_way < TAPE_WINDOW
+
+    def taken(self, count: int) -> None:
+        """Note that the consumer has taken `count` frames since it came; from then on no more than a window is sent."""
+        self._taken = count
+        self._room.set()
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection once all that is queued has been sent."""

@@ -74,12 +74,14 @@ class SocketApi:
                 if event["type"] == "websocket.disconnect":
                     return
                 text = event.get("text") or (event.get("bytes") or b"").decode(errors="replace")
-                consumer.offer(encode(self._answer(consumer, text)).decode())
+                answer = self._answer(consumer, text)
+                if answer is not None:
+                    consumer.offer(encode(answer).decode())
                 self._end_if_over(consumer)
         finally:
             consumer.leave()
 
-    def _answer(self, consumer: Consumer, text: str) -> dict[str, Any]:
+    def _answer(self, consumer: Consumer, text: str) -> dict[str, Any] | None:
         try:
             command = msgspec.json.decode(text, type=_Command)
         except msgspec.DecodeError as error:
@@ -94,6 +96,9 @@ class SocketApi:
                 hub.subscribe(consumer, command.params)
             case "UNSUBSCRIBE":
                 hub.unsubscribe(consumer, command.params)
+            case "TAKEN" if consumer.tape_lines and command.params and command.params[0].isdecimal():
+                consumer.taken(int(command.params[0]))
+                return None
             case "LIST_SUBSCRIPTIONS":
                 result = list(consumer.subscriptions)
             case _:

@@ -49,3 +49,12 @@ def test_stream_that_no_run_compares_is_ignored() -> None:
     digests.add("alerts", b'{"type":"alert.v1"}')
 
     assert digests.hex() == Digests().hex()
+
+
+def test_entry_that_is_no_json_counts_as_it_stands() -> None:
+    broken, other = Digests(), Digests()
+    broken.add("market", b'{"price": NaN')
+    other.add("market", b'{"price": Nan')
+
+    assert broken.counts["market"] == 1
+    assert broken.hex()["market"] != other.hex()["market"]

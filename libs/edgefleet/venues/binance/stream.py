@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 import httpx
@@ -22,6 +22,7 @@ from edgefleet.errors import OutOfReach, Transient
 TAPE_HEADER = "X-Edgefleet-Tape"
 TAPE_ENDED = "tape ended"
 QUEUE_FRAMES = 4_096  # a reader that is this far ahead of the caller waits (tape) or has lost the race (live)
+ACK_EVERY_FRAMES = 32  # a simulated venue lets a tape run only so far ahead of what it was told is taken
 _BURST = 256
 _PING_S = 20.0
 _MAX_FRAME_BYTES = 4 * 1024 * 1024
@@ -42,6 +43,8 @@ class Frames:
         self._socket = socket
         self._clock = clock
         self._waits = waits
+        self._taken = 0
+        self._told = 0
         self._queue: deque[Frame] = deque()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -63,7 +66,16 @@ class Frames:
             return None
         if len(self._queue) <= QUEUE_FRAMES // 2:
             self._room.set()
+        self._taken += 1
         return self._queue.popleft()
+
+    async def acknowledge(self) -> None:
+        """Tell a venue that waits for us how many frames were taken: what is on its way is market time we are late by."""
+        if not self._waits or self._taken - self._told < ACK_EVERY_FRAMES:
+            return
+        self._told = self._taken
+        with suppress(ConnectionClosed):
+            await self._socket.send(f'{{"method":"TAKEN","params":["{self._taken}"]}}')
 
     def wake(self) -> None:
         """Let `wait` return although no frame came."""

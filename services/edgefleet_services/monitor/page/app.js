@@ -35,8 +35,15 @@ function percent(value) {
   return value !== 0 && Math.abs(value) < 0.001 ? "< 0.001" : Number(value).toFixed(3);
 }
 
+// A phone has no room for milliseconds and for the venue, which the page's head names.
+const narrow = matchMedia("(max-width: 40rem)");
+
 function clock(iso) {
-  return iso ? iso.slice(11, 23) : NONE;
+  return iso ? iso.slice(11, narrow.matches ? 19 : 23) : NONE;
+}
+
+function named(instrument) {
+  return narrow.matches ? instrument.split("@")[0] : instrument;
 }
 
 function duration(ms) {
@@ -145,12 +152,12 @@ function draw(account) {
 
 function showTables(fleet) {
   rows("market", fleet.market.map((m) => [
-    m.instrument, text(m.bid), text(m.ask),
+    named(m.instrument), text(m.bid), text(m.ask),
     [duration(m.age_ms), m.age_ms == null ? "none" : m.age_ms < 2000 ? "good" : m.age_ms < 10000 ? "warn" : "bad"],
   ]));
   rows("positions", fleet.accounts.flatMap((account) => [
     ...account.positions.map((p) => [
-      p.instrument, [text(p.quantity), "", p.quantity], [p.average_price == null ? NONE : money(p.average_price), "", p.average_price],
+      named(p.instrument), [text(p.quantity), "", p.quantity], [p.average_price == null ? NONE : money(p.average_price), "", p.average_price],
       [money(p.value), "", p.value], [money(p.unrealised), signKind(p.unrealised), p.unrealised],
     ]),
     ...Object.entries(account.cash).map(([asset, amount]) => [asset, [money(amount, 2), "", amount], NONE, asset === account.quote ? money(amount) : NONE, NONE]),
@@ -159,18 +166,18 @@ function showTables(fleet) {
   const names = [...new Set([...fleet.risk.map((r) => r.instrument), ...fleet.models.map((m) => m.instrument)])];
   rows("risk", names.map((name) => {
     const r = fleet.risk.find((one) => one.instrument === name) || {};
-    return [name, number(r.edge_bps), text(r.target), [percent(r.var_pct), "", r.var_pct], text(r.binding), chosen(name).join(", ") || NONE];
+    return [named(name), number(r.edge_bps), text(r.target), [percent(r.var_pct), "", r.var_pct], text(r.binding), chosen(name).join(", ") || NONE];
   }));
   const orderKind = { FILLED: "good", REJECTED: "bad", DENIED: "bad", UNKNOWN: "bad" };
   rows("orders", fleet.orders.map((o) => [
-    clock(o.time), o.instrument, [`${o.side} ${o.quantity} ${o.kind}${o.price ? " @ " + o.price : ""}`, "", o.order_id], o.filled,
+    clock(o.time), named(o.instrument), [`${o.side} ${o.quantity} ${o.kind}${o.price ? " @ " + o.price : ""}`, "", o.order_id], o.filled,
     [o.state, orderKind[o.state] || "none", o.reason],
   ]));
   rows("fills", fleet.fills.map((f) => [
-    clock(f.time), f.instrument, [f.side, f.side === "buy" ? "good" : "bad"], f.quantity, f.price, `${f.fee} ${f.fee_asset}`,
+    clock(f.time), named(f.instrument), [f.side, f.side === "buy" ? "good" : "bad"], f.quantity, f.price, `${f.fee} ${f.fee_asset}`,
   ]));
   rows("refusals", fleet.refusals.map((r) => [
-    clock(r.time), r.instrument, [r.reason, "warn", r.detail || r.input], significant(r.observed), significant(r.limit), r.by,
+    clock(r.time), named(r.instrument), [r.reason, "warn", r.detail || r.input], significant(r.observed), significant(r.limit), r.by,
   ]));
   const refused = Object.entries(fleet.refused);
   byId("refused").textContent = refused.map(([reason, count]) => `${reason} ${count}`).join(" · ");
