@@ -10,6 +10,8 @@ export VENV
 # Compose v2 where it is there, else the classic program.
 COMPOSE := $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
 PYTEST := $(BIN)/python -m pytest
+# Two at a time: fleets of processes one after the other on one worker, everything else on the other.
+TWO := -n 2 --dist loadscope
 NOT_HERE := not docker and not data and not performance
 ARGS ?=
 SYMBOLS ?= BTC/USDT,ETH/USDT
@@ -72,7 +74,8 @@ type-check: venv-dev ## mypy --strict
 
 .PHONY: test test-unit test-risk test-monitoring test-integration test-faults test-performance test-load test-compose test-all coverage
 test: venv-dev ## everything that needs no Docker; what needs recorded data skips with a reason where there is none
-	@$(PYTEST) -m "not docker" $(ARGS)
+	@$(PYTEST) -m "performance and not docker"
+	@$(PYTEST) $(TWO) -m "not docker and not performance" $(ARGS)
 test-unit: venv-dev ## arithmetic, state machines, contracts, house rules: no server beyond an embedded Redis
 	@$(PYTEST) -m "not integration and not faults and $(NOT_HERE)" $(ARGS)
 test-risk: venv-dev ## the risk layer
@@ -80,7 +83,7 @@ test-risk: venv-dev ## the risk layer
 test-monitoring: venv-dev ## metrics, dashboards, alert rules, the page
 	@$(PYTEST) -m "$(NOT_HERE)" -k "monitor or metric or dashboard or grafana or prometheus or alert" $(ARGS)
 test-integration: venv-dev ## service by service and all together, against a real Redis
-	@$(PYTEST) -m "integration and not docker" $(ARGS)
+	@EDGEFLEET_TEST_REDIS=$${EDGEFLEET_TEST_REDIS:-auto} $(PYTEST) -m "integration and not docker" $(ARGS)
 test-faults: venv-dev ## kills, cuts, delays and corruptions
 	@$(PYTEST) -m "faults and not docker" $(ARGS)
 test-performance: venv-dev ## time and memory beside a floor of the same run
@@ -93,7 +96,7 @@ test-all: venv-dev ## every test there is, Docker's too
 	@$(PYTEST) $(ARGS)
 coverage: venv-dev ## the tests of `make test` with branch coverage, report in htmlcov/
 	@$(BIN)/coverage erase
-	@$(PYTEST) -m "not docker and not performance" --cov --cov-report=term --cov-report=html $(ARGS)
+	@$(PYTEST) $(TWO) -m "not docker and not performance" --cov --cov-report=term --cov-report=html $(ARGS)
 
 # --- measure and read ---
 

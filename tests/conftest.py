@@ -11,9 +11,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from xdist.scheduler import LoadScopeScheduling
 
 from edgefleet.bus.embedded import EmbeddedServer, bundled_server
 
@@ -22,6 +24,20 @@ pytest.register_assert_rewrite("edgefleet.testing.bus_contract")
 ROOT = Path(__file__).resolve().parents[1]
 REDIS_IMAGE = "redis:7-bookworm"
 _USED = pytest.StashKey[set[str]]()
+# Each starts many processes: one after the other, and what one session came to is looked at by all.
+_HEAVY = ("tests/fleet/", "tests/faults/")
+
+
+class _FleetsOnOneWorker(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
+    """A file's tests on one worker of `-n 2`, and all fleets on one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "fleets" if path.startswith(_HEAVY) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _FleetsOnOneWorker(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -32,6 +32,8 @@ def replay_tape(
     absent = [symbol for symbol in symbols if symbol.replace("/", "") not in summary.symbols]
     if absent:
         raise Misuse(f"symbol {', '.join(absent)} is not on the tape; it has {', '.join(summary.symbols)}")
+    if not summary.snapshots:
+        raise Misuse("the tape has no depth snapshot, so no book can begin; record one beside the stream")
     report = SessionReport()
     exchange = exchange_for(config, VENUE, symbols, START_BALANCES)
     fleet = InProcessFleet(config, VENUE, exchange, report.take)

@@ -36,14 +36,17 @@ class RunningFleet(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_running(fleet: RunningFleet) -> None:
     """Leave word in the fleet's data directory."""
-    (Path(fleet.data_dir) / FILE).write_bytes(msgspec.json.encode(fleet))
+    path = Path(fleet.data_dir) / FILE
+    whole = path.with_suffix(".new")
+    whole.write_bytes(msgspec.json.encode(fleet))
+    whole.replace(path)
 
 
 def read_running(data_dir: Path) -> RunningFleet | None:
-    """Return the word left in a data directory, None where there is none."""
+    """Return the word left in a data directory, None where there is none that can be read."""
     try:
         return msgspec.json.decode((data_dir / FILE).read_bytes(), type=RunningFleet)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
 
 
@@ -79,10 +82,18 @@ def redis_url_for(redis_url: str | None, data_dir: Path | None) -> str:
 
 
 def monitor_port_for(port: int | None, data_dir: Path | None) -> int:
-    """Return the monitor's port: the one named, the running fleet's, else the usual one."""
+    """Return the monitor's port: the one named, the running fleet's, else the usual one.
+
+    Raises
+    ------
+    OutOfReach
+        If a data directory is named and no fleet runs on it: another's answer would mislead.
+    """
     if port is not None:
         if not 0 < port < 65_536:
             raise Misuse(f"--port {port} is no port")
         return port
     fleet = find_running(data_dir)
+    if fleet is None and data_dir is not None:
+        raise OutOfReach(f"no fleet runs on {data_dir}; start one with edgefleet up, or name a monitor with --port")
     return fleet.port if fleet is not None else 8001

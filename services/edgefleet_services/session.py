@@ -59,9 +59,9 @@ async def run_session(request: Request) -> int:
     _cancel_on_signals()
     config = load_fleet(request.conf_dir)
     tape = _checked(request, config)
+    port = _port(request)
     session = new_session_id(SYSTEM.wall_ns(), secrets.token_hex(2))
     with data_directory(request.data_dir or Path("data") / session) as data_dir:
-        port = _port(request)
         _greet(request, data_dir, port, tape)
         log = MergedLog(data_dir / "logs" / "fleet.jsonl", console_level=request.log_level, console=_say)
         try:
@@ -120,6 +120,8 @@ def _checked(request: Request, config: FleetConfig) -> TapeSummary | None:
     absent = [symbol for symbol in request.symbols if symbol.replace("/", "") not in summary.symbols]
     if absent:
         raise Misuse(f"symbol {', '.join(absent)} is not on the tape; it has {', '.join(summary.symbols)}")
+    if not summary.snapshots:
+        raise Misuse("the tape has no depth snapshot, so no book can begin; record one beside the stream")
     return summary
 
 

@@ -27,6 +27,7 @@ START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 20.0
 MAX_BACK_OFF_S = 10.0
 MAX_PORT = 65_535
+MAX_ERRORS_IN_A_ROW = 8  # a service that ends by itself so often cannot be helped by one more start
 HEALTHY_AFTER_S = 30.0  # a service that ran this long starts its back-off anew
 
 # The executor asks the venue for its account; ingestion starts the tape, so it comes when all others are ready.
@@ -119,6 +120,7 @@ class Child:
     process: asyncio.subprocess.Process | None = None
     restarts: int = 0
     failures_in_a_row: int = 0
+    errors_in_a_row: int = 0  # failures that were its own, not a signal's
     started_ns: int = 0
     last_words: str = ""
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -232,7 +234,13 @@ class Supervisor:
             self._give_up(child, code)
             return
         ran_s = (self.clock.monotonic_ns() - child.started_ns) / NS_PER_S
-        child.failures_in_a_row = 1 if ran_s > HEALTHY_AFTER_S else child.failures_in_a_row + 1
+        if ran_s > HEALTHY_AFTER_S:
+            child.failures_in_a_row = child.errors_in_a_row = 0
+        child.failures_in_a_row += 1
+        child.errors_in_a_row = child.errors_in_a_row + 1 if code > 0 else 0
+        if child.errors_in_a_row >= MAX_ERRORS_IN_A_ROW:
+            self._give_up(child, code)
+            return
         delay = min(MAX_BACK_OFF_S, 0.1 * 2 ** (child.failures_in_a_row - 1))
         child.restarts += 1
         self.log.say(

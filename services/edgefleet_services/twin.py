@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgefleet.risk.stage import RiskStage
-
 from edgefleet.alpha.stage import AlphaStage
 from edgefleet.ensemble.stage import RouterStage
 from edgefleet.errors import Misuse
 from edgefleet.orders.stage import OrderStage
 from edgefleet.replay.twin import Comparison, compare_stage
+from edgefleet.risk.stage import RiskStage
 from edgefleet.stage import Stage
 from edgefleet.store.history import History
 
@@ -43,4 +42,5 @@ def compare_session(data_dir: Path, *, progress: Callable[[str], None]) -> dict[
         }
         for name, result in found.items()
     }
-    return {"stages": stages, "parity": total.parity}
+    # Nothing that agrees with nothing is no agreement.
+    return {"stages": stages, "parity": total.parity if total.compared + total.extra else None}

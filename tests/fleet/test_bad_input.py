@@ -77,6 +77,13 @@ def test_symbol_that_is_not_on_the_tape_is_named(tmp_path: Path) -> None:
     _refused(_up(tmp_path, "--symbols", "ETH/USDT", "--tape", _tape(tmp_path, LINE)), 2, "ETH/USDT", "BTCUSDT")
 
 
+def test_tape_without_a_depth_snapshot_is_refused(tmp_path: Path) -> None:
+    tape = _tape(tmp_path, LINE)
+
+    _refused(_up(tmp_path, "--tape", tape, "--until-end"), 2, "no depth snapshot")
+    _refused(edgefleet("replay", "--tape", tape), 2, "no depth snapshot")
+
+
 def test_end_of_a_market_that_has_none_is_refused(tmp_path: Path) -> None:
     _refused(_up(tmp_path, "--until-end"), 2, "--tape", "--duration")
 

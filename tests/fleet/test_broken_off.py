@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,25 @@ from tests.fleet.processes import edgefleet, report_of, start, until
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
+def _start(*arguments: str | Path) -> subprocess.Popen[str]:
+    _started.append(start(*arguments))
+    return _started[-1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on() -> Iterator[None]:
+    """No fleet outlives its test, whatever became of it."""
+    yield
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=90)
+
+
 def _word(data_dir: Path, process: subprocess.Popen[str]) -> dict[str, Any] | None:
     assert process.poll() is None, process.communicate()[1]
     path = data_dir / "fleet.json"
@@ -24,7 +45,7 @@ def _word(data_dir: Path, process: subprocess.Popen[str]) -> dict[str, Any] | No
 
 
 def _begin(data_dir: Path, *arguments: str | Path) -> tuple[subprocess.Popen[str], redis.Redis]:
-    process = start("up", "--data-dir", data_dir, "--log-level", "critical", "--json", *arguments)
+    process = _start("up", "--data-dir", data_dir, "--log-level", "critical", "--json", *arguments)
     word = until(lambda: _word(data_dir, process), within_s=60, what="the fleet writes fleet.json")
     return process, redis.Redis.from_url(word["redis_url"], decode_responses=True)
 
@@ -34,6 +55,10 @@ def _entries(client: redis.Redis, stream: str) -> int:
         return int(client.xlen(stream))
     except redis.RedisError:
         return 0
+
+
+def _newest(client: redis.Redis, stream: str) -> str:
+    return str(client.xinfo_stream(stream)["last-generated-id"])
 
 
 def _trades(client: redis.Redis) -> bool:
@@ -48,8 +73,13 @@ def _stopped(process: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
 
 
 def _processes_of(data_dir: Path) -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if str(data_dir) in line and "service" in line]
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            words = entry.read_bytes().split(b"\0")
+            if b"service" in words and str(data_dir).encode() in words:
+                found.append(words[words.index(b"service") + 1].decode())
+    return found
 
 
 def test_killed_redis_is_started_again_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -75,11 +105,8 @@ def test_killed_supervisor_leaves_no_process_and_its_data_directory_goes_on_at_o
 
     until(lambda: not _processes_of(tmp_path / "d"), within_s=20, what="its services are gone")
     again, client = _begin(tmp_path / "d")
-    begun = client.xlen("control")
-    until(lambda: client.xlen("control") > begun or _entries(client, "market"), within_s=60, what="the fleet goes on")
-    until(lambda: _processes_of(tmp_path / "d"), within_s=30, what="services run")
-    at = client.xinfo_stream("market")["last-generated-id"]
-    until(lambda: client.xinfo_stream("market")["last-generated-id"] != at, within_s=60, what="the market goes on")
+    at = _newest(client, "market")
+    until(lambda: again.poll() is not None or _newest(client, "market") > at, within_s=90, what="the market goes on")
     report, _ = _stopped(again)
     assert set(report["identity"].values()) == {"0", 0}, report["identity"]
     assert report_of(edgefleet("twin", "--data-dir", tmp_path / "d", "--json"))["parity"] == 1.0
@@ -99,7 +126,7 @@ def test_terminal_that_hangs_up_stops_the_fleet_in_order(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_signal_before_the_first_service_is_told_in_the_last_line(tmp_path: Path, signum: int) -> None:
-    fleet = start("up", "--data-dir", tmp_path / "d")
+    fleet = _start("up", "--data-dir", tmp_path / "d")
     assert fleet.stderr is not None
     while "stop  " not in fleet.stderr.readline():
         assert fleet.poll() is None
@@ -128,7 +155,7 @@ def test_second_session_on_one_redis_reports_itself_alone(tmp_path: Path, redis_
     reports = []
     for name in ("first", "second"):
         fleet, client = _begin(tmp_path / name, "--redis-url", redis_url)
-        begun = client.xinfo_stream("control")["last-generated-id"]
+        begun = _newest(client, "control")
         until(lambda: client.xrange("fills", f"({begun}", "+"), within_s=90, what="the account is opened")  # noqa: B023
         reports.append(_stopped(fleet)[0])
 

@@ -238,3 +238,28 @@ def test_flatten_closes_and_then_halts(demo: Demo) -> None:
     assert "HALTED" in finished.stdout
     until(lambda: not held(), within_s=10, what="the page shows no position")
     assert edgefleet("resume", "--reason", "a test", "--data-dir", demo.data_dir).returncode == 0
+
+
+def _state(demo: Demo) -> str:
+    return str(demo.api("/api/v1/status")["trading_state"]["state"])
+
+
+def test_resume_says_that_a_file_still_halts(demo: Demo) -> None:
+    until(demo.fills, within_s=60, what="a first fill")
+    stopper = demo.data_dir / "HALT"
+    stopper.touch()
+    try:
+        finished = edgefleet("resume", "--reason", "a test", "--data-dir", demo.data_dir)
+    finally:
+        until(
+            lambda: demo.api("/api/v1/status")["trading_state"]["state"] == "HALTED", within_s=20, what="the file halts"
+        )
+        stopper.unlink()
+
+    assert finished.returncode == 2
+    assert str(stopper) in finished.stderr
+    until(
+        lambda: edgefleet("resume", "--reason", "a test", "--data-dir", demo.data_dir).returncode == 0,
+        within_s=20,
+        what="a person resumes once the file is gone",
+    )

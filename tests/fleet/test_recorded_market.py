@@ -126,10 +126,15 @@ def test_why_of_a_fill_goes_back_to_the_market(session_at_max: RecordedSession) 
 
 
 def _any_filled_order(session: RecordedSession) -> str:
+    """Return an order that an edge called for; one that a beat called for (what is held may no longer be) has none."""
     from edgefleet.store.history import History
 
     with History.open(session.data_dir) as history:
+        targets = {f"targets/{entry.id}": json.loads(entry.data) for entry in history.entries("targets")}
+        called_for = {name for name, target in targets.items() if target["cause"].startswith("ensembles/")}
+        orders = [json.loads(entry.data) for entry in history.entries("orders")]
+        ours = {order["order_id"] for order in orders if order["cause"] in called_for}
         for entry in history.entries("fills"):
-            if entry.type == "fill.v1":
-                return str(json.loads(entry.data)["order_id"])
-    raise AssertionError("the session has no fill")
+            if entry.type == "fill.v1" and (order_id := json.loads(entry.data)["order_id"]) in ours:
+                return str(order_id)
+    raise AssertionError("the session has no fill of an order that an edge called for")

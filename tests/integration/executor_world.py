@@ -247,7 +247,7 @@ class World:
 @contextmanager
 def world_of(redis_url: str, root: Path) -> Iterator[World]:
     """Give a world with a fresh venue, trading open and beats coming."""
-    with running(VenueOptions(symbols=SYMBOLS, port=0)) as venue:
+    with running(VenueOptions(symbols=SYMBOLS, port=0, warm_up_s=10)) as venue:  # nobody here asks for candles
         world = World(redis_url, venue, root)
         try:
             world.prepare()

@@ -125,7 +125,9 @@ class SessionReport:
             self.dead_letters += 1
         elif stream in _READ:
             with contextlib.suppress(Poison):  # the stages that met it set it aside or halted; it counts for nothing
-                self._read(decode(entry.type, entry.data))
+                message = decode(entry.type, entry.data)
+                if not (stream == "venue.events" and isinstance(message, Account)):
+                    self._read(message)
 
     def _read(self, message: Message) -> None:
         match message:
@@ -153,7 +155,7 @@ class SessionReport:
                 self._fills.setdefault(execution_key(message), message)
             case Account(reason="start") if self._start is None:
                 self._start = message
-                self._fills.clear()  # what was executed before is in these balances
+                self._fills.clear()  # what the fills say before this is in these balances
             case GatewayOutcome(command="new") if message.sent_at is not None:
                 self._sent[message.order_id] = message.sent_at
 

@@ -40,6 +40,7 @@ class TapeSummary:
     last_ns: int
     first_event_ms: int | None  # the first `E` there is, the venue's clock
     symbols: tuple[str, ...]  # as the venue writes them, in order of appearance
+    snapshots: int  # recorded answers of REST depth: without one no book can begin
 
 
 class _Named(msgspec.Struct):
@@ -73,7 +74,7 @@ def check_tape(files: Sequence[Path]) -> TapeSummary:
     """
     if not files:
         raise Misuse("a tape needs at least one file: --tape FILE...")
-    lines, first, last = 0, 0, 0
+    lines, first, last, snapshots = 0, 0, 0, 0
     first_event: int | None = None
     symbols: dict[str, None] = {}
     for path in files:
@@ -83,12 +84,13 @@ def check_tape(files: Sequence[Path]) -> TapeSummary:
                 symbols[frame.s] = None
                 if first_event is None and not isinstance(frame, BookTicker):
                     first_event = frame.E
+            snapshots += isinstance(frame, DepthSnapshot)
             first = first or line.stamp_ns
             last = line.stamp_ns
             lines += 1
     if not lines:
         raise Misuse(f"the tape is empty: {', '.join(str(path) for path in files)}")
-    return TapeSummary(lines, first, last, first_event, tuple(symbols))
+    return TapeSummary(lines, first, last, first_event, tuple(symbols), snapshots)
 
 
 def _parsed(path: Path, number: int, body: bytes) -> Frame | None:

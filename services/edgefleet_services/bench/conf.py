@@ -36,5 +36,7 @@ def write_conf(conf_dir: Path, target: Path, *, venue: str = "sim") -> None:
 def _merged(body: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(body)
     for key, value in over.items():
-        merged[key] = _merged(body[key], value) if isinstance(value, dict) and isinstance(body.get(key), dict) else value
+        merged[key] = (
+            _merged(body[key], value) if isinstance(value, dict) and isinstance(body.get(key), dict) else value
+        )
     return merged

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -63,11 +63,12 @@ class _DepthFrame(msgspec.Struct, frozen=True):
     data: _Depth
 
 
-_DECODERS = {
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "bookTicker": msgspec.json.Decoder(_TickerFrame),
     "trade": msgspec.json.Decoder(_TradeFrame),
     "depth@100ms": msgspec.json.Decoder(_DepthFrame),
 }
+_KINDS: dict[type[msgspec.Struct], str] = {_Ticker: "bookTicker", _Trade: "trade", _Depth: "depth"}
 _LEVELS = msgspec.json.Decoder(list[tuple[Decimal, Decimal]])
 _Event = _Ticker | _Trade | _Depth
 
@@ -83,9 +84,8 @@ class Source(NamedTuple):
     @property
     def mix(self) -> dict[str, float]:
         """Return each kind's share of the events."""
-        counts = Counter(type(event) for event in self.events)
-        names = {"bookTicker": _Ticker, "trade": _Trade, "depth": _Depth}
-        return {name: counts[kind] / len(self.events) for name, kind in names.items()}
+        counts = Counter(_KINDS[type(event)] for event in self.events)
+        return {name: round(counts[name] / len(self.events), 4) for name in TAPE_MIX}
 
 
 def from_tape(files: Sequence[Path], symbol: str) -> Source:
@@ -125,7 +125,8 @@ def _events(bodies: Iterable[bytes]) -> Iterator[_Event]:
     for body in bodies:
         decoder = _DECODERS.get((stream_name(body) or "").partition("@")[2])
         if decoder is not None:
-            yield decoder.decode(body).data
+            event: _Event = decoder.decode(body).data
+            yield event
 
 
 def _after(snapshot: bytes, events: Iterable[_Event]) -> tuple[_Event, ...]:

@@ -77,7 +77,7 @@ class Outside:
     async def until_idle(self, sure_s: float = 0.0) -> FeedStatus:
         """Return the feed's state once its run is over, asking only after the `sure_s` that it takes at least."""
         await asyncio.sleep(sure_s)
-        while (status := await self.status()).busy:
+        while (status := await self.status()).busy:  # noqa: ASYNC110 - another process feeds
             await asyncio.sleep(_LOOK_S)
         return status
 
@@ -107,7 +107,7 @@ async def block(rig: Rig, count: int, rate: float) -> Block:
     await rig.outside.run(count, rate)
     after = await rig.outside.until_idle(count / rate)
     deadline = SYSTEM.monotonic_ns() + int(_SETTLE_S * NS_PER_S)
-    while await rig.lag() > 0 and SYSTEM.monotonic_ns() < deadline:
+    while await rig.lag() > 0 and SYSTEM.monotonic_ns() < deadline:  # noqa: ASYNC110 - other processes work it off
         await asyncio.sleep(_LOOK_S)
     await asyncio.sleep(0.2)  # the last order's own way, behind the last event
     return Block(await rig.latencies(), after.flips - before)
@@ -264,7 +264,7 @@ class FloorRig:
         return max(0, status.due - (done - self._before)) if status.busy else came - done
 
     async def _count(self, role: str) -> int:
-        return int(await self._redis.hget(floor.STATE.format(role), "n") or 0)  # type: ignore[misc]
+        return int(await self._redis.hget(floor.STATE.format(role), "n") or 0)
 
     async def latencies(self) -> tuple[float, ...]:
         found = []

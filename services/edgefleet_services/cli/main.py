@@ -40,7 +40,7 @@ def outcome(arguments: list[str] | None = None) -> int:
     """Return the exit code of one command line. `.env` in this directory fills in what the environment does not say."""
     load_dotenv(Path(".env"), override=False)
     try:
-        result = app(args=arguments, standalone_mode=False)
+        result = app(args=arguments, prog_name="edgefleet", standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         result = EXIT_INTERRUPTED
     except typer.TyperException as error:

@@ -22,7 +22,7 @@ from edgefleet.ledger.books import Statement
 from edgefleet.messages import Command
 from edgefleet.params.schema import FleetConfig
 from edgefleet_services.options import SERVICES, service_port
-from edgefleet_services.running import monitor_port_for, redis_url_for
+from edgefleet_services.running import find_running, monitor_port_for, redis_url_for
 
 FLATTEN_DEADLINE_S = 20
 
@@ -97,6 +97,10 @@ def reduce(reason: Reason, data_dir: DataDir = None, redis_url: RedisUrl = None)
 
 def resume(reason: Reason, data_dir: DataDir = None, redis_url: RedisUrl = None) -> int:
     """Let the fleet trade again."""
+    fleet = find_running(data_dir)
+    stopper = None if fleet is None else Path(fleet.data_dir) / "HALT"
+    if stopper is not None and stopper.exists():
+        raise Misuse(f"the file {stopper} halts the fleet as long as it is there; remove it, then resume")
     return _latch("ACTIVE", reason, data_dir, redis_url)
 
 

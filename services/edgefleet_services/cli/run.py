@@ -172,8 +172,11 @@ def replay(
     files = (*(tape or ()), *map(Path, context.args))
     result = replay_tape(files, conf, _symbols(symbols), seed=seed, progress=_progress)
     if report is not None:
-        report.mkdir(parents=True, exist_ok=True)
-        (report / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+        try:
+            report.mkdir(parents=True, exist_ok=True)
+            (report / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+        except OSError as error:
+            raise Misuse(f"--report {report} cannot be written ({error.strerror}); name another directory") from error
         _progress(f"report written to {report / 'report.json'}")
     _answer(result, as_json)
     return 0

@@ -14,9 +14,9 @@ from typing import Any
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 MARKET_QUEUE = 64  # frames a consumer may be behind a tape before the tape waits
-# Frames of a tape that may be on their way to a consumer that says what it has taken: three quarters of a second of the
-# recorded day. Kernel buffers hold thousands, and an order meets the market where the tape is, not where its sender was.
-TAPE_WINDOW = 128
+# Frames of a tape that may be on their way to a consumer that says what it has taken: less than half a second of the
+# recorded day. Kernel buffers hold thousands, and an order meets the market where the tape is, not where its sender is.
+TAPE_WINDOW = 64
 LIVE_QUEUE = 20_000  # frames a consumer may be behind a live market before it is cut off
 
 

@@ -201,7 +201,8 @@ async def serve(
 ) -> None:
     """Serve the venue until `stop` is set, or, where none is given, until SIGINT or SIGTERM.
 
-    `ready` is called with the port once requests are answered; `make` builds another kind of venue. A tape that has ended leaves the venue answering.
+    `ready` is called with the port once requests are answered; `make` builds another kind of venue. A tape that has
+    ended leaves the venue answering.
 
     Raises
     ------

@@ -15,6 +15,6 @@ class FleetParams(Params):
     snapshot_every_inputs: int = Field(1_000, gt=0, description="inputs between two snapshots of a stage's state")
     snapshot_every_ms: int = Field(1_000, gt=0, description="the same by time; whichever comes first")
     retain_entries: int = Field(200_000, gt=0, description="entries per stream that trimming always leaves")
-    max_lag_entries: int = Field(2_000, gt=0, description="ingestion waits (tape) while a stage is further behind")
+    max_lag_entries: int = Field(100, gt=0, description="ingestion waits (tape) while a stage is further behind")
     targets_cap: int = Field(1_000, gt=0, description="unread targets at which risk is told BUSY")
     take_over_ms: int = Field(3_000, gt=0, description="lease of an account and of a configuration reader")

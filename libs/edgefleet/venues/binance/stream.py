@@ -22,7 +22,7 @@ from edgefleet.errors import OutOfReach, Transient
 TAPE_HEADER = "X-Edgefleet-Tape"
 TAPE_ENDED = "tape ended"
 QUEUE_FRAMES = 4_096  # a reader that is this far ahead of the caller waits (tape) or has lost the race (live)
-ACK_EVERY_FRAMES = 32  # a simulated venue lets a tape run only so far ahead of what it was told is taken
+ACK_EVERY_FRAMES = 16  # a simulated venue lets a tape run only so far ahead of what it was told is taken
 _BURST = 256
 _PING_S = 20.0
 _MAX_FRAME_BYTES = 4 * 1024 * 1024
@@ -70,7 +70,7 @@ class Frames:
         return self._queue.popleft()
 
     async def acknowledge(self) -> None:
-        """Tell a venue that waits for us how many frames were taken: what is on its way is market time we are late by."""
+        """Tell a venue that waits for us how many frames were taken: what is on its way makes our orders late."""
         if not self._waits or self._taken - self._told < ACK_EVERY_FRAMES:
             return
         self._told = self._taken
