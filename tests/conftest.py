@@ -36,6 +36,7 @@ class _FleetsOnOneWorker(LoadScopeScheduling):  # type: ignore[misc]  # xdist is
         return "fleets" if path.startswith(_HEAVY) else path
 
 
+@pytest.hookimpl(optionalhook=True)  # nobody calls it where xdist is switched off
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return _FleetsOnOneWorker(config, log)
 
