@@ -113,6 +113,8 @@ def _chain(history: History, rows: list[LookupRow]) -> tuple[tuple[Link, ...], t
     missing: list[str] = []
     for row in rows:
         _follow(history, f"{row.stream}/{row.id}", links, missing)
+    for link in tuple(links.values()):
+        _follow(history, getattr(link.message, "edge_cause", "") or None, links, missing)
     ordered = sorted(links.values(), key=lambda link: (_ORDER.get(link.stream, len(_ORDER)), _key(link.id)))
     return tuple(ordered), tuple(missing)
 

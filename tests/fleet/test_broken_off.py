@@ -170,6 +170,7 @@ def test_tape_on_a_redis_that_holds_a_session_is_refused(tmp_path: Path, redis_u
     tape.write_text(
         '1723161253937085768 {"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":1,'
         '"p":"61837.63","q":"0.02","T":1723161255342,"m":true}}\n'
+        '1723161254206652067 {"lastUpdateId":1,"bids":[["61837.63","1"]],"asks":[["61837.64","1"]]}\n'
     )
 
     finished = edgefleet("up", "--data-dir", tmp_path / "d", "--redis-url", redis_url, "--tape", tape, "--until-end")

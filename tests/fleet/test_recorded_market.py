@@ -10,6 +10,9 @@ import pytest
 from tests.fleet.conftest import RecordedSession
 from tests.fleet.processes import edgefleet, report_of
 
+from edgefleet.store.history import History
+from edgefleet_services.why import explain
+
 pytestmark = [pytest.mark.integration, pytest.mark.data, pytest.mark.timeout(900)]
 
 Reports = tuple[dict[str, Any], dict[str, Any]]
@@ -113,28 +116,29 @@ def test_why_of_a_symbol_ends_in_a_verdict(session_at_max: RecordedSession) -> N
     assert {"targets", "refusals"} & set(streams)
 
 
-def test_why_of_a_fill_goes_back_to_the_market(session_at_max: RecordedSession) -> None:
-    verdicts = _explained(session_at_max, "BTC/USDT")
-    assert verdicts["lookup_ms"] < 5_000
-    order = _any_filled_order(session_at_max)
+def test_why_of_every_fill_goes_back_to_the_market(session_at_max: RecordedSession) -> None:
+    """Also where a beat made the verdict: the edge behind it came from an ensemble."""
+    for order in _filled_orders(session_at_max):
+        with_chain = explain(order, session_at_max.data_dir, redis_url=None, database=None)
 
-    answer = _explained(session_at_max, order)
-
-    assert answer["missing"] == []
-    streams = {link["stream"] for link in answer["chain"]}
-    assert {"market", "signals", "ensembles", "targets", "orders", "fills"} <= streams
+        streams = {link.stream for link in with_chain.chain}
+        assert with_chain.missing == ()
+        assert {"market", "signals", "ensembles", "targets", "orders", "fills"} <= streams, order
 
 
-def _any_filled_order(session: RecordedSession) -> str:
-    """Return an order that an edge called for; one that a beat called for (what is held may no longer be) has none."""
-    from edgefleet.store.history import History
+def test_why_of_every_refusal_goes_back_to_its_cause(session_at_max: RecordedSession) -> None:
+    with History.open(session_at_max.data_dir) as history:
+        refusals = [json.loads(entry.data) for entry in history.entries("refusals")]
+        for refusal in refusals:
+            assert history.cited(refusal["cause"]) is not None, refusal
+            assert not refusal["edge_cause"] or history.cited(refusal["edge_cause"]) is not None, refusal
+    by_an_edge = [refusal for refusal in refusals if refusal["by"] == "risk" and refusal["edge_bps"] is not None]
+    assert by_an_edge
+    assert all(refusal["edge_cause"] for refusal in by_an_edge)
 
+
+def _filled_orders(session: RecordedSession) -> list[str]:
     with History.open(session.data_dir) as history:
-        targets = {f"targets/{entry.id}": json.loads(entry.data) for entry in history.entries("targets")}
-        called_for = {name for name, target in targets.items() if target["cause"].startswith("ensembles/")}
-        orders = [json.loads(entry.data) for entry in history.entries("orders")]
-        ours = {order["order_id"] for order in orders if order["cause"] in called_for}
-        for entry in history.entries("fills"):
-            if entry.type == "fill.v1" and (order_id := json.loads(entry.data)["order_id"]) in ours:
-                return str(order_id)
-    raise AssertionError("the session has no fill of an order that an edge called for")
+        fills = [json.loads(entry.data) for entry in history.entries("fills") if entry.type == "fill.v1"]
+    assert fills, "the session has no fill"
+    return list(dict.fromkeys(fill["order_id"] for fill in fills))

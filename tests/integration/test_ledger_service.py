@@ -61,7 +61,11 @@ class LedgerProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.process = start("ledger", self._url, self.data_dir, free_port(), log=self._log)
+        self.process = start("ledger", self._url, self.data_dir, 0, log=self._log)
+
+    def must_run(self) -> None:
+        assert self.process is not None
+        assert self.process.poll() is None, f"it ended by itself: {self._log.read_text()[-2000:]}"
 
     def kill(self) -> None:
         assert self.process is not None
@@ -95,9 +99,10 @@ def caught_up(lags: dict[tuple[str, str], int]) -> bool:
     return bool(mine) and not any(mine)
 
 
-async def drained(bus: RedisBus, *, within_s: float = 20) -> None:
+async def drained(bus: RedisBus, ledger: LedgerProcess, *, within_s: float = 20) -> None:
     async with asyncio.timeout(within_s):
-        while not caught_up(await bus.lags()):  # noqa: ASYNC110 - another process drains
+        while not caught_up(await bus.lags()):
+            ledger.must_run()
             await asyncio.sleep(0.02)
 
 
@@ -168,7 +173,7 @@ async def test_a_ledger_that_is_killed_again_and_again_books_each_fill_once(
         ledger.kill()
     feeding.cancel()
     ledger.start()
-    await drained(bus)
+    await drained(bus, ledger)
     ledger.stop()
 
     rows, cash = booked(ledger.data_dir)
@@ -188,7 +193,7 @@ async def test_everything_is_on_disk_after_a_clean_stop(
     order = await bus.append("orders", order_event(cause=f"targets/{target}"))
     await bus.append("fills", fill(cause=f"orders/{order}"))
     config = (await ParamStore(bus.redis).current()).hash  # type: ignore[union-attr]  # the fixture wrote one
-    await drained(bus)
+    await drained(bus, ledger)
     before = {
         stream: await streamed(bus, stream) for stream in ("targets", "orders", "fills", "control", "params.history")
     }
@@ -217,7 +222,7 @@ async def test_what_is_archived_may_be_trimmed_and_is_still_found(bus: RedisBus,
     await begin(bus)
     sent = [await bus.append("refusals", order_event(order_id=f"ef{n}")) for n in range(50)]
     ledger.start()
-    await drained(bus)
+    await drained(bus, ledger)
     ledger.stop()
     await bus.redis.xtrim("refusals", maxlen=5, approximate=False)
 
@@ -229,7 +234,7 @@ async def test_what_is_archived_may_be_trimmed_and_is_still_found(bus: RedisBus,
 async def test_a_second_ledger_fences_the_first(bus: RedisBus, ledger: LedgerProcess, tmp_path: Path) -> None:
     await begin(bus)
     ledger.start()
-    await drained(bus)
+    await drained(bus, ledger)
 
     await bus.claim("ledger", "ledger", ("control", "fills", "orders", "beats"), snapshots=False)
     await bus.append("fills", fill())
@@ -264,7 +269,7 @@ async def test_the_ledger_stays_within_its_memory(bus: RedisBus, ledger: LedgerP
     await pipe.execute()
 
     ledger.start()
-    await drained(bus)
+    await drained(bus, ledger)
     assert ledger.process is not None
     process = psutil.Process(ledger.process.pid)
     await until(lambda: Archive(ledger.data_dir).mark("market") != FIRST)

@@ -60,6 +60,7 @@ class Approved(msgspec.Struct, frozen=True, kw_only=True, tag="approved.v1"):
     ts_init: int
     trace_id: str
     cause: str
+    edge_cause: str = ""  # the ensemble that the edge came from; a beat may be the cause long after it
     config: str
 
 
@@ -80,4 +81,5 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused.v1"):
     ts_init: int
     trace_id: str
     cause: str
+    edge_cause: str = ""  # the ensemble that the edge came from; a beat may be the cause long after it
     config: str

@@ -12,7 +12,7 @@ import msgspec
 
 STREAMS = ("market", "signals", "ensembles", "targets", "orders", "fills")
 
-_ALWAYS = ("ts_init", "cause", "config", "session")
+_ALWAYS = ("ts_init", "cause", "edge_cause", "config", "session")
 _IDS = ("target_id", "order_id", "venue_order_id")
 _LEFT_OUT = dict.fromkeys(STREAMS, _ALWAYS) | {
     "targets": _ALWAYS + _IDS,

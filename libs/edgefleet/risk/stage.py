@@ -63,7 +63,7 @@ class RiskStage:
     service = "risk"
     inputs = ("control", "fills", "orders", "beats", "ensembles")
     state_type = RiskState
-    schema = 1
+    schema = 2
 
     def initial(self) -> RiskState:
         """Return the shut state: HALTED, no account, no price."""
@@ -116,6 +116,7 @@ class RiskStage:
         desk = desk_of(state, message.instrument)
         edges = _hear(desk, message, config.risk_harmonizer.freshness.signal_stale_after_ms)
         silent = "" if edges else "; ".join(f"{one.model} {one.reason}" for one in message.abstained)
+        desk.opinion_cause = entry.cause
         desk.opinion = form_opinion(edges, config.risk_harmonizer.edge_blending, silent)
         return _tell(state, desk, entry, message, config)
 
@@ -232,6 +233,7 @@ def _refused(verdict: No, desk: Desk, entry: Input, cause: Ensemble | Beat, conf
         ts_init=cause.ts_init,
         trace_id=cause.trace_id,
         cause=entry.cause,
+        edge_cause=desk.opinion_cause,
         config=config.hash,
     )
 
@@ -268,5 +270,6 @@ def _approved(
         ts_init=cause.ts_init,
         trace_id=cause.trace_id,
         cause=entry.cause,
+        edge_cause=desk.opinion_cause,
         config=config.hash,
     )

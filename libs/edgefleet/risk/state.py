@@ -78,6 +78,7 @@ class Desk(msgspec.Struct, kw_only=True):
     returns: ReturnVariance = msgspec.field(default_factory=ReturnVariance)
     heard: dict[str, Heard] = {}  # by routing rule
     opinion: Opinion | None = None
+    opinion_cause: str = ""  # the newest ensemble, as "stream/id"
     standing: Standing | None = None
     changed_at: int | None = None  # ns, stage time of the last change of the target's quantity
     told: str = ""  # what the last verdict said: told again only when it changes
