@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from tests.conventions.source import ROOT
-
-REFERENCE = ROOT / "docs" / "reference"
 
 
 def generator() -> ModuleType:
@@ -22,7 +22,12 @@ def generator() -> ModuleType:
 
 
 def test_generated_pages_are_what_the_code_says() -> None:
-    assert generator().differing(REFERENCE) == [], "run make docs"
+    """Asked in a process of its own: here a test may have registered a model that is not the product's."""
+    command = [sys.executable, str(ROOT / "scripts" / "reference.py"), "--check"]
+
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert asked.returncode == 0, asked.stderr
 
 
 def test_a_page_that_is_not_there_differs(tmp_path: Path) -> None:
