@@ -15,9 +15,14 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from edgefleet.bus.embedded import EmbeddedServer, bundled_server
+
+# How long an example takes says something of the machine, which others use as well, and nothing of the property.
+settings.register_profile("edgefleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("edgefleet")
 
 pytest.register_assert_rewrite("edgefleet.testing.bus_contract")
 
