@@ -26,10 +26,9 @@ from edgefleet.errors import Broken, FleetError, Misuse, OutOfReach, Transient
 from edgefleet.venues.binance.rest import BinanceVenue
 from edgefleet.venues.interface import AccountReport, TradeReport
 from edgefleet_services.opening import open_session, owned
+from edgefleet_services.options import venue_keys
 from edgefleet_services.supervisor import FleetOptions, MergedLog, Supervisor
 
-DEMO_KEY = "edgefleet-demo"
-DEMO_SECRET = "edgefleet-demo-secret"  # valid on the simulated venue alone
 SETTLED_LOOKS = 3  # so many looks in a row must find nothing left to do
 LOOK_EVERY_S = 0.25
 REDIS_PATIENCE_S = 30.0  # a Redis that is away for longer ends the session
@@ -291,12 +290,13 @@ class FleetRun:
 async def venue_books(options: FleetOptions) -> tuple[AccountReport, tuple[TradeReport, ...]] | None:
     """Return the venue's own word on the account and its trades, None where the venue no longer answers."""
     assert options.venue_url is not None
+    key, secret = venue_keys(simulated=True)
     venue = BinanceVenue(
         name=options.venue,
         rest_url=options.venue_url,
         stream_url=options.venue_url.replace("http", "ws", 1),
-        key=os.environ.get("EDGEFLEET_VENUE_KEY", DEMO_KEY),
-        secret=os.environ.get("EDGEFLEET_VENUE_SECRET", DEMO_SECRET),
+        key=key,
+        secret=secret,
         symbols=options.symbols,
         recv_window_ms=5_000,
         timeout_ms=5_000,

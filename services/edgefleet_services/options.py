@@ -47,6 +47,16 @@ def service_port(name: str, monitor_port: int = 8001) -> int:
     return _DEFAULT_PORTS[name] + monitor_port - _DEFAULT_PORTS["monitor"]
 
 
+# A public key pair, valid on the simulated venue alone.
+DEMO_KEY, DEMO_SECRET = "edgefleet-demo", "edgefleet-demo-secret"
+
+
+def venue_keys(*, simulated: bool) -> tuple[str, str]:
+    """Return the venue's key and secret from the environment; the demo pair fills in on a simulated venue only."""
+    key, secret = os.environ.get("EDGEFLEET_VENUE_KEY"), os.environ.get("EDGEFLEET_VENUE_SECRET")
+    return key or (DEMO_KEY if simulated else ""), secret or (DEMO_SECRET if simulated else "")
+
+
 def redis_url_from_environment() -> str | None:
     """Return the Redis that the environment names, None where it names none."""
     return os.environ.get("REDIS_URL") or os.environ.get("EDGEFLEET_REDIS_URL") or None

@@ -10,7 +10,8 @@ from typing import Any
 import ccxt
 import pytest
 
-from edgefleet_services.venue.service import DEMO_KEY, DEMO_SECRET, VenueOptions
+from edgefleet_services.options import DEMO_KEY, DEMO_SECRET
+from edgefleet_services.venue.service import VenueOptions
 
 from .venue_server import RunningVenue, running
 

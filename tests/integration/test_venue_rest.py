@@ -13,7 +13,8 @@ import pytest
 
 from edgefleet.clock import NS_PER_MS, SYSTEM
 from edgefleet.errors import FleetError, Misuse, OutOfReach
-from edgefleet_services.venue.service import DEMO_KEY, Venue, VenueOptions
+from edgefleet_services.options import DEMO_KEY
+from edgefleet_services.venue.service import Venue, VenueOptions
 
 from .venue_server import RunningVenue, running, signed_query
 

@@ -18,7 +18,8 @@ import httpx
 import uvloop
 
 from edgefleet.clock import NS_PER_MS, SYSTEM
-from edgefleet_services.venue.service import DEMO_KEY, DEMO_SECRET, VenueOptions, serve
+from edgefleet_services.options import DEMO_KEY, DEMO_SECRET
+from edgefleet_services.venue.service import VenueOptions, serve
 
 PATIENCE_S = 20.0
 

@@ -14,7 +14,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedOK
 
 from edgefleet.clock import NS_PER_MS, NS_PER_S, SYSTEM
-from edgefleet_services.venue.service import DEMO_KEY, VenueOptions
+from edgefleet_services.options import DEMO_KEY
+from edgefleet_services.venue.service import VenueOptions
 
 pytestmark = [pytest.mark.performance, pytest.mark.integration]
 

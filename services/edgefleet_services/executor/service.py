@@ -24,11 +24,8 @@ from edgefleet.params.schema import FleetConfig, VenueParams
 from edgefleet.telemetry.observe import StageMetrics
 from edgefleet.venues.binance.rest import BinanceVenue
 from edgefleet_services.bootstrap import ServiceContext, service_context
-from edgefleet_services.options import ServiceOptions
+from edgefleet_services.options import ServiceOptions, venue_keys
 
-KEY_VARIABLE, SECRET_VARIABLE = "EDGEFLEET_VENUE_KEY", "EDGEFLEET_VENUE_SECRET"
-# The simulated venue's public key pair: valid there alone.
-DEMO_KEY, DEMO_SECRET = "edgefleet-demo", "edgefleet-demo-secret"
 JOURNAL_NAME = "executor/intents.jsonl"
 HALT_NAME = "HALT"
 DRAIN_S = 3.0
@@ -150,12 +147,13 @@ def make_venue(options: ServiceOptions, config: FleetConfig) -> BinanceVenue:
     rest_url, stream_url = _addresses(options, params)
     # An address of its own means the simulated venue, be it under a real one's name, as in paper trading.
     is_simulated = options.venue == "sim" or options.venue_url is not None
+    key, secret = venue_keys(simulated=is_simulated)
     return BinanceVenue(
         name=options.venue,
         rest_url=rest_url,
         stream_url=stream_url,
-        key=os.environ.get(KEY_VARIABLE) or (DEMO_KEY if is_simulated else ""),
-        secret=os.environ.get(SECRET_VARIABLE) or (DEMO_SECRET if is_simulated else ""),
+        key=key,
+        secret=secret,
         symbols=tuple(canonical_symbol(symbol) for symbol in options.symbols),
         recv_window_ms=min(params.recv_window_ms, max(config.fleet.take_over_ms // 2 - 1, 1)),
         timeout_ms=config.execution.request_timeout_ms,

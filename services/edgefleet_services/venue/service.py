@@ -25,6 +25,7 @@ from edgefleet.matching.exchange import ExchangeState, Fees, SimExchange
 from edgefleet.matching.filters import rules_for
 from edgefleet.matching.synthetic import SyntheticMarket
 from edgefleet.venues.tape import TapeSummary, check_tape, read_tape
+from edgefleet_services.options import venue_keys
 
 from .feeds import open_synthetic, run_relay, run_synthetic, run_tape, speed_factor
 from .market import Progress, VenueMarket, snapshot_symbol
@@ -33,8 +34,6 @@ from .sockets import SocketApi
 
 log = structlog.get_logger()
 
-DEMO_KEY = "edgefleet-demo"
-DEMO_SECRET = "edgefleet-demo-secret"  # a public key pair, valid on the simulated venue alone
 SAVE_EVERY_S = 0.5
 # Small, so that a tape at full speed is never far ahead of what its consumers have read.
 SEND_BUFFER_BYTES = 65_536
@@ -63,8 +62,8 @@ class VenueOptions:
     state_file: Path | None = None
     upstream_ws: str = ""
     upstream_rest: str = ""
-    key: str = field(default_factory=lambda: os.environ.get("EDGEFLEET_VENUE_KEY", DEMO_KEY))
-    secret: str = field(default_factory=lambda: os.environ.get("EDGEFLEET_VENUE_SECRET", DEMO_SECRET), repr=False)
+    key: str = field(default_factory=lambda: venue_keys(simulated=True)[0])
+    secret: str = field(default_factory=lambda: venue_keys(simulated=True)[1], repr=False)
 
 
 class _Protocol(HttpToolsProtocol):
