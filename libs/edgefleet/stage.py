@@ -13,7 +13,7 @@ from edgefleet.params.schema import FleetConfig
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-class Input(NamedTuple):
+class Input(msgspec.Struct, frozen=True, gc=False):
     """One stream entry as a step sees it."""
 
     stream: str

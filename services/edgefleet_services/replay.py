@@ -7,14 +7,20 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgefleet.clock import SYSTEM
 from edgefleet.errors import Misuse
 from edgefleet.ids import body_hash
+from edgefleet.instruments import split_id
+from edgefleet.matching.exchange import SimExchange
 from edgefleet.params.files import load_fleet
 from edgefleet.replay.fleet import InProcessFleet, exchange_for
 from edgefleet.replay.report import SessionReport, VenueBooks
-from edgefleet.venues.binance.feed import BinanceFeed
+from edgefleet.venues.binance.feed import BinanceFeed, wire_symbol
+from edgefleet.venues.binance.stream import BOOK_LEVELS
 from edgefleet.venues.tape import check_tape, read_tape
+from edgefleet_services.venue.views import whole_book
 
 VENUE = "sim"
 START_BALANCES = {"USDT": Decimal(100_000)}
@@ -37,7 +43,8 @@ def replay_tape(
     report = SessionReport()
     exchange = exchange_for(config, VENUE, symbols, START_BALANCES)
     fleet = InProcessFleet(config, VENUE, exchange, report.take)
-    feed = BinanceFeed(VENUE, symbols, touch_interval_ms=config.fleet.touch_interval_ms)
+    interval_ms = config.fleet.touch_interval_ms
+    feed = BinanceFeed(VENUE, symbols, touch_interval_ms=interval_ms, waits_for_books=True)
     fleet.open(summary.first_ns)
     for number, line in enumerate(read_tape(files), start=1):
         fleet.on_executions(exchange.on_line(line.stamp_ns, line.body))
@@ -45,6 +52,10 @@ def replay_tape(
             fleet.on_market(feed.on_snapshot(f"{symbols[0]}@{VENUE}", line.body, line.stamp_ns))
         else:
             fleet.on_market(feed.on_frame(line.stamp_ns, line.body, line.stamp_ns))
+        while feed.lost:  # a snapshot may let frames go among which the next book is lost
+            for instrument, update_id in feed.lost.items():
+                body = _book_as_of(exchange, instrument, update_id)
+                fleet.on_market(feed.on_snapshot(instrument, body, line.stamp_ns))
         if number % _TELL_EVERY == 0:
             progress(f"replay {100 * number // summary.lines:3d} %  {number} of {summary.lines} lines")
     fleet.on_market(feed.on_end(summary.last_ns))
@@ -63,3 +74,9 @@ def replay_tape(
         ),
         restarts={},
     )
+
+
+def _book_as_of(exchange: SimExchange, instrument: str, update_id: int) -> bytes:
+    """Return what the simulated venue answers to a consumer that lost its book after `update_id`."""
+    book = exchange.markets[wire_symbol(split_id(instrument)[0])].book.as_of(update_id)
+    return msgspec.json.encode(whole_book(book, BOOK_LEVELS))

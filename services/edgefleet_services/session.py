@@ -24,7 +24,6 @@ from edgefleet.venues.tape import TapeSummary, check_tape
 from edgefleet_services.fleet import Finished, FleetRun, RunOptions, data_directory, redis_server, stop_signals
 from edgefleet_services.opening import new_session_id
 from edgefleet_services.options import Mode
-from edgefleet_services.report import session_report
 from edgefleet_services.running import RunningFleet, write_running
 from edgefleet_services.supervisor import FleetOptions, MergedLog, free_port_block, require_ports
 
@@ -73,6 +72,8 @@ async def run_session(request: Request) -> int:
                     write_running(_running(options))
                     run = RunOptions(duration_s=request.duration_s, until_end=request.until_end, progress=_say)
                     finished = await FleetRun(options, run, log).run(bus)
+                    from edgefleet_services.report import session_report  # reads Parquet: 30 MB that only the end needs
+
                     report = await asyncio.to_thread(session_report, finished)
                 finally:
                     await bus.close()

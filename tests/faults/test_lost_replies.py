@@ -49,7 +49,7 @@ async def test_a_source_whose_replies_are_lost_writes_each_message_once(redis_ur
     proxy = LinkProxy(redis_url, lambda request: b"fleet_commit" in request[:80] and chance.random() < 0.3)
     async with proxy.running(), await RedisBus.connect(proxy.url) as bus, await RedisBus.connect(redis_url) as direct:
         source = Source(bus, "ingestion", "ingestion", "feed")
-        await source.open()
+        await source.claim()
         for trade in trades(60):
             await source.commit([("market", trade)], config="c")
 
@@ -80,7 +80,7 @@ async def test_a_server_killed_again_and_again_keeps_what_it_acknowledged(tmp_pa
     try:
         async with await RedisBus.connect(server.url) as bus:
             source = Source(bus, "ingestion", "ingestion", "feed")
-            await source.open()
+            await source.claim()
 
             async def publish_on() -> None:
                 nonlocal acknowledged

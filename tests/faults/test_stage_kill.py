@@ -71,7 +71,7 @@ async def wait_until_claimed(bus: RedisBus, after_epoch: int) -> None:
 async def _load(bus: RedisBus, until: asyncio.Event) -> None:
     """Publish some hundred trades a second until told to stop."""
     source = Source(bus, "ingestion", "ingestion", "feed")
-    await source.open()
+    await source.claim()
     first = 1
     while not until.is_set():
         await source.commit([("market", trade) for trade in trades(5, first=first)], config="c")

@@ -34,9 +34,9 @@ async def all_of(frames: Frames) -> list[Frame]:
     found: list[Frame] = []
     async with asyncio.timeout(PATIENCE_S):
         while True:
-            frame = frames.take()
-            if frame is not None:
-                found.append(frame)
+            taken = frames.take(100)
+            if taken:
+                found += taken
             elif frames.closed is not None:
                 return found
             else:
@@ -96,6 +96,47 @@ async def test_tape_waits_for_a_slow_taker_and_loses_nothing() -> None:
         found = await all_of(frames)
 
     assert len(found) == count
+
+
+async def test_frames_that_are_held_come_once_reading_goes_on() -> None:
+    begin = asyncio.Event()
+
+    async def handler(socket: ServerConnection) -> None:
+        await begin.wait()
+        await sending(*map(str, range(50)), reason="tape ended")(socket)
+
+    async with venue(handler) as frames:
+        frames.hold()
+        begin.set()
+        await frames.wait(0.05)
+        held = len(frames)
+        frames.read_on()
+        found = await all_of(frames)
+
+    assert (held, len(found), frames.ended) == (0, 50, True)
+
+
+async def test_connection_that_is_left_while_it_is_held_closes_at_once() -> None:
+    async def handler(socket: ServerConnection) -> None:
+        await socket.wait_closed()
+
+    begun = asyncio.get_running_loop().time()
+    async with venue(handler) as frames:
+        frames.hold()
+
+    assert asyncio.get_running_loop().time() - begun < 1.0
+
+
+async def test_message_in_fragments_is_one_frame_in_its_place() -> None:
+    async def handler(socket: ServerConnection) -> None:
+        await socket.send('1 {"a":1}')
+        await socket.send(iter(['2 {"b"', ":", "2}"]))
+        await socket.send('3 {"c":3}')
+
+    async with venue(handler) as frames:
+        found = await all_of(frames)
+
+    assert [(frame.stamp_ns, frame.body) for frame in found] == [(1, b'{"a":1}'), (2, b'{"b":2}'), (3, b'{"c":3}')]
 
 
 async def test_live_market_that_outruns_us_is_given_up_with_a_reason() -> None:

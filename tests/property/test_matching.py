@@ -143,7 +143,7 @@ frames = st.one_of(
 @given(st.lists(st.one_of(requests, frames, st.integers(1, 30)), max_size=50))
 def test_cash_and_inventory_are_what_the_fills_say(steps: list[object]) -> None:
     exchange = SimExchange([rules_for("BTC/USDT")], {"USDT": D(1_000), "BTC": D(5)})
-    exchange.on_frame(DepthSnapshot(1, [(D(99), D(2)), (D(98), D(3))], [(D(101), D(2)), (D(102), D(3))]))
+    exchange.on_frame(DepthSnapshot(1, ((D(99), D(2)), (D(98), D(3))), ((D(101), D(2)), (D(102), D(3)))))
     exchange.market_time_ms = 1
     flow = Flow(D(1_000), D(5))
     update = 1
@@ -161,7 +161,7 @@ def test_cash_and_inventory_are_what_the_fills_say(steps: list[object]) -> None:
                     executions = [exchange.cancel(SYMBOL, order_id=step)]
                 case (list() as bids, list() as asks):
                     update += 1
-                    executions = exchange.on_frame(DepthDiff(SYMBOL, update, update, update, bids, asks))
+                    executions = exchange.on_frame(DepthDiff(SYMBOL, update, update, update, tuple(bids), tuple(asks)))
                 case Top():
                     update += 1
                     executions = exchange.on_frame(step.ticker(update))
@@ -183,7 +183,7 @@ def test_cash_and_inventory_are_what_the_fills_say(steps: list[object]) -> None:
 def test_the_same_steps_give_the_same_account(steps: list[object]) -> None:
     def run() -> object:
         exchange = SimExchange([rules_for("BTC/USDT")], {"USDT": D(1_000), "BTC": D(5)})
-        exchange.on_frame(DepthSnapshot(1, [(D(99), D(2))], [(D(101), D(2))]))
+        exchange.on_frame(DepthSnapshot(1, ((D(99), D(2)),), ((D(101), D(2)),)))
         exchange.market_time_ms = 1
         for step in steps:
             try:

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.risk.world import BTC, ETH, World, config
+from tests.unit.risk.world import BTC, ETH, SECOND, World, config
 
-from edgefleet.messages import Approved, OrderState, Refusal, Refused, encode
-from edgefleet.risk.stage import RiskState
+from edgefleet.messages import Approved, Command, Message, OrderState, Refusal, Refused, Watermark, encode
+from edgefleet.risk.stage import RiskStage, RiskState
+from edgefleet.testing import build
 
 Z = 1.6448536269514722
 TIGHT = {
@@ -33,6 +34,12 @@ actions = st.one_of(
     st.tuples(st.just("order"), instruments, st.sampled_from(list(OrderState)), st.floats(-0.5, 0.5)),
     st.tuples(st.just("state"), st.sampled_from(["ACTIVE", "ACTIVE", "REDUCING", "HALTED"])),
     st.tuples(st.just("cash"), st.integers(1_000, 500_000)),
+)
+# What comes without a beat behind it, so that the next ensemble is the first to meet it.
+quiet_actions = st.one_of(
+    st.tuples(st.just("touch"), instruments, st.floats(-0.06, 0.06)),
+    st.tuples(st.just("watermark"), st.integers(0, 40)),
+    st.tuples(st.just("flatten")),
 )
 
 
@@ -94,6 +101,18 @@ def play(books: Books, action: Sequence[Any]) -> list[Approved | Refused]:
             books.cash = Decimal(amount)
             books.held = {BTC: Decimal(0), ETH: Decimal(0)}
             world.account({"USDT": str(amount)})
+        case "touch", name, change:
+            world.prices[name] = min(max(world.prices[name] * (1 + change), 10.0), 1e6)
+            bid, ask = world.touch(name)
+            world.feed("beats", build.touch(instrument=name, bid=bid, ask=ask, ts_event=world.now))
+        case "watermark", seconds:
+            world.now += seconds * SECOND
+            stamps = {"ts_event": world.now, "ts_init": world.now, "trace_id": "sim:beat"}
+            world.feed("ensembles", Watermark(venue="sim", cause="signals/1-0", **stamps))  # type: ignore[arg-type]
+        case ("flatten",):
+            flatten = Command(verb="flatten", reason="a test", by="person", ts_event=world.now, ts_init=world.now)
+            world.feed("control", flatten)
+            books.targets = {name: (Decimal(0), world.state.time + 30 * SECOND) for name in books.targets}
         case _:
             raise AssertionError(action)
     return []
@@ -149,8 +168,22 @@ def check(books: Books, said: Approved, shortable: bool) -> None:
     assert encode(said)
 
 
-def run(plan: list[tuple[Any, ...]], *, shortable: bool = False, restarts: frozenset[int] = frozenset()) -> Books:
-    books = Books(World(config(TIGHT, shortable=shortable)))
+class Forgetful(World):
+    """Gives every entry to a stage that was made for it and so has nothing worked out from before."""
+
+    def feed(self, stream: str, message: Message) -> list[Approved | Refused]:
+        self.stage = RiskStage()
+        return super().feed(stream, message)
+
+
+def run(
+    plan: list[tuple[Any, ...]],
+    *,
+    shortable: bool = False,
+    restarts: frozenset[int] = frozenset(),
+    world: type[World] = World,
+) -> Books:
+    books = Books(world(config(TIGHT, shortable=shortable)))
     for number, action in enumerate(plan):
         if number in restarts:
             books.world.state = msgspec.msgpack.decode(msgspec.msgpack.encode(books.world.state), type=RiskState)
@@ -174,6 +207,15 @@ def test_a_restart_in_the_middle_changes_nothing(plan: list[tuple[Any, ...]], re
 
     assert [encode(one) for one in restarted.world.said] == [encode(one) for one in whole.world.said]
     assert restarted.world.state == whole.world.state
+
+
+@given(st.lists(st.one_of(actions, quiet_actions), max_size=40), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_what_is_kept_between_entries_decides_nothing(plan: list[tuple[Any, ...]], shortable: bool) -> None:
+    kept, fresh = run(plan, shortable=shortable), run(plan, shortable=shortable, world=Forgetful)
+
+    assert [encode(one) for one in kept.world.said] == [encode(one) for one in fresh.world.said]
+    assert msgspec.msgpack.encode(kept.world.state) == msgspec.msgpack.encode(fresh.world.state)
 
 
 @given(st.floats(10.6, 60.0), st.sampled_from([1_000, 10_000, 600_000]), st.floats(0.5, 8.0))

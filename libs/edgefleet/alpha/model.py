@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 P = TypeVar("P", bound=Params)
 
 
-class Edge(NamedTuple):
+class Edge(msgspec.Struct, frozen=True, gc=False):
     """What one model expects, and how sure it is."""
 
     edge_bps: float  # expected return over the horizon; the sign is the direction

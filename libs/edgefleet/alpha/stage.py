@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar, Union, cast
 
 import msgspec
@@ -28,10 +29,11 @@ S = TypeVar("S", bound=msgspec.Struct)
 class _Running(NamedTuple):
     """A model under one configuration."""
 
+    id: str
+    version: str
     model: AlphaModel[Any, Any]
     parameters: Params
     horizon_ms: int
-    live: bool
 
 
 class _Plan(NamedTuple):
@@ -39,7 +41,8 @@ class _Plan(NamedTuple):
 
     config: FleetConfig
     hash: str
-    running: tuple[_Running, ...]
+    warm: tuple[_Running, ...]  # take bars
+    live: tuple[_Running, ...]  # and speak
     interval_ns: int
     bar_ms: int
 
@@ -130,13 +133,14 @@ class AlphaStage:
         if top is None:
             return ()
         edges = []
-        for model, parameters, horizon_ms, live in plan.running:
-            edge = model.edge(known.models[model.id], top, parameters) if live else None
+        states = known.models
+        for model_id, version, model, parameters, horizon_ms in plan.live:
+            edge = model.edge(states[model_id], top, parameters)
             if edge is not None:
                 edges.append(
                     ModelEdge(
-                        model=model.id,
-                        version=model.version,
+                        model=model_id,
+                        version=version,
                         edge_bps=edge.edge_bps,
                         confidence=edge.confidence,
                         horizon_ms=horizon_ms,
@@ -172,8 +176,8 @@ class AlphaStage:
 
     @staticmethod
     def _on_bar(known: InstrumentState, bar: Bar, plan: _Plan) -> None:
-        for model, parameters, _, _ in plan.running:
-            model.on_bar(known.models[model.id], bar, parameters)
+        for model_id, _, model, parameters, _ in plan.warm:
+            model.on_bar(known.models[model_id], bar, parameters)
 
     @staticmethod
     def _on_status(state: AlphaState, status: VenueStatus) -> None:
@@ -199,16 +203,19 @@ class AlphaStage:
         return {model_id: model.initial() for model_id, model in self.models.items()}
 
     def _compile(self, config: FleetConfig) -> _Plan:
-        running = []
+        warm, live = [], []
         for model_id in sorted(config.models.models):
             registration = config.models.models[model_id]
             model = self.models.get(model_id)
             if model is None or registration.state == "retired":
                 continue
             parameters = model.parse(registration.parameters)
-            running.append(_Running(model, parameters, model.horizon_ms(parameters), registration.state == "live"))
-        features = config.features
-        return _Plan(config, config.hash, tuple(running), features.min_interval_ms * NS_PER_MS, features.bar_ms)
+            running = _Running(model.id, model.version, model, parameters, model.horizon_ms(parameters))
+            warm.append(running)
+            if registration.state == "live":
+                live.append(running)
+        interval_ns = config.features.min_interval_ms * NS_PER_MS
+        return _Plan(config, config.hash, tuple(warm), tuple(live), interval_ns, config.features.bar_ms)
 
 
 def _watermark(beat: Beat, entry: Input) -> Watermark:
@@ -221,9 +228,14 @@ def _digest(top: Top, edges: Sequence[ModelEdge]) -> str:
     """Return the name of exactly what the models saw and said: 16 hex digits over the doubles' bits."""
     values = [top.bid, top.bid_size, top.ask, top.ask_size]
     for edge in edges:
-        values.append(edge.edge_bps)
-        values.append(edge.confidence)
-    return hashlib.blake2b(struct.pack(f"<{len(values)}d", *values), digest_size=8).hexdigest()
+        values += (edge.edge_bps, edge.confidence)
+    return blake2b(_doubles(len(values))(*values), digest_size=8).hexdigest()
+
+
+@cache
+def _doubles(count: int) -> Callable[..., bytes]:
+    """Return what packs so many doubles, little-endian."""
+    return struct.Struct(f"<{count}d").pack
 
 
 def _instrument_type(model_states: Sequence[type[msgspec.Struct]]) -> type[InstrumentState]:

@@ -5,7 +5,7 @@
 -- is unpacked (about 8,000 values wedge the Lua stack); ids are compared as numbers ("9-0" is before "10-0").
 -- Redis 7.0 semantics only.
 
-local MAX_ENTRIES = 256
+local MAX_ENTRIES = 1024
 local MAX_OUTPUTS = 1024
 local MAX_BYTES = 512 * 1024
 local MAX_FIELD_BYTES = 4096
@@ -24,10 +24,13 @@ local function parse(id)
   return tonumber(ms), tonumber(seq)
 end
 
--- Return -1, 0 or 1, as a is before, at or after b.
+-- Return -1, 0 or 1, as a is before, at or after b; nil where one of them is no id.
 local function compare(a, b)
   local a_ms, a_seq = parse(a)
   local b_ms, b_seq = parse(b)
+  if not (a_ms and b_ms) then
+    return nil
+  end
   if a_ms ~= b_ms then
     return a_ms < b_ms and -1 or 1
   end
@@ -55,7 +58,8 @@ local function entries_added(stream)
   return 0
 end
 
--- Show the position to tools that ask for consumer groups. A gauge: nothing reads it back, so its errors are nothing.
+-- Show the position to tools that ask for consumer groups. A gauge: nothing reads it back, so its errors are nothing,
+-- and since it costs as much as half a commit, a busy stage shows it ten times a second and when it has nothing to do.
 local function show_lag(stream, group, position, read)
   local answer = redis.pcall('XGROUP', 'SETID', stream, group, position, 'ENTRIESREAD', read)
   if type(answer) == 'table' and answer.err then
@@ -63,18 +67,13 @@ local function show_lag(stream, group, position, read)
   end
 end
 
-local function journal_json(n, args, spans)
+-- `head` is the caller's part of the entry, an open JSON object; what only the server knows follows.
+local function journal_json(head, n, spans)
   local outputs = {}
   for i, span in ipairs(spans) do
-    outputs[i] = '[' .. cjson.encode(span.stream) .. ',"' .. span.first .. '","' .. span.last .. '",' .. span.count .. ']'
+    outputs[i] = '["' .. span.stream .. '","' .. span.first .. '","' .. span.last .. '",' .. span.count .. ']'
   end
-  return '{"type":"journal.v1","n":' .. n
-    .. ',"identity":' .. cjson.encode(args[2])
-    .. ',"input":' .. cjson.encode(args[4])
-    .. ',"first":"' .. args[6] .. '","last":"' .. args[7] .. '","count":' .. args[8]
-    .. ',"config":' .. cjson.encode(args[10])
-    .. ',"epoch":' .. args[3] .. ',"crc":' .. args[11]
-    .. ',"outputs":[' .. table.concat(outputs, ',') .. ']}'
+  return head .. ',"n":' .. n .. ',"outputs":[' .. table.concat(outputs, ',') .. ']}'
 end
 
 -- The snapshot stands for every position as it is now, and for the journal up to the identity's last commit.
@@ -95,140 +94,147 @@ local function save_snapshot(state_key, snapshot_key, journal_key, bytes)
   redis.call('HSET', state_key, 'snap_n', last_n, 'snappos:' .. journal_key, last_journal)
 end
 
--- keys: 1 state, 2 snapshot, 3 journal, 4 input (a source: state again), 5 state of the reader of targets, `base`.. output streams
--- args: 1 service, 2 identity, 3 epoch, 4 input, 5 expected, 6 first, 7 last, 8 count, 9 skipped, 10 config, 11 crc,
---       12 cap of targets (0: none), 13 has snapshot, 14 snapshot, 15 number of fields, 16 number of outputs,
---       then per field name and value, then per output (index of its stream among the output keys, type, data)
-local function commit(keys, args, base, permit)
-  local epoch, count, skipped, crc = tonumber(args[3]), tonumber(args[8]), tonumber(args[9]), tonumber(args[11])
-  local cap, fields, outputs = tonumber(args[12]), tonumber(args[15]), tonumber(args[16])
-  if not (epoch and count and skipped and crc and cap and fields and outputs) then
+-- keys: 1 state, 2 snapshot, 3 journal, 4 input (a source: state again), 5 state of the reader of targets,
+--       6 mode, 7 trading:state, 8 the account's lease (where something leaves; else as 1), 9.. output streams
+-- args: 1 the request (msgpack), 2 the snapshot where there is one
+-- The request is one value because every argument costs the server an object: service, identity, epoch, input, expected,
+-- first, last, count, skipped, head of the journal's entry, cap of targets (0: none), whether to show the lag, whether to
+-- answer ids, fields (name, value, ..), outputs (index of its stream among the output keys from 1, type, data, ..),
+-- and of what leaves for the venue: the lease's token (else nil), and whether an intent reduces.
+-- Answers: the answer, n, what may leave where a token was given (else -1), ids.
+local OUTPUT_KEYS = 8
+local NONE, REDUCING, ALL = 0, 1, 2
+
+-- Return what may leave for the venue now. A trading state that was never set, a lease that lapsed: nothing.
+local function clearance(keys, lease)
+  local mode = redis.call('GET', keys[6])
+  local state = redis.call('HGET', keys[7], 'state')
+  if lease == '' or mode == 'halt' or redis.call('GET', keys[8]) ~= lease then
+    return NONE
+  end
+  if state == 'ACTIVE' then
+    return mode == 'reduce' and REDUCING or ALL
+  end
+  return state == 'REDUCING' and REDUCING or NONE
+end
+
+local function commit(keys, args, permit)
+  local request, snapshot = cmsgpack.unpack(args[1]), args[2]
+  local service, identity, epoch, input, expected = request[1], request[2], request[3], request[4], request[5]
+  local last, count, skipped, cap = request[7], request[8], request[9], request[11]
+  local fields, outputs = request[14], request[15]
+  if not (type(epoch) == 'number' and type(count) == 'number' and type(skipped) == 'number' and type(cap) == 'number') then
     return refuse('a number of the commit is not a number')
   end
-  if not (parse(args[5]) and parse(args[6]) and parse(args[7])) then
+  local after = parse(request[6]) and compare(last, expected)
+  if not after then
     return refuse('an id of the commit is not of the form ms-seq')
   end
-  if count < 0 or count > MAX_ENTRIES or outputs < 0 or outputs > MAX_OUTPUTS then
+  if count < 0 or count > MAX_ENTRIES or #outputs > 3 * MAX_OUTPUTS then
     return refuse('a batch has at most ' .. MAX_ENTRIES .. ' entries and ' .. MAX_OUTPUTS .. ' outputs')
   end
-  local fields_at = 17
-  local outputs_at = fields_at + 2 * fields
-  if #args < outputs_at - 1 + 3 * outputs then
+  if #outputs % 3 ~= 0 or #fields % 2 ~= 0 then
     return refuse('the commit is cut short')
   end
   local field_bytes, output_bytes, to_targets = 0, 0, false
-  for i = fields_at, outputs_at - 1 do
-    field_bytes = field_bytes + #args[i]
+  for i = 1, #fields do
+    field_bytes = field_bytes + #fields[i]
   end
-  for i = 0, outputs - 1 do
-    local key = keys[base - 1 + (tonumber(args[outputs_at + 3 * i]) or 0)]
+  for i = 1, #outputs, 3 do
+    local key = keys[OUTPUT_KEYS + outputs[i]]
     if not key then
       return refuse('an output has no stream')
     end
     to_targets = to_targets or key == 'targets'
-    output_bytes = output_bytes + #args[outputs_at + 3 * i + 2]
+    output_bytes = output_bytes + #outputs[i + 2]
   end
-  if field_bytes > MAX_FIELD_BYTES or output_bytes > MAX_BYTES or #args[14] > MAX_SNAPSHOT_BYTES then
-    return refuse('too large: fields ' .. field_bytes .. ', outputs ' .. output_bytes .. ', snapshot ' .. #args[14] .. ' bytes')
+  if field_bytes > MAX_FIELD_BYTES or output_bytes > MAX_BYTES or (snapshot and #snapshot > MAX_SNAPSHOT_BYTES) then
+    return refuse('too large: fields ' .. field_bytes .. ', outputs ' .. output_bytes .. ', snapshot ' .. #(snapshot or '') .. ' bytes')
   end
-  if count == 0 and outputs > 0 then
+  if count == 0 and #outputs > 0 then
     return refuse('outputs without an input')
   end
-  if count > 0 and compare(args[7], args[5]) <= 0 then
+  if count > 0 and after <= 0 then
     return refuse('the batch ends before it begins')
   end
   if not is_stream_or_absent(keys[3]) then
     return refuse(keys[3] .. ' is not a stream')
   end
-  for i = base, #keys do
+  for i = OUTPUT_KEYS + 1, #keys do
     if not is_stream_or_absent(keys[i]) then
       return refuse(keys[i] .. ' is not a stream')
     end
   end
 
-  local input = args[4]
   local stored = redis.call('HMGET', keys[1], 'epoch', 'pos:' .. input, 'read:' .. input, 'n')
   local owner, position, read = tonumber(stored[1] or 0), stored[2] or FIRST, tonumber(stored[3] or 0)
+  local n = tonumber(stored[4] or 0)
   if owner > epoch then
-    return { 'FENCED', tonumber(stored[4] or 0) }
+    return { 'FENCED', n }
   end
-  if permit and not permit() then
-    return { 'HALTED', tonumber(stored[4] or 0) }
+  if permit and not permit(request) then
+    return { 'HALTED', n }
   end
-  if count > 0 and compare(position, args[7]) >= 0 then
-    return { 'DUP', tonumber(stored[4] or 0) }
+  local moved = position ~= expected and compare(position, expected) ~= 0
+  if moved and count > 0 and compare(position, last) >= 0 then
+    return { 'DUP', n }
   end
   -- An owner older than the caller is a server that lost the claim: it must be claimed again before anything is written.
-  if owner < epoch or compare(position, args[5]) ~= 0 then
-    return { 'CONFLICT', tonumber(stored[4] or 0) }
+  if owner < epoch or moved then
+    return { 'CONFLICT', n }
   end
   if to_targets and cap > 0 then
     local seen = tonumber(redis.call('HGET', keys[5], 'read:targets') or 0)
     if entries_added('targets') - seen >= cap then
-      return { 'BUSY', tonumber(stored[4] or 0) }
+      return { 'BUSY', n }
     end
   end
 
-  local result = { 'OK', 0 }
-  local spans, by_key = {}, {}
-  for i = 0, outputs - 1 do
-    local at = outputs_at + 3 * i
-    local key = keys[base - 1 + tonumber(args[at])]
-    local id = redis.call('XADD', key, '*', 'type', args[at + 1], 'data', args[at + 2])
-    result[i + 3] = id
-    local span = by_key[key]
-    if not span then
-      span = { stream = key, first = id, last = id, count = 0 }
-      by_key[key] = span
-      spans[#spans + 1] = span
+  local result = { 'OK', n, request[16] and clearance(keys, request[16]) or -1 }
+  local spans = {}
+  for i = 1, #outputs, 3 do
+    local at = outputs[i]
+    local id = redis.call('XADD', keys[OUTPUT_KEYS + at], '*', 'type', outputs[i + 1], 'data', outputs[i + 2])
+    local span = spans[at]
+    if span then
+      span.last, span.count = id, span.count + 1
+    else
+      spans[at] = { stream = keys[OUTPUT_KEYS + at], first = id, last = id, count = 1 }
     end
-    span.last = id
-    span.count = span.count + 1
+    if request[13] then
+      result[#result + 1] = id
+    end
   end
   read = string.format('%.0f', read + skipped + count)
-  local is_source = string.sub(input, 1, 7) == 'source:'
   if count > 0 then
-    local n = tonumber(stored[4] or 0) + 1
-    local journal_id = redis.call('XADD', keys[3], '*', 'type', 'journal.v1', 'data', journal_json(n, args, spans))
-    redis.call('HSET', keys[1], 'pos:' .. input, args[7], 'read:' .. input, read, 'n', n, 'jid', journal_id)
+    n = n + 1
+    local entry = journal_json(request[10], n, spans)
+    local journal_id = redis.call('XADD', keys[3], '*', 'type', 'journal.v1', 'data', entry)
+    redis.call('HSET', keys[1], 'pos:' .. input, last, 'read:' .. input, read, 'n', n, 'jid', journal_id)
     result[2] = n
-    if not is_source then
-      show_lag(keys[4], args[1], args[7], read)
-    end
-  else
-    result[2] = tonumber(stored[4] or 0)
-    if skipped > 0 then
-      redis.call('HSET', keys[1], 'read:' .. input, read)
-      show_lag(keys[4], args[1], args[7], read)
-    end
+  elseif skipped > 0 then
+    redis.call('HSET', keys[1], 'read:' .. input, read)
   end
-  for i = fields_at, outputs_at - 1, 2 do
-    redis.call('HSET', keys[1], 'f:' .. args[i], args[i + 1])
+  if request[12] and keys[4] ~= keys[1] then
+    show_lag(keys[4], service, last, read)
   end
-  if args[13] == '1' then
-    save_snapshot(keys[1], keys[2], keys[3], args[14])
+  for i = 1, #fields, 2 do
+    redis.call('HSET', keys[1], 'f:' .. fields[i], fields[i + 1])
+  end
+  if snapshot then
+    save_snapshot(keys[1], keys[2], keys[3], snapshot)
   end
   return result
 end
 
 local function fleet_commit(keys, args)
-  return commit(keys, args, 6, nil)
+  return commit(keys, args, nil)
 end
 
--- As a commit, with keys 6 mode, 7 trading:state, 8 the account's lease, and as the last two args lease and reducing.
--- A state that was never set, a lease that lapsed: refused.
 local function fleet_intent(keys, args)
-  local lease, reducing = args[#args - 1], args[#args] == '1'
-  return commit(keys, args, 9, function()
-    local mode = redis.call('GET', keys[6])
-    if mode == 'halt' or (mode == 'reduce' and not reducing) then
-      return false
-    end
-    local state = redis.call('HGET', keys[7], 'state')
-    if not (state == 'ACTIVE' or (state == 'REDUCING' and reducing)) then
-      return false
-    end
-    return lease ~= '' and redis.call('GET', keys[8]) == lease
+  return commit(keys, args, function(request)
+    local cleared = clearance(keys, request[16])
+    return cleared == ALL or (cleared == REDUCING and request[17])
   end)
 end
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from enum import IntEnum, StrEnum
+from functools import cache
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from edgefleet.messages import Message, encode, tag_of
 
 FIRST = "0-0"  # the position before any entry
-MAX_BATCH_ENTRIES = 256
+MAX_BATCH_ENTRIES = 1024
 MAX_BATCH_OUTPUTS = 1024
 MAX_BATCH_BYTES = 512 * 1024
 MAX_FIELD_BYTES = 4096
@@ -45,11 +46,30 @@ class Answer(StrEnum):
     HALTED = "HALTED"  # an intent was refused by the latch, the mode or the account's lease
 
 
+class Clearance(IntEnum):
+    """What may leave for the venue, as of a commit: by the latch, the mode and the account's lease."""
+
+    NONE = 0
+    REDUCING = 1  # orders that only reduce a position
+    ALL = 2
+
+    def covers(self, *, reducing: bool) -> bool:
+        """Return whether an order may leave."""
+        return self is Clearance.ALL or (self is Clearance.REDUCING and reducing)
+
+
+class Permit(NamedTuple):
+    """Who asks what may leave."""
+
+    account: str
+    lease: str  # the token of the account's lease
+
+
 class CommitRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of one input: where it began, where it ended, what it led to.
 
     A `count` of zero consumes nothing: `first` and `last` equal `expected`, there are no outputs, no journal entry is
-    written and `n` stays; it is how a snapshot or small fields are saved when nothing is left to read.
+    written and `n` stays; it is how a snapshot, small fields or the lag are saved when nothing is left to read.
     """
 
     identity: str  # service[.worker][.shard]
@@ -65,14 +85,18 @@ class CommitRequest(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: bytes | None = None
     skipped: int = 0  # entries before `first` that were lost to this stage: they count as read in the lag
     targets_cap: int = 0  # unread `targets` at which the answer is BUSY; 0: no cap
+    permit: Permit | None = None  # asks, in the same step, whether the orders among the outputs may leave
+    wants_ids: bool = True  # whether the result tells the ids that the outputs got
+    shows_lag: bool = True  # whether tools that ask for consumer groups see the new position at once
 
 
 class CommitResult(NamedTuple):
-    """The answer, the commit's number and, on OK, the ids its outputs got (first id per output, in order)."""
+    """The answer, the commit's number and, on OK and where they are wanted, the ids its outputs got, in order."""
 
     answer: Answer
     n: int
     ids: tuple[str, ...] = ()
+    clearance: Clearance | None = None  # None where no permit was asked for
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,15 +208,23 @@ class Bus(Protocol):
 
 def encode_outputs(outputs: Sequence[tuple[str, Message]]) -> tuple[EncodedOutput, ...]:
     """Return outputs as bytes, in order."""
-    return tuple(EncodedOutput(stream, tag_of(message), encode(message)) for stream, message in outputs)
+    if not outputs:
+        return ()
+    return tuple([EncodedOutput(stream, tag_of(message), encode(message)) for stream, message in outputs])
 
 
 def outputs_crc(outputs: Sequence[EncodedOutput]) -> int:
     """Return the crc32 over every output's stream, type and data, in order: what a re-run must reproduce."""
     crc = 0
     for stream, kind, data in outputs:
-        crc = zlib.crc32(data, zlib.crc32(f"{stream}\0{kind}\0".encode(), crc))
+        crc = zlib.crc32(data, zlib.crc32(_heading(stream, kind), crc))
     return crc
+
+
+@cache
+def _heading(stream: str, kind: str) -> bytes:
+    """Return what an output's crc begins with; the fleet has a few dozen pairs of stream and type."""
+    return f"{stream}\0{kind}\0".encode()
 
 
 def id_key(entry_id: str) -> tuple[int, int]:

@@ -18,10 +18,12 @@ from edgefleet.bus.interface import (
     MAX_BATCH_OUTPUTS,
     Answer,
     Bus,
+    Clearance,
     CommitRequest,
     CommitResult,
     EncodedOutput,
     Entry,
+    Permit,
     Record,
     id_key,
     outputs_crc,
@@ -47,6 +49,7 @@ from edgefleet.stage import Stage
 PARK_NS = 75 * NS_PER_MS  # how long an input rests after BUSY
 BACK_OFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 DEPTH_EVERY_NS = NS_PER_S
+SHOW_EVERY_NS = 100 * NS_PER_MS  # how often a busy stage shows its lag to tools that ask for consumer groups
 SOFT_OUTPUTS = MAX_BATCH_OUTPUTS // 4  # a batch is cut after the entry that passes this: one entry may add many
 SOFT_BYTES = MAX_BATCH_BYTES // 4
 JOURNAL_PAGE = 500
@@ -77,8 +80,19 @@ class Observer:
     def restored(self, record: Record, reran: int) -> None:
         """The stage stands where its record does, after re-running `reran` entries."""
 
-    def committed(self, stream: str, entries: Sequence[Entry], outputs: Sequence[EncodedOutput], step_ns: int) -> None:
-        """A batch was committed; its steps took `step_ns` together."""
+    def about_to_commit(self, outputs: Sequence[EncodedOutput]) -> Permit | None:
+        """A batch was stepped and its commit is next. Return a permit to have asked in it what may leave."""
+        return None
+
+    def committed(
+        self,
+        stream: str,
+        entries: Sequence[Entry],
+        outputs: Sequence[EncodedOutput],
+        step_ns: int,
+        clearance: Clearance | None = None,
+    ) -> None:
+        """A batch was committed; its steps took `step_ns` together. `clearance` answers the permit that was asked."""
 
     def refused(self, stream: str, answer: Answer) -> None:
         """A commit was answered with anything but OK."""
@@ -119,6 +133,7 @@ class _Memory:
     ahead: dict[str, deque[Entry]]  # read, not yet stepped
     read_to: dict[str, str]  # the id after which to read on
     skipped: dict[str, int] = field(default_factory=dict)  # lost entries, to be told with the next commit
+    unshown: set[str] = field(default_factory=set)  # inputs whose lag is shown as it was
     since_snapshot: int = 0
     snapshot_ns: int = 0
 
@@ -160,6 +175,7 @@ class StageLoop:
         self._stopped: asyncio.Task[Any] | None = None
         self._changed: asyncio.Task[Any] | None = None
         self._depth_ns = 0
+        self._shown: dict[str, int] = {}  # input: monotonic ns of the last commit that showed its lag
 
     async def run(self) -> None:
         """Work until `stop` is set, then save a snapshot.
@@ -207,12 +223,15 @@ class StageLoop:
         """Do the next thing; return False where memory must be thrown away."""
         if self._configs.changed.is_set():
             self._observe.configured(self._configs.swap().hash)
+        unshown = self._unshown(memory)
+        if unshown is not None:
+            return await self._show_lag(memory, unshown)
         stream = self._next_input(memory)
         if stream is not None:
             return await self._work(memory, stream)
         if self._read is None:
             self._start_read(memory)
-        await self._wait_for_read()
+        await self._wait_for_read(memory)
         if self._read is not None and self._read.done():
             arrived = self._take_read(memory)
             if self._depth_due(arrived):
@@ -261,7 +280,9 @@ class StageLoop:
         if self._before_busy is not None and any(output.stream == "targets" for output in outputs):
             self._before_busy = None
         self._singly = max(0, self._singly - len(taken))
-        self._observe.committed(stream, taken, outputs, step_ns)
+        self._observe.committed(stream, taken, outputs, step_ns, result.clearance)
+        if result.clearance is not None:
+            await asyncio.sleep(0)  # what was cleared goes before the next thing begins
         if self._read is not None and (self._read.done() or not self._read_blocks):
             await asyncio.wait({self._read})
             self._take_read(memory)
@@ -281,6 +302,7 @@ class StageLoop:
         if self._snapshot_due(memory, len(taken)):
             snapshot = pack_snapshot(self._stage, memory.state, {**memory.positions, stream: last})
         skipped = memory.skipped.get(stream, 0)
+        shows_lag = self._is_show_due(stream)
         result = await self._bus.commit(
             CommitRequest(
                 identity=self._identity,
@@ -295,9 +317,13 @@ class StageLoop:
                 snapshot=snapshot,
                 skipped=skipped,
                 targets_cap=config.fleet.targets_cap,
+                permit=self._observe.about_to_commit(outputs),
+                wants_ids=False,
+                shows_lag=shows_lag,
             )
         )
         if result.answer is Answer.OK:
+            self._note_shown(memory, stream, shown=shows_lag)
             memory.positions[stream] = last
             memory.reads[stream] += len(taken)
             memory.skipped.pop(stream, None)
@@ -352,7 +378,7 @@ class StageLoop:
         if wanted:
             self._read = asyncio.create_task(self._bus.read(wanted, count=self._batch, block_ms=block_ms))
 
-    async def _wait_for_read(self) -> None:
+    async def _wait_for_read(self, memory: _Memory) -> None:
         """Wait for entries, a stop or a configuration; the read goes on under the latter two."""
         if self._read is None or self._read.done():
             if self._read is None:
@@ -362,7 +388,7 @@ class StageLoop:
             self._stopped = asyncio.create_task(self._stop.wait())
         if self._changed is None or self._changed.done():
             self._changed = asyncio.create_task(self._configs.changed.wait())
-        timeout = PARK_NS / NS_PER_S if self._parked else None
+        timeout = PARK_NS / NS_PER_S if self._parked else SHOW_EVERY_NS / NS_PER_S if memory.unshown else None
         pending = {self._read, self._stopped, self._changed}
         await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
@@ -442,6 +468,29 @@ class StageLoop:
                     Rollback(service=self._stage.service, input=stream, had=had, found=found, ts_event=now, ts_init=now)
                 )
 
+    # --- the lag that others see
+
+    def _is_show_due(self, stream: str) -> bool:
+        return self._clock.monotonic_ns() - self._shown.get(stream, 0) >= SHOW_EVERY_NS
+
+    def _unshown(self, memory: _Memory) -> str | None:
+        """Return an input that moved and whose group has stood still for long enough."""
+        return next((stream for stream in memory.unshown if self._is_show_due(stream)), None)
+
+    def _note_shown(self, memory: _Memory, stream: str, *, shown: bool) -> None:
+        if shown:
+            memory.unshown.discard(stream)
+            self._shown[stream] = self._clock.monotonic_ns()
+        else:
+            memory.unshown.add(stream)
+
+    async def _show_lag(self, memory: _Memory, stream: str) -> bool:
+        result = await self._bus.commit(self._standing(memory, stream))
+        if result.answer is not Answer.OK:
+            return await self._refused(memory, stream, (), result.answer)
+        self._note_shown(memory, stream, shown=True)
+        return True
+
     # --- snapshots and restarts
 
     def _snapshot_due(self, memory: _Memory, more: int = 0) -> bool:
@@ -463,31 +512,35 @@ class StageLoop:
     async def _save_snapshot(self, memory: _Memory) -> bool:
         """Commit a snapshot by itself, where nothing is there to commit it with."""
         stream = self._stage.inputs[0]
-        at = memory.positions[stream]
         snapshot = pack_snapshot(self._stage, memory.state, memory.positions)
-        result = await self._bus.commit(
-            CommitRequest(
-                identity=self._identity,
-                epoch=self._epoch,
-                input=stream,
-                expected=at,
-                first=at,
-                last=at,
-                count=0,
-                config=self._configs.current.hash,
-                snapshot=snapshot,
-            )
-        )
+        result = await self._bus.commit(self._standing(memory, stream, snapshot))
         if result.answer is not Answer.OK:
             return await self._refused(memory, stream, (), result.answer)
         self._saved(memory, snapshot, 0)
         return True
+
+    def _standing(self, memory: _Memory, stream: str, snapshot: bytes | None = None) -> CommitRequest:
+        """Return a commit that consumes nothing."""
+        at = memory.positions[stream]
+        return CommitRequest(
+            identity=self._identity,
+            epoch=self._epoch,
+            input=stream,
+            expected=at,
+            first=at,
+            last=at,
+            count=0,
+            config=self._configs.current.hash,
+            snapshot=snapshot,
+        )
 
     async def _last_snapshot(self, memory: _Memory) -> None:
         await self._drop_read()
         if memory.since_snapshot:
             try:
                 await self._save_snapshot(memory)
+                for stream in tuple(memory.unshown):
+                    await self._show_lag(memory, stream)
             except Transient as error:  # the journal has it all; only the next start takes longer
                 self._observe.unreachable(str(error))
 
@@ -528,6 +581,7 @@ class StageLoop:
             reads=dict(record.reads),
             ahead={stream: deque() for stream in stage.inputs},
             read_to=dict(record.positions),
+            unshown={stream for stream, at in record.positions.items() if at != FIRST},
             since_snapshot=reran,
             snapshot_ns=self._clock.monotonic_ns(),
         )

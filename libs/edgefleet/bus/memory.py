@@ -15,12 +15,14 @@ from edgefleet.bus.interface import (
     FIRST,
     NEVER_SET,
     Answer,
+    Clearance,
     CommitRequest,
     CommitResult,
     Depth,
     EncodedOutput,
     Entry,
     Latch,
+    Permit,
     Record,
     check_request,
     id_key,
@@ -128,16 +130,20 @@ class MemoryBus:
         return self._commit(request, permitted=True)
 
     async def intend(self, request: CommitRequest, *, account: str, lease: str, reducing: bool) -> CommitResult:
-        return self._commit(request, permitted=self._permits(account, lease, reducing))
+        return self._commit(request, permitted=self._clearance(Permit(account, lease)).covers(reducing=reducing))
 
-    def _permits(self, account: str, lease: str, reducing: bool) -> bool:
+    def _clearance(self, permit: Permit) -> Clearance:
         mode = self._data.keys.get("mode")
-        if mode == "halt" or (mode == "reduce" and not reducing):
-            return False
+        if (
+            permit.lease == ""
+            or mode == "halt"
+            or self._data.keys.get(f"lease:account:{permit.account}") != permit.lease
+        ):
+            return Clearance.NONE
         state = self._data.latch.state if self._data.latch else "HALTED"
-        if not (state == "ACTIVE" or (state == "REDUCING" and reducing)):
-            return False
-        return lease != "" and self._data.keys.get(f"lease:account:{account}") == lease
+        if state == "ACTIVE":
+            return Clearance.REDUCING if mode == "reduce" else Clearance.ALL
+        return Clearance.REDUCING if state == "REDUCING" else Clearance.NONE
 
     def _commit(self, request: CommitRequest, *, permitted: bool) -> CommitResult:
         check_request(request)
@@ -169,7 +175,8 @@ class MemoryBus:
         state.update({f"f:{name}": value for name, value in request.fields.items()})
         if request.snapshot is not None:
             self._save_snapshot(request.identity, state, request.snapshot)
-        return CommitResult(Answer.OK, n, ids)
+        cleared = None if request.permit is None else self._clearance(request.permit)
+        return CommitResult(Answer.OK, n, ids, cleared)
 
     def _judge(self, request: CommitRequest, state: Mapping[str, str], permitted: bool) -> Answer:
         owner = int(state.get("epoch", 0))

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -16,12 +17,14 @@ from edgefleet.bus.interface import (
     FIRST,
     NEVER_SET,
     Answer,
+    Clearance,
     CommitRequest,
     CommitResult,
     Depth,
     EncodedOutput,
     Entry,
     Latch,
+    Permit,
     Record,
     check_request,
     outputs_crc,
@@ -39,6 +42,7 @@ ARCHIVE_MARK = "archive:mark"
 READERS = "readers"
 TRIM_CHUNK = 256
 
+_COMMIT = msgspec.msgpack.Encoder()
 _TYPES: dict[bytes, str] = {}  # tags as they come from the wire, so that each is decoded once
 
 
@@ -134,43 +138,55 @@ class RedisBus:
         return {name.decode(): _entries(raw) for name, raw in _streams(reply)}
 
     async def commit(self, request: CommitRequest) -> CommitResult:
-        return await self._commit(functions.COMMIT, request, [], [])
+        return await self._commit(functions.COMMIT, request)
 
     async def intend(self, request: CommitRequest, *, account: str, lease: str, reducing: bool) -> CommitResult:
-        keys = ["mode", TRADING_STATE, f"lease:account:{account}"]
-        return await self._commit(functions.INTENT, request, keys, [lease, "1" if reducing else "0"])
+        permit = Permit(account, lease)
+        return await self._commit(functions.INTENT, msgspec.structs.replace(request, permit=permit), reducing)
 
-    async def _commit(
-        self, function: str, request: CommitRequest, gates: Sequence[str], permits: Sequence[Argument]
-    ) -> CommitResult:
+    async def _commit(self, function: str, request: CommitRequest, reducing: bool = False) -> CommitResult:
         check_request(request)
         service = service_of(request.identity)
         streams, outputs = _numbered(request.outputs)
-        state = f"state:{request.identity}"
-        source = request.input.startswith("source:")
-        keys = [state, f"snapshot:{request.identity}", f"journal.{service}", state if source else request.input]
-        args: list[Argument] = [
-            service,
-            request.identity,
-            request.epoch,
-            request.input,
-            request.expected,
-            request.first,
-            request.last,
-            request.count,
-            request.skipped,
-            request.config,
-            outputs_crc(request.outputs),
-            request.targets_cap,
-            "0" if request.snapshot is None else "1",
-            request.snapshot or b"",
-            len(request.fields),
-            len(request.outputs),
-        ]
-        for pair in request.fields.items():
-            args += pair
-        reply = await self._fcall(function, [*keys, "state:executor", *gates, *streams], [*args, *outputs, *permits])
-        return CommitResult(Answer(reply[0].decode()), int(reply[1]), tuple(map(bytes.decode, reply[2:])))
+        state, permit = f"state:{request.identity}", request.permit
+        keys = (
+            state,
+            f"snapshot:{request.identity}",
+            f"journal.{service}",
+            state if request.input.startswith("source:") else request.input,
+            "state:executor",
+            *((state, state, state) if permit is None else ("mode", TRADING_STATE, f"lease:account:{permit.account}")),
+            *streams,
+        )
+        body = _COMMIT.encode(
+            (
+                service,
+                request.identity,
+                request.epoch,
+                request.input,
+                request.expected,
+                request.first,
+                request.last,
+                request.count,
+                request.skipped,
+                _journal_head(request),
+                request.targets_cap,
+                request.shows_lag,
+                request.wants_ids,
+                [part for pair in request.fields.items() for part in pair],
+                outputs,
+                None if permit is None else permit.lease,
+                reducing,
+            )
+        )
+        reply = await self._fcall(function, keys, (body,) if request.snapshot is None else (body, request.snapshot))
+        cleared = int(reply[2]) if len(reply) > 2 else -1
+        return CommitResult(
+            Answer(reply[0].decode()),
+            int(reply[1]),
+            tuple(map(bytes.decode, reply[3:])),
+            None if cleared < 0 else Clearance(cleared),
+        )
 
     # --- streams
 
@@ -391,10 +407,40 @@ def _depth(reply: Any) -> Depth:
     return Depth(int(info[b"entries-added"]), int(info[b"length"]), info[b"last-generated-id"].decode())
 
 
-def _numbered(outputs: Sequence[EncodedOutput]) -> tuple[list[str], list[Argument]]:
-    """Return the distinct streams, and each output as (number of its stream from 1, type, data)."""
+class _JournalHead(msgspec.Struct, frozen=True, tag="journal.v1"):
+    """What of a `Journal` the caller knows; the Function adds `n` and the outputs' ids."""
+
+    identity: str
+    input: str
+    first: str
+    last: str
+    count: int
+    config: str
+    epoch: int
+    crc: int
+
+
+def _journal_head(request: CommitRequest) -> str:
+    """Return the head as JSON that is still open."""
+    crc = outputs_crc(request.outputs)
+    head = _JournalHead(
+        request.identity,
+        request.input,
+        request.first,
+        request.last,
+        request.count,
+        request.config,
+        request.epoch,
+        crc,
+    )
+    return msgspec.json.encode(head)[:-1].decode()
+
+
+def _numbered(outputs: Sequence[EncodedOutput]) -> tuple[list[str], list[str | int]]:
+    """Return the distinct streams, and each output as (number of its stream from 1, type, data), flat."""
     numbers: dict[str, int] = {}
-    args: list[Argument] = []
+    flat: list[str | int] = []
     for stream, kind, data in outputs:
-        args += (numbers.setdefault(stream, len(numbers) + 1), kind, data)
-    return list(numbers), args
+        # As text: the server's msgpack is of before there were bytes.
+        flat += (numbers.setdefault(stream, len(numbers) + 1), kind, data.decode())
+    return list(numbers), flat

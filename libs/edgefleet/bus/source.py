@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from edgefleet.bus.interface import (
     MAX_BATCH_BYTES,
@@ -11,48 +11,67 @@ from edgefleet.bus.interface import (
     Bus,
     CommitRequest,
     EncodedOutput,
+    Record,
     encode_outputs,
     id_key,
 )
-from edgefleet.clock import SYSTEM, Clock
 from edgefleet.errors import Broken, Fenced, Transient
-from edgefleet.messages import Message, Rollback
+from edgefleet.messages import Message
 
 MAX_OUTPUTS = 256
 BACK_OFF_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 
-class Source:
-    """One writer with a counter: what it commits is written once, also where replies are lost.
+class RolledBack(Transient):
+    """The server holds less of a source than it had acknowledged. What that means is for the source's owner to say."""
 
-    `open` takes the name over and learns how far it was; `fields` are what it saved last time.
+
+class Source:
+    """One owner of a name: its epoch, and a counter for each of its inputs. What it commits is written once.
+
+    `claim` takes the name over and learns how far it was; `fields` are what it saved last time. A commit that finds
+    the server behind us raises `RolledBack`: the owner claims or stands anew, and says again what it can.
+
+    Parameters
+    ----------
+    names
+        Its counters, each an input `source:<name>`. What is committed without naming one counts under the first.
     """
 
-    def __init__(
-        self,
-        bus: Bus,
-        service: str,
-        identity: str,
-        name: str,
-        *,
-        also_reads: Sequence[str] = (),
-        clock: Clock = SYSTEM,
-    ) -> None:
+    def __init__(self, bus: Bus, service: str, identity: str, *names: str) -> None:
         self._bus = bus
-        self._clock = clock
         self._service = service
         self.identity = identity
-        self.input = f"source:{name}"
-        self.also_reads = tuple(also_reads)
+        self.inputs = tuple(f"source:{name}" for name in names)
         self.epoch = 0
-        self.counter = 0
         self.fields: dict[str, str] = {}
+        self.failure: str | None = None  # why the last commit was not answered; None while commits are
+        self._counters = dict.fromkeys(self.inputs, 0)
+        self._unheard: CommitRequest | None = None  # sent and not answered: it may have been written
 
-    async def open(self) -> None:
-        """Take the name over; an older owner is fenced."""
-        record = await self._bus.claim(self._service, self.identity, (self.input, *self.also_reads), snapshots=False)
-        self.epoch, self.fields = record.epoch, dict(record.fields)
-        self.counter = id_key(record.positions[self.input])[0]
+    @property
+    def counter(self) -> int:
+        """Return the number of the last commit of the first input."""
+        return self._counters[self.inputs[0]]
+
+    async def claim(self) -> Record:
+        """Take the name over, so that an older owner is fenced, and return what is stored of it."""
+        return self._stand_on(await self._bus.claim(self._service, self.identity, self.inputs, snapshots=False))
+
+    async def stand(self) -> Record:
+        """Count from where the server is, which may have lost commits of ours or the claim itself.
+
+        Raises
+        ------
+        Fenced
+            If a newer owner has the name.
+        """
+        record = await self._bus.load(self.identity, self.inputs)
+        if record.epoch > self.epoch:
+            raise self._fenced()
+        if record.epoch < self.epoch:
+            return await self.claim()
+        return self._stand_on(record)
 
     async def commit(
         self,
@@ -64,50 +83,96 @@ class Source:
     ) -> list[str]:
         """Write `outputs` in order, in as many commits as they need; return the ids of those heard to be OK.
 
-        While the bus does not answer, the same commit is sent again: its counter tells whether it was written. Where
-        the server lost commits of ours, that is told as a `Rollback` and counting goes on from what it has.
+        While the bus does not answer, the same commit is sent again: its counter tells whether it was written.
+        `fields` describe the source after the last output and go with it.
 
         Raises
         ------
+        RolledBack
+            If the server lost commits of ours; the outputs that are left are not written.
         Fenced
             If a newer owner has the name.
         Broken
-            If the stored counter is ahead of ours: somebody else counts under this name.
+            If somebody else counts under this name.
         Transient
             If the bus did not answer and `keep_trying()` is false.
         """
-        parts = list(_parts(encode_outputs(outputs))) or [()]
+        parts = list(in_parts(encode_outputs(outputs)))
+        if not parts and fields:
+            parts = [()]
         ids: list[str] = []
-        for i, part in enumerate(parts):
-            last = i == len(parts) - 1
-            ids += await self._once(part, config, fields if last else None, keep_trying)
+        for i, part in enumerate(parts, start=1):
+            ids += await self._until_heard(part, config, fields if i == len(parts) else None, keep_trying)
         if fields:
             self.fields.update(fields)
         return ids
 
-    def request(
+    async def attempt(
         self, outputs: tuple[EncodedOutput, ...], *, config: str, fields: Mapping[str, str] | None = None
+    ) -> tuple[str, ...]:
+        """Send the next commit once; return its ids, none where only an earlier sending of it was heard of.
+
+        Raises
+        ------
+        Transient
+            If there was no answer: it may have been written. The next attempt finds out.
+        RolledBack, Fenced, Broken
+            As `commit`.
+        """
+        if self._unheard is not None and self._unheard.outputs != outputs:
+            await self._send(self._unheard)  # what was said before comes before, written already or not
+        return await self._send(self.request(outputs, config=config, fields=fields))
+
+    def request(
+        self,
+        outputs: tuple[EncodedOutput, ...] = (),
+        *,
+        config: str,
+        fields: Mapping[str, str] | None = None,
+        name: str | None = None,
     ) -> CommitRequest:
-        """Return the next commit of this source; `written` moves the counter once it is known to be there."""
-        before, after = f"{self.counter}-0", f"{self.counter + 1}-0"
+        """Return the next commit of an input; `written` moves its counter once the commit is known to be there."""
+        name = self.inputs[0] if name is None else name
+        before = self._counters[name]
+        here = f"{before + 1}-0"
         return CommitRequest(
             identity=self.identity,
             epoch=self.epoch,
-            input=self.input,
-            expected=before,
-            first=after,
-            last=after,
+            input=name,
+            expected=f"{before}-0",
+            first=here,
+            last=here,
             count=1,
             config=config,
             outputs=outputs,
             fields=dict(fields or {}),
         )
 
-    def written(self) -> None:
-        """Count the commit that `request` gave."""
-        self.counter += 1
+    def written(self, request: CommitRequest) -> None:
+        """Count a commit that `request` gave."""
+        self._counters[request.input] = id_key(request.last)[0]
 
-    async def _once(
+    async def _send(self, request: CommitRequest) -> tuple[str, ...]:
+        repeated = self._unheard is not None
+        self._unheard = request
+        result = await self._bus.commit(request)
+        self._unheard = None
+        match result.answer:
+            case Answer.OK:
+                self.written(request)
+                return result.ids
+            case Answer.DUP if repeated:
+                self.written(request)
+                return ()
+            case Answer.FENCED:
+                raise self._fenced()
+            case Answer.CONFLICT:
+                raise RolledBack(f"the bus does not have {request.input} at {request.expected}")
+            case _:
+                where = f"{self.identity} commit {request.last}"
+                raise Broken(f"{where} was answered {result.answer}: another counts under its name")
+
+    async def _until_heard(
         self,
         outputs: tuple[EncodedOutput, ...],
         config: str,
@@ -117,48 +182,47 @@ class Source:
         failures = 0
         while True:
             try:
-                result = await self._bus.commit(self.request(outputs, config=config, fields=fields))
-                if result.answer is Answer.CONFLICT:
-                    await self._recount()
-                    continue
-            except Transient:
+                ids = await self.attempt(outputs, config=config, fields=fields)
+            except RolledBack:
+                self.failure = None
+                raise
+            except Transient as error:
+                self.failure = str(error)
                 if not keep_trying():
                     raise
-                await asyncio.sleep(BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)])
+                await asyncio.sleep(back_off_s(failures))
                 failures += 1
-                continue
-            if result.answer is Answer.FENCED:
-                raise Fenced(f"{self.identity} has a newer owner than epoch {self.epoch}; this one stops")
-            if result.answer is Answer.OK or (result.answer is Answer.DUP and failures):
-                self.written()
-                return result.ids
-            raise Broken(f"{self.identity} commit {self.counter + 1} was answered {result.answer}: another counts here")
+            else:
+                self.failure = None
+                return ids
 
-    async def _recount(self) -> None:
-        """Go on from where the server is, where that is behind us: it lost what it had acknowledged."""
-        had, epoch = self.counter, self.epoch
-        record = await self._bus.load(self.identity, (self.input,))
-        found = id_key(record.positions[self.input])[0]
-        if record.epoch > epoch:
-            raise Fenced(f"{self.identity} has a newer owner than epoch {epoch}; this one stops")
-        if found > had or (found == had and record.epoch == epoch):
-            raise Broken(f"{self.identity} is at {found} on the bus and at {had} here: another counts under its name")
-        await self.open()
-        if found < had:
-            now = self._clock.wall_ns()
-            told = {"service": self._service, "input": self.input, "had": f"{had}-0", "found": f"{found}-0"}
-            await self._bus.append("alerts", Rollback(**told, ts_event=now, ts_init=now))
+    def _stand_on(self, record: Record) -> Record:
+        if self._unheard is not None and (
+            record.epoch != self.epoch or record.positions[self._unheard.input] != self._unheard.expected
+        ):
+            self._unheard = None  # it is there, or can never be written any more
+        self.epoch, self.fields = record.epoch, dict(record.fields)
+        self._counters = {name: id_key(record.positions[name])[0] for name in self.inputs}
+        return record
+
+    def _fenced(self) -> Fenced:
+        return Fenced(f"{self.identity} has a newer owner than epoch {self.epoch}; this one stops")
 
 
-def _parts(outputs: tuple[EncodedOutput, ...]) -> list[tuple[EncodedOutput, ...]]:
-    """Return outputs in order, cut where a commit would become too large."""
-    parts: list[tuple[EncodedOutput, ...]] = []
+def back_off_s(failures: int) -> float:
+    """Return how long to wait after so many failures in a row."""
+    return BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
+
+
+def in_parts(outputs: Sequence[EncodedOutput]) -> Iterator[tuple[EncodedOutput, ...]]:
+    """Yield outputs in order, cut where a commit would become too large."""
     part: list[EncodedOutput] = []
     size = 0
     for output in outputs:
         if part and (len(part) == MAX_OUTPUTS or size + len(output.data) > MAX_BATCH_BYTES):
-            parts.append(tuple(part))
+            yield tuple(part)
             part, size = [], 0
         part.append(output)
         size += len(output.data)
-    return [*parts, tuple(part)] if part else parts
+    if part:
+        yield tuple(part)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+import msgspec
+
+from edgefleet.clock import NS_PER_MS
 from edgefleet.instruments import split_id
 from edgefleet.params.schema import FleetConfig
 from edgefleet.params.schema.horizon import Horizon, parse_horizon
@@ -13,7 +16,7 @@ from edgefleet.params.schema.router import ModelThresholds, RouterRule
 DEFAULT_RULE = "default"
 
 
-class Route(NamedTuple):
+class Route(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """A rule's name and the models that it listens to."""
 
     rule: str
@@ -47,7 +50,7 @@ class Routes:
         params = config.model_router
         self.config = config
         self.hash = config.hash
-        self.dwell_ns = params.dwell_ms * 1_000_000
+        self.dwell_ns = params.dwell_ms * NS_PER_MS
         self.freshness = params.freshness
         self.thresholds: dict[str, ModelThresholds] = params.model_thresholds
         self._instruments = config.instruments

@@ -25,7 +25,7 @@ ENSEMBLES = "ensembles"
 SWITCH_LOG = "model.switch.log"
 
 
-class HeardEdge(msgspec.Struct, frozen=True):
+class HeardEdge(msgspec.Struct, frozen=True, gc=False):
     """What a model last said of an instrument, and when in market time."""
 
     edge: ModelEdge
@@ -78,7 +78,9 @@ class RouterStage:
             routes = self._routes = Routes(config)
         message = entry.message
         if type(message) is Signals:
-            state.time = max(state.time, message.ts_event, message.watermark)
+            latest = max(message.ts_event, message.watermark)
+            if latest > state.time:
+                state.time = latest
             known = state.instruments.get(message.instrument)
             if known is None:
                 known = state.instruments[message.instrument] = RoutedInstrument()
@@ -91,19 +93,24 @@ class RouterStage:
     def _select(
         self, state: RouterState, known: RoutedInstrument, signals: Signals, entry: Input, routes: Routes
     ) -> list[Output]:
-        now = signals.ts_event
+        now, instrument = signals.ts_event, signals.instrument
         for edge in signals.edges:
             known.heard[edge.model] = HeardEdge(edge, now)
         candidates: dict[Route, list[HeardEdge]] = {}
         nowhere: list[Abstention] = []
         for heard in known.heard.values():
-            route = routes.route(signals.instrument, heard.edge.horizon_ms)
+            route = routes.route(instrument, heard.edge.horizon_ms)
             if route is None:
                 nowhere.append(Abstention(model=heard.edge.model, reason="NO_RULE"))
+            elif route in candidates:
+                candidates[route].append(heard)
             else:
-                candidates.setdefault(route, []).append(heard)
+                candidates[route] = [heard]
         for rule in known.selections:  # a rule that nothing falls under any more lets go of its models
-            if all(route.rule != rule for route in candidates):
+            for route in candidates:
+                if route.rule == rule:
+                    break
+            else:
                 candidates[Route(rule, ())] = []
         out: list[Output] = []
         for route, heard_edges in candidates.items():
@@ -123,7 +130,9 @@ class RouterStage:
         out: list[Output],
     ) -> None:
         now = signals.ts_event
-        selection = known.selections.setdefault(route.rule, Selection())
+        selection = known.selections.get(route.rule)
+        if selection is None:
+            selection = known.selections[route.rule] = Selection()
         settled = selection.since is None or now - selection.since >= routes.dwell_ns
         chosen: list[HeardEdge] = []
         abstained = list(nowhere)
@@ -135,7 +144,7 @@ class RouterStage:
                 chosen.append(heard)
             else:
                 abstained.append(Abstention(model=heard.edge.model, reason=reason))
-        after = tuple(heard.edge.model for heard in chosen)
+        after = tuple([heard.edge.model for heard in chosen])
         if after != selection.models:
             switched = _switched(route, selection, after, abstained, signals, entry, routes)
             out.append(Output(ENSEMBLES, switched))
@@ -193,17 +202,18 @@ def _weighted(chosen: Sequence[HeardEdge], now: int) -> tuple[WeightedEdge, ...]
     if not chosen:
         return ()
     weight = 1.0 / len(chosen)
-    return tuple(
-        WeightedEdge(
-            model=heard.edge.model,
-            version=heard.edge.version,
-            edge_bps=heard.edge.edge_bps,
-            confidence=heard.edge.confidence,
-            horizon_ms=heard.edge.horizon_ms,
-            weight=weight,
-            age_ms=max(0, now - heard.ts) // NS_PER_MS,
-        )
-        for heard in chosen
+    return tuple([_weighed(heard.edge, weight, now - heard.ts) for heard in chosen])
+
+
+def _weighed(edge: ModelEdge, weight: float, age_ns: int) -> WeightedEdge:
+    return WeightedEdge(
+        model=edge.model,
+        version=edge.version,
+        edge_bps=edge.edge_bps,
+        confidence=edge.confidence,
+        horizon_ms=edge.horizon_ms,
+        weight=weight,
+        age_ms=age_ns // NS_PER_MS if age_ns > 0 else 0,
     )
 
 

@@ -10,26 +10,25 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 
 import msgspec
 
-from edgefleet.bus.interface import FIRST, Bus, Entry, id_key
-from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
+from edgefleet.bus.interface import FIRST, Bus, Clearance, Entry, Permit, id_key
+from edgefleet.clock import NS_PER_MS, Clock
 from edgefleet.errors import FleetError, OutOfReach, Transient
 from edgefleet.gateway.gates import Gates
+from edgefleet.gateway.inquiry import Inquiry, Log
 from edgefleet.gateway.intents import IntentJournal, Line
 from edgefleet.gateway.lease import AccountLease
 from edgefleet.gateway.memory import OUR_PREFIX, Known, OrderMemory
 from edgefleet.gateway.publisher import Batch, Publisher
 from edgefleet.gateway.reconcile import Classes, VenueView, classify, look, unresolved
+from edgefleet.gateway.words import Occasion, Words
 from edgefleet.messages import (
-    Account,
-    Alert,
     GatewayOutcome,
     OrderEvent,
     OrderState,
-    Reconciled,
     TradingState,
     VenueOrder,
     VenueTrade,
@@ -44,10 +43,8 @@ from edgefleet.venues.interface import (
     NewOrder,
     NotFound,
     NotSent,
-    OrderReport,
     OrderUpdate,
     Rejected,
-    TradeReport,
     Unknown,
     UserEvent,
     Venue,
@@ -56,22 +53,9 @@ from edgefleet.venues.interface import (
 SESSION_START: Final = "edgefleet up"  # sets ACTIVE at a session's start; it is no person's word against our latch
 SWEEP_S: Final = 0.25
 HALT_POLL_S: Final = 0.05
-WATCH_S: Final = 15.0
 STALE_COMMAND_MS: Final = 5_000
 RECENT_BEATS_MS: Final = 1_500  # of the stream's own clock: what came just before us counts
-_RESOLVE_PAUSES_S: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _CANCEL_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
-_ABSENT_WATCH_NS: Final = 3_600 * NS_PER_S
-
-Source = Literal["stream", "answer", "query"]
-
-
-class Log(Protocol):
-    """What the gateway needs of a structured logger."""
-
-    def info(self, event: str, **fields: Any) -> Any: ...
-    def warning(self, event: str, **fields: Any) -> Any: ...
-    def error(self, event: str, **fields: Any) -> Any: ...
 
 
 class Gateway:
@@ -113,19 +97,26 @@ class Gateway:
         self._on_sent = on_sent
         self._journal: IntentJournal
         self._publisher: Publisher
+        self._words = Words(account, venue.name, self.memory, clock, lambda message: self._publisher.tell(message))
+        self._inquiry = Inquiry(
+            venue,
+            self.memory,
+            self._words,
+            params=params,
+            clock=clock,
+            log=log,
+            pause=pause,
+            spawn=lambda work: self._spawn(work),
+        )
+        self._prepared: dict[str, asyncio.Future[None]] = {}  # by order: its intent, on its way to the disk
         self._offered: deque[bytes] = deque()  # commands handed over in process, not yet seen in the stream
         self._position = FIRST
-        self._market_ns = 0  # the largest stamp the venue has told
         self._buffer: list[UserEvent] | None = None  # events that came while the venue was being looked at
         self._reconcile = asyncio.Event()
-        self._reason: Literal["start", "reconnect", "periodic", "stop"] = "start"
-        self._stream_since: int | None = None  # monotonic ns: since when the user stream is up without a break
+        self._reason: Occasion = "start"
         self._bus_lost = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._resolving: set[str] = set()
-        self._absent: dict[str, int] = {}  # order id: monotonic ns it was given up
         self._failed: asyncio.Future[None] | None = None
-        self._last_account: Account | None = None
         self._halted_at = 0
 
     # --- life
@@ -156,7 +147,7 @@ class Gateway:
         await self._journal.append("open", b"{}", at=self._clock.wall_ns())
         await self._latch_from_start()
         # The order step may remember an open gate from before: it must read this first.
-        self._tell_reconciled(Classes((), (), ()), (), self.gates.not_ready_reason)
+        self._words.reconciled(Classes((), (), ()), (), self.gates.not_ready_reason)
         for work in (
             self._publisher.run(),
             self._lease.keep(),
@@ -165,7 +156,7 @@ class Gateway:
             self._sweep_orders(),
             self._reconcile_when_asked(),
             self._watch_halt_file(),
-            self._watch_unsettled(),
+            self._inquiry.watch(),
         ):
             self._spawn(work)
         await self._publisher.flushed()
@@ -199,15 +190,30 @@ class Gateway:
         await self._journal.close()
         await self._venue.close()
 
-    def offer(self, commands: Sequence[bytes]) -> None:
-        """Carry out commands whose commit was just answered with OK, without waiting to read them back."""
+    def prepare(self, events: Sequence[OrderEvent]) -> Permit | None:
+        """Begin to write the intents of orders whose commit is next; return what that commit asks, if any is new.
+
+        Disk and bus work side by side. A commit that fails leaves an intent of an order that never was: harmless, the
+        repeated step names the same order again, and nothing leaves before its commit is answered with OK.
+        """
+        new = [event for event in events if event.state is OrderState.PENDING_NEW]
+        for event in new:
+            if event.order_id not in self.memory.orders and event.order_id not in self._prepared:
+                self._prepared[event.order_id] = self._write_intent(event)
+        return Permit(self.account, self._lease.token) if new else None
+
+    def offer(self, commands: Sequence[bytes], clearance: Clearance | None = None) -> None:
+        """Carry out commands whose commit was just answered with OK, without waiting to read them back.
+
+        `clearance` is what that commit was told may leave; without it each order asks by itself.
+        """
         events = []
         for data in commands:
             event = decode("order_event.v1", data)
             if isinstance(event, OrderEvent) and event.state in _COMMANDS:
                 self._offered.append(data)
                 events.append(event)
-        self._carry_out(events)
+        self._carry_out(events, clearance)
 
     def halt(self, reason: str) -> None:
         """Latch HALTED here and now; the journal, the bus and the cancels follow."""
@@ -233,7 +239,7 @@ class Gateway:
                     for message in batch.messages():
                         if isinstance(message, VenueOrder | VenueTrade | GatewayOutcome):
                             self.memory.take(message)
-                            self._market_ns = max(self._market_ns, message.ts_event)
+                            self._words.heard(message.ts_event)
                 case "halt":
                     self.gates.halted, self._halted_at = msgspec.json.decode(body, type=str), line.at
                 case "resume":
@@ -244,16 +250,17 @@ class Gateway:
 
     # --- commands
 
-    def _carry_out(self, events: Sequence[OrderEvent]) -> None:
+    def _carry_out(self, events: Sequence[OrderEvent], clearance: Clearance | None = None) -> None:
         for event in events:
-            work = self._new_order(event) if event.state is OrderState.PENDING_NEW else self._cancel_order(event)
-            self._spawn(work)
+            is_new = event.state is OrderState.PENDING_NEW
+            self._spawn(self._new_order(event, clearance) if is_new else self._cancel_order(event))
 
-    async def _new_order(self, event: OrderEvent) -> None:
+    async def _new_order(self, event: OrderEvent, clearance: Clearance | None) -> None:
         """Take one PENDING_NEW to the venue, at most once in the journal's whole life."""
+        written = self._prepared.pop(event.order_id, None)
         known = self.memory.orders.get(event.order_id)
         if known is not None:
-            self._resolve_later(known)  # intended before a crash: it may be there
+            self._inquiry.resolve_later(known)  # intended before a crash: it may be there
             return
         refusal = self._refusal()
         if event.instrument not in self.instruments:
@@ -263,7 +270,7 @@ class Gateway:
             return
         known = self.memory.intend(event)
         try:
-            permitted = await self._intend(event)
+            permitted = await self._intend(event, written or self._write_intent(event), clearance)
         except (OutOfReach, Transient) as error:
             self._deny(event, str(error))
             return
@@ -273,20 +280,26 @@ class Gateway:
             return
         await self._send(event, known)
 
-    async def _intend(self, event: OrderEvent) -> bool:
-        """Write the intent to disk and to the bus, side by side; return whether the bus permits it.
+    async def _intend(self, event: OrderEvent, written: asyncio.Future[None], clearance: Clearance | None) -> bool:
+        """Return, once the intent is on disk, whether the bus permits the order to leave.
 
         The wire waits for both, so either alone means an order that never left.
         """
-        written, permitted = await asyncio.gather(
-            self._journal.append("intent", msgspec.json.encode(event), at=self._clock.wall_ns()),
-            self._publisher.intend(account=self.account, lease=self._lease.token, reducing=event.reduce_only),
-            return_exceptions=True,
-        )
-        for failure in (written, permitted):
-            if isinstance(failure, BaseException):
-                raise failure
-        return permitted is True
+        if clearance is not None:
+            await written
+            return clearance.covers(reducing=event.reduce_only)
+        asked = self._publisher.intend(account=self.account, lease=self._lease.token, reducing=event.reduce_only)
+        outcomes = await asyncio.gather(written, asked, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return outcomes[1] is True
+
+    def _write_intent(self, event: OrderEvent) -> asyncio.Future[None]:
+        body = msgspec.json.encode(event)
+        writing = asyncio.ensure_future(self._journal.append("intent", body, at=self._clock.wall_ns()))
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # told where it is awaited
+        return writing
 
     async def _send(self, event: OrderEvent, known: Known) -> None:
         order = NewOrder(
@@ -303,18 +316,18 @@ class Gateway:
         self._on_sent(event, sent_at)
         match result:
             case Answered():
-                self._tell_outcome(event, "new", "SENT", sent_at=sent_at)
-                self._tell_answer(result, "answer")
+                self._words.outcome(event, "new", "SENT", sent_at=sent_at)
+                self._words.answer(result, "answer")
             case Rejected():
-                self._tell_outcome(event, "new", "REJECTED", code=result.code, reason=result.reason, sent_at=sent_at)
+                self._words.outcome(event, "new", "REJECTED", code=result.code, reason=result.reason, sent_at=sent_at)
             case NotSent():
-                self._tell_outcome(event, "new", "DENIED", reason=result.reason)
+                self._words.outcome(event, "new", "DENIED", reason=result.reason)
             case Unknown():
                 self._log.warning("order_unknown", order_id=event.order_id, reason=result.reason)
-                self._tell_outcome(event, "new", "UNKNOWN", reason=result.reason, sent_at=sent_at)
-                self._resolve_later(known)
+                self._words.outcome(event, "new", "UNKNOWN", reason=result.reason, sent_at=sent_at)
+                self._inquiry.resolve_later(known)
             case _:
-                self._tell_outcome(event, "new", "DENIED", code=result.code, reason=result.reason, sent_at=sent_at)
+                self._words.outcome(event, "new", "DENIED", code=result.code, reason=result.reason, sent_at=sent_at)
 
     def _refusal(self) -> str | None:
         if self._journal.failure:
@@ -323,7 +336,7 @@ class Gateway:
 
     def _deny(self, event: OrderEvent, reason: str) -> None:
         self._log.warning("order_denied", order_id=event.order_id, instrument=event.instrument, reason=reason)
-        self._tell_outcome(event, "new", "DENIED", reason=reason)
+        self._words.outcome(event, "new", "DENIED", reason=reason)
 
     async def _cancel_order(self, event: OrderEvent) -> None:
         """Ask for a cancel until the venue has said what the order is: asking twice does no harm."""
@@ -336,179 +349,29 @@ class Gateway:
         for attempt in range(1_000):
             result = await self._venue.cancel(event.instrument, event.order_id)
             if isinstance(result, Answered):
-                self._tell_answer(result, "answer")
+                self._words.answer(result, "answer")
                 return
             if isinstance(result, NotFound | Rejected) and await self._ask_about(event, result.code, result.reason):
                 return
             await self._pause(_CANCEL_PAUSES_S[min(attempt, len(_CANCEL_PAUSES_S) - 1)])
-        self._tell_outcome(event, "cancel", "UNKNOWN", reason="the venue never said")
+        self._words.outcome(event, "cancel", "UNKNOWN", reason="the venue never said")
 
     async def _ask_about(self, event: OrderEvent, code: str, reason: str) -> bool:
         """Find out what became of an order that could not be cancelled; return whether it is known now."""
         found = await self._venue.query(event.instrument, event.order_id)
         if isinstance(found, NotFound):
-            self._tell_outcome(event, "cancel", "NOT_FOUND", code=code, reason=reason)
+            self._words.outcome(event, "cancel", "NOT_FOUND", code=code, reason=reason)
             known = self.memory.orders.get(event.order_id)
             if known is not None:
                 known.standing = "unknown"
-                self._resolve_later(known)
+                self._inquiry.resolve_later(known)
             return True
         if not isinstance(found, Answered):
             return False
-        await self._tell_order_and_trades(found.order)
+        await self._inquiry.tell_with_trades(found.order)
         if found.order.status in ("NEW", "PARTIALLY_FILLED"):
-            self._tell_outcome(event, "cancel", "REJECTED", code=code, reason=reason)
+            self._words.outcome(event, "cancel", "REJECTED", code=code, reason=reason)
         return True
-
-    # --- UNKNOWN
-
-    def _resolve_later(self, known: Known) -> None:
-        if known.order_id not in self._resolving and not known.is_settled:
-            self._resolving.add(known.order_id)
-            self._spawn(self._resolve(known))
-
-    async def _resolve(self, known: Known) -> None:
-        """Ask until the order is found, or until it is certain enough that it is not there. Nothing is sent again."""
-        params, event = self._params(), known.intent
-        began, misses, turn = self._clock.monotonic_ns(), 0, 0
-        if known.standing == "intended":
-            self._tell_outcome(event, "new", "UNKNOWN", reason="intended before, outcome not known")
-        try:
-            while known.standing in ("intended", "unknown"):
-                result = await self._venue.query(event.instrument, known.order_id)
-                if isinstance(result, Answered):
-                    await self._tell_order_and_trades(result.order)
-                    self._log.info("order_resolved", order_id=known.order_id, status=result.order.status)
-                    return
-                if isinstance(result, NotFound) and await self._is_not_open(known):
-                    misses += 1
-                if misses >= params.absent_after_misses and self._silent_for(began, params.absent_after_ms):
-                    self._absent[known.order_id] = self._clock.monotonic_ns()
-                    reason = f"not found {misses} times"
-                    self._tell_outcome(event, "new", "RESOLVED_ABSENT", reason=reason)
-                    self._log.warning("order_absent", order_id=known.order_id, misses=misses)
-                    return
-                await self._pause(_RESOLVE_PAUSES_S[min(turn, len(_RESOLVE_PAUSES_S) - 1)])
-                turn += 1
-        finally:
-            self._resolving.discard(known.order_id)
-
-    async def _is_not_open(self, known: Known) -> bool:
-        """Return whether the order is in no list either; where it is, it is told."""
-        try:
-            listed = [order for order in await self._venue.open_orders() if order.order_id == known.order_id]
-        except Transient:
-            return False
-        for order in listed:
-            await self._tell_order_and_trades(order)
-        return not listed
-
-    def _silent_for(self, began: int, limit_ms: int) -> bool:
-        """Return whether so much time passed since `began` with the user stream up and silent about it."""
-        if self._stream_since is None:
-            return False
-        since = max(began, self._stream_since)
-        return self._clock.monotonic_ns() - since >= limit_ms * NS_PER_MS
-
-    # --- what the venue says
-
-    def _tell_outcome(
-        self,
-        event: OrderEvent,
-        command: Literal["new", "cancel"],
-        outcome: Literal["SENT", "REJECTED", "DENIED", "UNKNOWN", "NOT_FOUND", "RESOLVED_ABSENT"],
-        *,
-        code: str = "",
-        reason: str = "",
-        sent_at: int | None = None,
-    ) -> None:
-        told = GatewayOutcome(
-            account=event.account,
-            instrument=event.instrument,
-            order_id=event.order_id,
-            command=command,
-            outcome=outcome,
-            code=code,
-            reason=reason,
-            sent_at=sent_at,
-            ts_event=event.ts_event,
-            ts_init=self._clock.wall_ns(),
-            trace_id=event.trace_id,
-        )
-        self.memory.take(told)
-        self._publisher.tell(told)
-
-    def _tell_answer(self, answer: Answered, source: Source) -> None:
-        now = self._clock.wall_ns()
-        for trade in answer.trades:
-            self._tell_trade(trade, now)
-        self._tell_order(answer.order, source, now)
-
-    async def _tell_order_and_trades(self, order: OrderReport) -> None:
-        """Tell an order that was asked for, with the trades that the user stream may have missed."""
-        now = self._clock.wall_ns()
-        self._tell_order(order, "query", now)
-        known = self.memory.orders.get(order.order_id)
-        if known is not None and known.booked < order.filled:
-            await self._fetch_trades(order.instrument)
-
-    async def _fetch_trades(self, instrument: str) -> None:
-        last = self.memory.last_trade_id.get(instrument)
-        # From well before the last known one: a trade that was told out of order has a smaller id.
-        after = None if last is None else str(max(last - 500, -1))
-        try:
-            trades = await self._venue.trades_since(instrument, after)
-        except Transient as error:
-            self._log.warning("trades_not_told", instrument=instrument, reason=str(error))
-            return
-        now = self._clock.wall_ns()
-        for trade in trades:
-            self._tell_trade(trade, now)
-
-    def _tell_order(self, order: OrderReport, source: Source, now: int) -> None:
-        self._market_ns = max(self._market_ns, order.ts_event)
-        told = VenueOrder(
-            account=self.account,
-            instrument=order.instrument,
-            order_id=order.order_id,
-            venue_order_id=order.venue_order_id,
-            status=order.status,
-            side=order.side,
-            kind=order.kind,
-            quantity=order.quantity,
-            price=order.price,
-            filled=order.filled,
-            source=source,
-            ts_event=order.ts_event,
-            ts_init=now,
-            trace_id=f"{self._venue.name}:order:{order.venue_order_id}",
-        )
-        if self.memory.take(told):
-            self._publisher.tell(told)
-
-    def _tell_trade(self, trade: TradeReport, now: int) -> None:
-        order_id = trade.order_id or self.memory.name_of(trade.instrument, trade.venue_order_id)
-        if order_id is None:
-            return
-        self._market_ns = max(self._market_ns, trade.ts_event)
-        told = VenueTrade(
-            account=self.account,
-            instrument=trade.instrument,
-            order_id=order_id,
-            venue_order_id=trade.venue_order_id,
-            trade_id=trade.trade_id,
-            side=trade.side,
-            quantity=trade.quantity,
-            price=trade.price,
-            fee=trade.fee,
-            fee_asset=trade.fee_asset,
-            liquidity=trade.liquidity,
-            ts_event=trade.ts_event,
-            ts_init=now,
-            trace_id=f"{self._venue.name}:trade:{trade.trade_id}",
-        )
-        if self.memory.take(told):
-            self._publisher.tell(told)
 
     # --- the user stream
 
@@ -516,10 +379,10 @@ class Gateway:
         async for event in self._venue.user_events():
             match event:
                 case Connected():
-                    self._stream_since = self._clock.monotonic_ns()
+                    self._inquiry.stream_since = self._clock.monotonic_ns()
                     self._ask_reconcile("reconnect")
                 case Disconnected():
-                    self._stream_since = None
+                    self._inquiry.stream_since = None
                     self._log.warning("user_stream_lost", reason=event.reason)
                 case _ if self._buffer is not None:
                     self._buffer.append(event)
@@ -528,7 +391,7 @@ class Gateway:
 
     def _take_user_event(self, event: UserEvent) -> None:
         if isinstance(event, AccountUpdate):
-            self._market_ns = max(self._market_ns, event.ts_event)
+            self._words.heard(event.ts_event)
             return
         if not isinstance(event, OrderUpdate):
             return
@@ -539,10 +402,10 @@ class Gateway:
         known = self.memory.orders[event.order.order_id]
         known.venue_order_id = event.order.venue_order_id
         if event.trade is not None:
-            self._tell_trade(event.trade, now)
-        self._tell_order(event.order, "stream", now)
+            self._words.trade(event.trade, now)
+        self._words.order(event.order, "stream", now)
         if event.trade_incomplete:
-            self._spawn(self._fetch_trades(event.order.instrument))
+            self._spawn(self._inquiry.fetch_trades(event.order.instrument))
 
     def _take_foreign(self, event: OrderUpdate) -> None:
         """An order that no journal of ours knows: somebody else's, or an orphan with our name."""
@@ -553,7 +416,7 @@ class Gateway:
 
     # --- the start gate
 
-    def _ask_reconcile(self, reason: Literal["start", "reconnect", "periodic", "stop"]) -> None:
+    def _ask_reconcile(self, reason: Occasion) -> None:
         if self._reason != "start":
             self._reason = reason
         self._reconcile.set()
@@ -563,7 +426,7 @@ class Gateway:
         while True:
             await self._reconcile.wait()
             self._reconcile.clear()
-            if self._stream_since is None:
+            if self._inquiry.stream_since is None:
                 continue  # its next connect asks again
             if self._reason != "periodic":
                 self._shut("reconciling")
@@ -580,7 +443,7 @@ class Gateway:
     def _shut(self, reason: str) -> None:
         """Shut the start gate here and now, and tell the order step so that it decides nothing meanwhile."""
         if self.gates.ready:
-            self._tell_reconciled(Classes((), (), ()), (), reason)
+            self._words.reconciled(Classes((), (), ()), (), reason)
         self.gates.ready, self.gates.not_ready_reason = False, reason
 
     async def reconcile(self) -> None:
@@ -595,7 +458,8 @@ class Gateway:
         try:
             view = await look(self._venue, self.memory, self.instruments)
             if self._publisher.lost_facts:
-                self._tell_again()
+                self._publisher.lost_facts = False
+                self._words.again()
             classes = self._tell_view(view, reason)
         finally:
             buffered, self._buffer = self._buffer or [], None
@@ -606,12 +470,12 @@ class Gateway:
             if known.standing == "live":
                 known.standing = "unknown"
                 reason_lost = "the venue does not find what it had accepted"
-                self._tell_outcome(known.intent, "new", "NOT_FOUND", reason=reason_lost)
-            self._resolve_later(known)
+                self._words.outcome(known.intent, "new", "NOT_FOUND", reason=reason_lost)
+            self._inquiry.resolve_later(known)
         if classes.orphans:
             self._orphans(classes.orphans)
         shut = self._why_shut(classes, params)
-        self._tell_reconciled(classes, pending, shut)
+        self._words.reconciled(classes, pending, shut)
         await self._publisher.flushed()
         if self._reconcile.is_set():
             return
@@ -632,48 +496,14 @@ class Gateway:
             return f"the venue's clock is {offset_ms:.0f} ms away, allowed {params.clock_offset_limit_ms}"
         return ""
 
-    def _tell_view(self, view: VenueView, reason: Literal["start", "reconnect", "periodic", "stop"]) -> Classes:
+    def _tell_view(self, view: VenueView, occasion: Occasion) -> Classes:
         now = self._clock.wall_ns()
         for order in (*view.open_orders, *view.queried):
-            self._tell_order(order, "query", now)
+            self._words.order(order, "query", now)
         for trade in view.trades:
-            self._tell_trade(trade, now)
-        self._market_ns = max(self._market_ns, view.account.ts_event)
-        self._last_account = Account(
-            account=self.account,
-            venue=self._venue.name,
-            balances=view.account.balances,
-            reason=reason,
-            ts_event=self._market_ns,
-            ts_init=now,
-            trace_id=f"{self._venue.name}:account:{view.account.ts_event}",
-        )
-        self._publisher.tell(self._last_account)
+            self._words.trade(trade, now)
+        self._words.account(view.account, occasion, now)
         return classify(view.open_orders, self.memory)
-
-    def _tell_reconciled(self, classes: Classes, pending: Sequence[Known], shut: str) -> None:
-        self._publisher.tell(
-            Reconciled(
-                account=self.account,
-                venue=self._venue.name,
-                ready=not shut,
-                ours=classes.ours,
-                external=classes.external,
-                orphans=classes.orphans,
-                unresolved=tuple(known.order_id for known in pending),
-                reason=shut,
-                ts_event=self._market_ns,
-                ts_init=self._clock.wall_ns(),
-                trace_id=f"{self._venue.name}:reconciled",
-            )
-        )
-
-    def _tell_again(self) -> None:
-        """Give a Redis that forgot them the facts of every order that is not settled."""
-        self._publisher.lost_facts = False
-        for known in self.memory.unsettled():
-            if known.last_word is not None:
-                self._publisher.tell(known.last_word, *known.trades.values())
 
     def _orphans(self, order_ids: Sequence[str]) -> None:
         text = f"orders with our name that our journal does not know: {', '.join(order_ids)}"
@@ -822,20 +652,6 @@ class Gateway:
         else:
             self._carry_out([event])
 
-    async def _watch_unsettled(self) -> None:
-        """Ask now and then about what should have ended, and about what was given up and may yet show up."""
-        while True:
-            await self._pause(WATCH_S)
-            now = self._clock.monotonic_ns()
-            self._absent = {name: at for name, at in self._absent.items() if now - at < _ABSENT_WATCH_NS}
-            watched = [self.memory.orders[name] for name in self._absent if name in self.memory.orders]
-            watched += [known for known in self.memory.unsettled() if known.standing in ("live", "done")]
-            for known in watched:
-                result = await self._venue.query(known.intent.instrument, known.order_id)
-                if isinstance(result, Answered):
-                    await self._tell_order_and_trades(result.order)
-                    self._absent.pop(known.order_id, None)
-
     # --- the end
 
     async def _stop_in_order(self) -> None:
@@ -864,11 +680,8 @@ class Gateway:
             self._log.error("stop_not_told", reason=str(error))
 
     def _alert(self, name: str, text: str) -> None:
-        now = self._clock.wall_ns()
         self._log.error(name, text=text)
-        self._publisher.tell(
-            Alert(name=name, severity="critical", service="executor", text=text, ts_event=self._market_ns, ts_init=now)
-        )
+        self._words.alert(name, text)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -21,6 +21,8 @@ from .wire import BookTicker, DepthDiff, DepthSnapshot, Level, Trade
 
 # A quarter of an hour of diffs; a snapshot that comes later is newer than what falls out here.
 _HELD = 9_000
+# Diffs that a book can be taken back by: many more than a consumer of a tape may be behind its venue.
+REMEMBERED = 2_048
 
 
 class Ladder:
@@ -44,7 +46,7 @@ class Ladder:
         elif sizes.pop(price, None) is not None:
             del self._prices[bisect_left(self._prices, price)]
 
-    def replace(self, levels: list[Level]) -> None:
+    def replace(self, levels: Sequence[Level]) -> None:
         """Make `levels` all there is."""
         self._sizes = {price: size for price, size in levels if size}
         self._prices = sorted(self._sizes)
@@ -60,6 +62,17 @@ class Ladder:
         price = self._prices[-1] if self.side is Side.BUY else self._prices[0]
         return price, self._sizes[price]
 
+    def before(self, levels: Sequence[Level]) -> list[Level]:
+        """Return the levels of these prices as they are now, which `set` brings back."""
+        sizes = self._sizes
+        return [(price, sizes.get(price, ZERO)) for price, _ in levels]
+
+    def copy(self) -> Ladder:
+        """Return a ladder that changes for itself."""
+        other = Ladder(self.side)
+        other._sizes, other._prices = dict(self._sizes), list(self._prices)
+        return other
+
     def levels(self) -> Iterator[Level]:
         """Yield (price, quantity), best first."""
         sizes = self._sizes
@@ -72,9 +85,15 @@ class RecordedBook:
 
     Diffs before the first snapshot are held. A diff whose `U` leaves a hole counts as a gap and is applied all the
     same, for what it says of its levels is true.
+
+    Parameters
+    ----------
+    remember
+        How many diffs can be taken back: the reach of `as_of`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, remember: int = 0) -> None:
+        self._undone: deque[tuple[int, list[Level], list[Level]]] = deque(maxlen=remember)
         self.bids = Ladder(Side.BUY)
         self.asks = Ladder(Side.SELL)
         self.last_update_id = 0
@@ -100,6 +119,7 @@ class RecordedBook:
         self.bids.replace(snapshot.bids)
         self.asks.replace(snapshot.asks)
         self.last_update_id = snapshot.lastUpdateId
+        self._undone.clear()
         self._ready = True
         held, self._held = self._held, deque(maxlen=_HELD)
         for diff in held:
@@ -115,6 +135,8 @@ class RecordedBook:
             return False
         if self.last_update_id + 1 < diff.U:
             self.gaps += 1
+        if self._undone.maxlen:
+            self._undone.append((self.last_update_id, self.bids.before(diff.b), self.asks.before(diff.a)))
         for price, size in diff.b:
             self.bids.set(price, size)
         for price, size in diff.a:
@@ -122,6 +144,21 @@ class RecordedBook:
         self.last_update_id = diff.u
         self.applied += 1
         return True
+
+    def as_of(self, update_id: int) -> RecordedBook:
+        """Return the book as it was after `update_id`: as far back as it remembers, and not beyond a snapshot."""
+        past = RecordedBook()
+        past.bids, past.asks = self.bids.copy(), self.asks.copy()
+        past.last_update_id, past._ready = self.last_update_id, self._ready
+        for before, bids, asks in reversed(self._undone):
+            if past.last_update_id <= update_id:
+                break
+            for price, size in reversed(bids):  # a diff that names a price twice is taken back in its own order
+                past.bids.set(price, size)
+            for price, size in reversed(asks):
+                past.asks.set(price, size)
+            past.last_update_id = before
+        return past
 
 
 @dataclass(slots=True)
@@ -153,7 +190,7 @@ class RecordedMarket:
     """One symbol's recorded market, with what we took from it and what of ours rests in it."""
 
     def __init__(self) -> None:
-        self.book = RecordedBook()
+        self.book = RecordedBook(REMEMBERED)
         self.ticker: BookTicker | None = None
         self.last_trade: Trade | None = None
         self._taken: dict[Side, dict[Decimal, _Taken]] = {Side.BUY: {}, Side.SELL: {}}
@@ -195,7 +232,7 @@ class RecordedMarket:
         """Return the (price, quantity) pairs an order of `side` would take now. Nothing changes."""
         return sweep(side, limit, quantity, self.available(side.opposite))
 
-    def take(self, side: Side, levels: list[Level]) -> None:
+    def take(self, side: Side, levels: Sequence[Level]) -> None:
         """Remember that an order of `side` took `levels` from the other side."""
         taken = self._taken[side.opposite]
         for price, quantity in levels:
@@ -217,7 +254,7 @@ class RecordedMarket:
 
     def forget_book(self) -> None:
         """Drop the book and what was taken of it, as after a lost connection; orders of ours go on resting."""
-        self.book = RecordedBook()
+        self.book = RecordedBook(REMEMBERED)
         self.ticker = None
         for taken in self._taken.values():
             taken.clear()
@@ -305,7 +342,7 @@ class RecordedMarket:
         better = crosses(side.opposite, top[0], price)
         return ZERO if better else self.book.ladder(side).size(price)
 
-    def _forget(self, side: Side, levels: list[Level]) -> None:
+    def _forget(self, side: Side, levels: Sequence[Level]) -> None:
         taken = self._taken[side]
         for price, size in levels:
             mark = taken.get(price)

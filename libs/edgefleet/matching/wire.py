@@ -13,9 +13,10 @@ import msgspec
 from edgefleet.errors import Poison
 
 Level = tuple[Decimal, Decimal]
+Levels = tuple[Level, ...]
 
 
-class Trade(msgspec.Struct, frozen=True):
+class Trade(msgspec.Struct, frozen=True, gc=False):
     """A print. `m` is true where the buyer was the resting side, so the seller was the aggressor."""
 
     s: str
@@ -27,7 +28,7 @@ class Trade(msgspec.Struct, frozen=True):
     m: bool
 
 
-class BookTicker(msgspec.Struct, frozen=True):
+class BookTicker(msgspec.Struct, frozen=True, gc=False):
     """The best bid and ask after book update `u`. It carries no stamp."""
 
     u: int
@@ -38,48 +39,48 @@ class BookTicker(msgspec.Struct, frozen=True):
     A: Decimal
 
 
-class DepthDiff(msgspec.Struct, frozen=True):
+class DepthDiff(msgspec.Struct, frozen=True, gc=False):
     """The levels that changed in book updates `U` to `u`, with their quantity after `u`; 0 removes the level."""
 
     s: str
     E: int
     U: int
     u: int
-    b: list[Level]
-    a: list[Level]
+    b: Levels
+    a: Levels
 
 
-class DepthSnapshot(msgspec.Struct, frozen=True):
+class DepthSnapshot(msgspec.Struct, frozen=True, gc=False):
     """The book after update `lastUpdateId`, as REST gives it: it names no symbol."""
 
     lastUpdateId: int
-    bids: list[Level]
-    asks: list[Level]
+    bids: Levels
+    asks: Levels
 
 
 Frame = Trade | BookTicker | DepthDiff | DepthSnapshot
 
 
-class _TradeEnvelope(msgspec.Struct, frozen=True):
+class _TradeEnvelope(msgspec.Struct, frozen=True, gc=False):
     data: Trade
 
 
-class _TickerEnvelope(msgspec.Struct, frozen=True):
+class _TickerEnvelope(msgspec.Struct, frozen=True, gc=False):
     data: BookTicker
 
 
-class _DepthEnvelope(msgspec.Struct, frozen=True):
+class _DepthEnvelope(msgspec.Struct, frozen=True, gc=False):
     data: DepthDiff
 
 
-class _Named(msgspec.Struct, frozen=True):
+class _Named(msgspec.Struct, frozen=True, gc=False):
     stream: str
 
 
-_TRADE: Final = msgspec.json.Decoder(_TradeEnvelope)
-_TICKER: Final = msgspec.json.Decoder(_TickerEnvelope)
-_DEPTH: Final = msgspec.json.Decoder(_DepthEnvelope)
-_SNAPSHOT: Final = msgspec.json.Decoder(DepthSnapshot)
+TRADE: Final = msgspec.json.Decoder(_TradeEnvelope)
+TICKER: Final = msgspec.json.Decoder(_TickerEnvelope)
+DEPTH: Final = msgspec.json.Decoder(_DepthEnvelope)
+SNAPSHOT: Final = msgspec.json.Decoder(DepthSnapshot)
 _NAMED: Final = msgspec.json.Decoder(_Named)
 _PREFIX: Final = b'{"stream":"'
 
@@ -128,14 +129,14 @@ def decode_stream(stream: str | None, body: bytes) -> Frame | None:
     """Return what `body` says, its stream's name being known already (None: a REST snapshot)."""
     try:
         if stream is None:
-            return _SNAPSHOT.decode(body)
+            return SNAPSHOT.decode(body)
         kind = stream.partition("@")[2]
         if kind == "bookTicker":
-            return _TICKER.decode(body).data
+            return TICKER.decode(body).data
         if kind == "trade":
-            return _TRADE.decode(body).data
+            return TRADE.decode(body).data
         if kind in ("depth@100ms", "depth", "depth@0ms"):
-            return _DEPTH.decode(body).data
+            return DEPTH.decode(body).data
     except msgspec.DecodeError as error:
         raise Poison(f"unreadable frame of {stream or 'REST depth'}: {error}") from error
     return None

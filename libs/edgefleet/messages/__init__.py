@@ -1,4 +1,7 @@
-"""Every type that crosses a stream: the only vocabulary that services share."""
+"""Every type that crosses a stream: the only vocabulary that services share.
+
+Messages are frozen trees of plain values, so none can be part of a cycle: `gc=False` spares the collector their visits.
+"""
 
 from edgefleet.messages.codec import MESSAGE_TYPES, Message, decode, encode, tag_of
 from edgefleet.messages.control import Command, Session, TradingState

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -50,8 +51,10 @@ Message = (
 MESSAGE_TYPES: dict[str, type[Any]] = {str(kind.__struct_config__.tag): kind for kind in Message.__args__}
 
 _TAGS = {kind: tag for tag, kind in MESSAGE_TYPES.items()}
-_DECODERS = {tag: msgspec.json.Decoder(kind) for tag, kind in MESSAGE_TYPES.items()}
-_ENCODER = msgspec.json.Encoder()
+_DECODE: dict[str, Callable[[bytes], Message]] = {
+    tag: msgspec.json.Decoder(kind).decode for tag, kind in MESSAGE_TYPES.items()
+}
+_ENCODE = msgspec.json.Encoder().encode
 
 
 def _may_hold_floats(annotation: object) -> bool:
@@ -62,8 +65,16 @@ def _may_hold_floats(annotation: object) -> bool:
     return any(_may_hold_floats(part) for part in getattr(annotation, "__args__", ()))
 
 
+def _may_be_none(annotation: object) -> bool:
+    return type(None) in getattr(annotation, "__args__", ())
+
+
 _FLOAT_FIELDS: dict[type[Any], tuple[str, ...]] = {
     kind: tuple(field.name for field in msgspec.structs.fields(kind) if _may_hold_floats(field.type)) for kind in _TAGS
+}
+
+_NULLABLE_FIELDS: dict[type[Any], tuple[str, ...]] = {
+    kind: tuple(field.name for field in msgspec.structs.fields(kind) if _may_be_none(field.type)) for kind in _TAGS
 }
 
 
@@ -80,10 +91,13 @@ def encode(message: Message) -> bytes:
     ValueError
         If a float in it is not finite: JSON would carry it as null, and null means absent.
     """
-    data = _ENCODER.encode(message)
-    if b"null" in data:  # a float that is not finite is written as null; so is None, and a text may hold the word
-        for name in _FLOAT_FIELDS[type(message)]:
-            _refuse_non_finite(getattr(message, name), name)
+    data = _ENCODE(message)
+    fields = _FLOAT_FIELDS[type(message)]
+    if fields:
+        nulls = data.count(b"null")  # a float that is not finite is written as null; so is None
+        if nulls and nulls != _absent(message):  # a text may hold the word, and so may what is nested
+            for name in fields:
+                _refuse_non_finite(getattr(message, name), name)
     return data
 
 
@@ -95,14 +109,21 @@ def decode(tag: str, data: bytes) -> Message:
     Poison
         If the tag is unknown or the data does not fit it.
     """
-    decoder = _DECODERS.get(tag)
-    if decoder is None:
-        raise Poison(f"no message has the tag {tag!r}")
     try:
-        message: Message = decoder.decode(data)
+        return _DECODE[tag](data)
+    except KeyError:
+        raise Poison(f"no message has the tag {tag!r}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Poison(f"{tag} does not decode: {error}") from error
-    return message
+
+
+def _absent(message: Message) -> int:
+    """Return how many of the message's own fields are None: each is one null of its JSON."""
+    absent = 0
+    for name in _NULLABLE_FIELDS[type(message)]:
+        if getattr(message, name) is None:
+            absent += 1
+    return absent
 
 
 def _refuse_non_finite(value: object, name: str) -> None:

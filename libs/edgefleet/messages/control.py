@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True, tag="session.v1"):
+class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="session.v1"):
     """A run of the fleet begins. Sent by the supervisor on `control` before any service starts."""
 
     session: str
@@ -21,7 +21,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, tag="session.v1"):
     ts_init: int
 
 
-class TradingState(msgspec.Struct, frozen=True, kw_only=True, tag="trading_state.v1"):
+class TradingState(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="trading_state.v1"):
     """The latch moved. Sent by the latch Function on `control`; only a person un-latches."""
 
     state: Literal["ACTIVE", "REDUCING", "HALTED"]
@@ -31,7 +31,7 @@ class TradingState(msgspec.Struct, frozen=True, kw_only=True, tag="trading_state
     ts_init: int
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True, tag="command.v1"):
+class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="command.v1"):
     """An operator asks. Sent on `control` by the CLI and the monitor's API."""
 
     verb: Literal["flatten", "reconcile"]

@@ -10,7 +10,7 @@ import msgspec
 Level = tuple[Decimal, Decimal]  # price in quote per base unit, size in base units
 
 
-class Trade(msgspec.Struct, frozen=True, kw_only=True, tag="trade.v1"):
+class Trade(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="trade.v1"):
     """Two parties traded at the venue. Sent on `market` for each print."""
 
     instrument: str
@@ -23,7 +23,7 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True, tag="trade.v1"):
     trace_id: str
 
 
-class Quote(msgspec.Struct, frozen=True, kw_only=True, tag="quote.v1"):
+class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="quote.v1"):
     """The best bid and ask changed. Sent on `market` for each frame of the venue's own top-of-book stream."""
 
     instrument: str
@@ -37,7 +37,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True, tag="quote.v1"):
     trace_id: str
 
 
-class BookSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="book_snapshot.v1"):
+class BookSnapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="book_snapshot.v1"):
     """A whole book, after a connect or a resync. Sent on `market` before any delta that follows it."""
 
     instrument: str
@@ -49,7 +49,7 @@ class BookSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="book_snapshot
     trace_id: str
 
 
-class BookDelta(msgspec.Struct, frozen=True, kw_only=True, tag="book_delta.v1"):
+class BookDelta(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="book_delta.v1"):
     """Levels that changed; a size of zero removes one. Sent on `market` in the venue's sequence, without a gap."""
 
     instrument: str
@@ -62,7 +62,7 @@ class BookDelta(msgspec.Struct, frozen=True, kw_only=True, tag="book_delta.v1"):
     trace_id: str
 
 
-class Bar(msgspec.Struct, frozen=True, kw_only=True, tag="bar.v1"):
+class Bar(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="bar.v1"):
     """One interval of trading. Sent on `market` and `beats` with `backfill=True`, before live data, for warm-up."""
 
     instrument: str
@@ -79,7 +79,7 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True, tag="bar.v1"):
     trace_id: str
 
 
-class TouchAge(msgspec.Struct, frozen=True, kw_only=True):
+class TouchAge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One instrument's last top of book inside a `Beat`, and how long ago its feed last said anything."""
 
     instrument: str
@@ -88,7 +88,7 @@ class TouchAge(msgspec.Struct, frozen=True, kw_only=True):
     age_ms: int | None
 
 
-class Beat(msgspec.Struct, frozen=True, kw_only=True, tag="beat.v1"):
+class Beat(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="beat.v1"):
     """A second of ingestion's clock has passed. Sent on `market` and `beats`, with every touch and its age."""
 
     venue: str
@@ -98,7 +98,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, tag="beat.v1"):
     trace_id: str
 
 
-class Touch(msgspec.Struct, frozen=True, kw_only=True, tag="touch.v1"):
+class Touch(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="touch.v1"):
     """Top of one book, at most once per conflation interval. Sent on `beats` for risk, executor and ledger."""
 
     instrument: str
@@ -111,7 +111,7 @@ class Touch(msgspec.Struct, frozen=True, kw_only=True, tag="touch.v1"):
     trace_id: str
 
 
-class VenueStatus(msgspec.Struct, frozen=True, kw_only=True, tag="venue_status.v1"):
+class VenueStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="venue_status.v1"):
     """A feed changed its state. Sent on `market`; `ended` closes a tape."""
 
     venue: str
@@ -122,7 +122,7 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True, tag="venue_status.v
     trace_id: str
 
 
-class News(msgspec.Struct, frozen=True, kw_only=True, tag="news.v1"):
+class News(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="news.v1"):
     """A scored headline. Sent on `market` by a news source."""
 
     instrument: str
@@ -135,7 +135,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True, tag="news.v1"):
     trace_id: str
 
 
-class OnChain(msgspec.Struct, frozen=True, kw_only=True, tag="on_chain.v1"):
+class OnChain(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="on_chain.v1"):
     """A measurement of a chain by a named provider. Sent on `market`; crypto only."""
 
     instrument: str

@@ -27,7 +27,7 @@ class OrderState(StrEnum):
     UNKNOWN = "UNKNOWN"  # it may exist; counted at full size until resolved
 
 
-class OrderEvent(msgspec.Struct, frozen=True, kw_only=True, tag="order_event.v1"):
+class OrderEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="order_event.v1"):
     """An order changed its state. Sent by the order step on `orders`; PENDING_* are the gateway's commands."""
 
     order_id: str  # client order id
@@ -52,7 +52,7 @@ class OrderEvent(msgspec.Struct, frozen=True, kw_only=True, tag="order_event.v1"
     config: str
 
 
-class Fill(msgspec.Struct, frozen=True, kw_only=True, tag="fill.v1"):
+class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="fill.v1"):
     """A venue executed part of an order. Sent by the order step on `fills`, once per venue trade."""
 
     order_id: str
@@ -74,14 +74,14 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, tag="fill.v1"):
     config: str
 
 
-class Balance(msgspec.Struct, frozen=True, kw_only=True):
+class Balance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One asset of an account."""
 
     free: Decimal
     locked: Decimal
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True, tag="account.v1"):
+class Account(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="account.v1"):
     """What a venue says an account holds.
 
     Sent by the gateway on `venue.events` at each reconcile, and handed on by the order step on `fills`.
@@ -96,7 +96,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, tag="account.v1"):
     trace_id: str
 
 
-class VenueOrder(msgspec.Struct, frozen=True, kw_only=True, tag="venue_order.v1"):
+class VenueOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="venue_order.v1"):
     """What a venue said about one order, by stream, answer or query. Sent by the gateway on `venue.events`."""
 
     account: str
@@ -115,7 +115,7 @@ class VenueOrder(msgspec.Struct, frozen=True, kw_only=True, tag="venue_order.v1"
     trace_id: str
 
 
-class VenueTrade(msgspec.Struct, frozen=True, kw_only=True, tag="venue_trade.v1"):
+class VenueTrade(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="venue_trade.v1"):
     """What a venue said about one execution of ours. Sent by the gateway on `venue.events`, once per trade id."""
 
     account: str
@@ -134,7 +134,7 @@ class VenueTrade(msgspec.Struct, frozen=True, kw_only=True, tag="venue_trade.v1"
     trace_id: str
 
 
-class GatewayOutcome(msgspec.Struct, frozen=True, kw_only=True, tag="gateway_outcome.v1"):
+class GatewayOutcome(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="gateway_outcome.v1"):
     """What became of one command of the order step. Sent by the gateway on `venue.events`."""
 
     account: str
@@ -150,7 +150,7 @@ class GatewayOutcome(msgspec.Struct, frozen=True, kw_only=True, tag="gateway_out
     trace_id: str
 
 
-class Reconciled(msgspec.Struct, frozen=True, kw_only=True, tag="reconciled.v1"):
+class Reconciled(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="reconciled.v1"):
     """The gateway compared its journal with the venue. Sent on `venue.events` with each look at the start gate."""
 
     account: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class ModelEdge(msgspec.Struct, frozen=True, kw_only=True):
+class ModelEdge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One model's expectation for one instrument."""
 
     model: str
@@ -15,7 +15,7 @@ class ModelEdge(msgspec.Struct, frozen=True, kw_only=True):
     horizon_ms: int
 
 
-class Signals(msgspec.Struct, frozen=True, kw_only=True, tag="signals.v1"):
+class Signals(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="signals.v1"):
     """Every warm model's edge for one instrument at one moment. Sent by alpha on `signals`."""
 
     instrument: str
@@ -30,7 +30,7 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True, tag="signals.v1"):
     config: str  # hash of the configuration in force
 
 
-class Watermark(msgspec.Struct, frozen=True, kw_only=True, tag="watermark.v1"):
+class Watermark(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="watermark.v1"):
     """A `Beat` passed this stage. Forwarded in order by alpha on `signals` and by router on `ensembles`.
 
     What reads behind them learns how far they have come even when they have nothing to say.
@@ -43,7 +43,7 @@ class Watermark(msgspec.Struct, frozen=True, kw_only=True, tag="watermark.v1"):
     cause: str
 
 
-class WeightedEdge(msgspec.Struct, frozen=True, kw_only=True):
+class WeightedEdge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A chosen model's edge and the weight the router gives it."""
 
     model: str
@@ -55,14 +55,14 @@ class WeightedEdge(msgspec.Struct, frozen=True, kw_only=True):
     age_ms: int  # how old the edge is, in market time
 
 
-class Abstention(msgspec.Struct, frozen=True, kw_only=True):
+class Abstention(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A model that was not listened to, and why."""
 
     model: str
     reason: str
 
 
-class Ensemble(msgspec.Struct, frozen=True, kw_only=True, tag="ensemble.v1"):
+class Ensemble(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="ensemble.v1"):
     """The models that are listened to for one instrument and horizon class. Sent by router on `ensembles`."""
 
     instrument: str
@@ -80,7 +80,7 @@ class Ensemble(msgspec.Struct, frozen=True, kw_only=True, tag="ensemble.v1"):
     config: str
 
 
-class ModelSwitched(msgspec.Struct, frozen=True, kw_only=True, tag="model_switched.v1"):
+class ModelSwitched(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="model_switched.v1"):
     """The chosen models of an instrument and rule changed. Sent by router on `ensembles` and `model.switch.log`."""
 
     instrument: str

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 
-class ParamVersion(msgspec.Struct, frozen=True, kw_only=True, tag="param_version.v1"):
+class ParamVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="param_version.v1"):
     """A component has a new body. Sent by params on `params.history`."""
 
     component: str
@@ -22,7 +22,7 @@ class ParamVersion(msgspec.Struct, frozen=True, kw_only=True, tag="param_version
     ts_init: int
 
 
-class ConfigBody(msgspec.Struct, frozen=True, kw_only=True, tag="config_body.v1"):
+class ConfigBody(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="config_body.v1"):
     """The whole configuration behind a hash. Sent by params on `params.history` beside each version."""
 
     hash: str
@@ -32,7 +32,7 @@ class ConfigBody(msgspec.Struct, frozen=True, kw_only=True, tag="config_body.v1"
     ts_init: int
 
 
-class ParamRejected(msgspec.Struct, frozen=True, kw_only=True, tag="param_rejected.v1"):
+class ParamRejected(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="param_rejected.v1"):
     """A change was refused and changed nothing. Sent by params on `params.history`."""
 
     component: str
@@ -44,7 +44,7 @@ class ParamRejected(msgspec.Struct, frozen=True, kw_only=True, tag="param_reject
     ts_init: int
 
 
-class OutputSpan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class OutputSpan(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     """The entries of one stream that one commit wrote: they stand side by side."""
 
     stream: str
@@ -53,7 +53,7 @@ class OutputSpan(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     count: int
 
 
-class Journal(msgspec.Struct, frozen=True, kw_only=True, tag="journal.v1"):
+class Journal(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="journal.v1"):
     """One commit of one stage. Written by the commit Function on `journal.<service>`; `n` is the recorded order."""
 
     n: int
@@ -68,7 +68,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True, tag="journal.v1"):
     outputs: tuple[OutputSpan, ...]
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True, tag="alert.v1"):
+class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="alert.v1"):
     """A person should know. Sent by any service on `alerts`."""
 
     name: str
@@ -79,7 +79,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, tag="alert.v1"):
     ts_init: int
 
 
-class InputLost(msgspec.Struct, frozen=True, kw_only=True, tag="input_lost.v1"):
+class InputLost(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="input_lost.v1"):
     """Entries that a stage needed are gone. Sent by the stage on `alerts`."""
 
     service: str
@@ -90,7 +90,7 @@ class InputLost(msgspec.Struct, frozen=True, kw_only=True, tag="input_lost.v1"):
     ts_init: int
 
 
-class Rollback(msgspec.Struct, frozen=True, kw_only=True, tag="rollback.v1"):
+class Rollback(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="rollback.v1"):
     """Redis came back with an older position than the stage had committed. Sent on `alerts`."""
 
     service: str
@@ -101,7 +101,7 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True, tag="rollback.v1"):
     ts_init: int
 
 
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, tag="dead_letter.v1"):
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="dead_letter.v1"):
     """An entry that no retry can process, kept whole. Sent on `dead.<service>`."""
 
     service: str

@@ -37,7 +37,7 @@ class Refusal(StrEnum):
     DWELL = "DWELL"  # too soon after the target's last change
 
 
-class Approved(msgspec.Struct, frozen=True, kw_only=True, tag="approved.v1"):
+class Approved(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="approved.v1"):
     """The position that an account shall have in an instrument. Sent by risk on `targets`."""
 
     target_id: str
@@ -64,7 +64,7 @@ class Approved(msgspec.Struct, frozen=True, kw_only=True, tag="approved.v1"):
     config: str
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused.v1"):
+class Refused(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="refused.v1"):
     """Something was not done, and the number that decided. Sent by risk and executor on `refusals`."""
 
     by: Literal["risk", "executor"]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
-from typing import NamedTuple
+
+import msgspec
 
 from edgefleet.messages.signals import WeightedEdge
 from edgefleet.params.schema.risk import EdgeBlendingParams, ShrinkageParams
 from edgefleet.units import BPS
 
 
-class Blend(NamedTuple):
+class Blend(msgspec.Struct, frozen=True, gc=False):
     """One expectation out of several."""
 
     edge_bps: float  # over `horizon_ms`, after shrinkage
@@ -47,19 +47,16 @@ def blend(edges: Sequence[WeightedEdge], params: EdgeBlendingParams) -> Blend | 
     Edges must be sound (`first_unsound`).
     """
     threshold, tau_ms, decays = params.min_confidence_threshold, params.tau_ms, params.decay_factors
-    heard: list[tuple[float, str, float, WeightedEdge]] = []
+    heard: list[tuple[float, float, WeightedEdge]] = []
     for edge in edges:
-        if not edge.confidence >= threshold:
-            continue
-        exponent = decays.get(edge.model, 0.0) + edge.age_ms / (tau_ms or edge.horizon_ms)
-        weight = edge.weight * math.exp(-exponent)
-        heard.append((-weight * edge.confidence, edge.model, weight, edge))
+        if edge.confidence >= threshold:
+            weight = edge.weight * math.exp(-(decays.get(edge.model, 0.0) + edge.age_ms / (tau_ms or edge.horizon_ms)))
+            heard.append((weight * edge.confidence, weight, edge))
     if len(heard) > params.max_models_to_blend:
-        heard.sort(key=itemgetter(0, 1))
+        heard.sort(key=_largest_first)
         del heard[params.max_models_to_blend :]
     weights = confident = squared = edge_sum = horizon_sum = confidence_sum = 0.0
-    for negative, _, weight, edge in heard:
-        both = -negative
+    for both, weight, edge in heard:
         weights += weight
         confident += both
         squared += both * both
@@ -72,6 +69,11 @@ def blend(edges: Sequence[WeightedEdge], params: EdgeBlendingParams) -> Blend | 
     confidence = confidence_sum / weights
     evidence = confidence * confident * confident / squared
     return Blend(shrink(raw, evidence, params.shrinkage), raw, confidence, horizon_sum / confident, len(heard))
+
+
+def _largest_first(heard: tuple[float, float, WeightedEdge]) -> tuple[float, str]:
+    both, _, edge = heard
+    return -both, edge.model
 
 
 def shrink(edge_bps: float, evidence: float, params: ShrinkageParams) -> float:

@@ -9,45 +9,26 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 from edgefleet.clock import NS_PER_MS
-from edgefleet.instruments import Instrument
 from edgefleet.messages import Refusal
-from edgefleet.params.schema import FleetConfig
-from edgefleet.params.schema.risk import RiskParams
-from edgefleet.risk.blend import trading_cost_bps
+from edgefleet.params.schema.risk import PositionSizingParams
+from edgefleet.risk.ground import Ground, NoEquity, believed_variance
 from edgefleet.risk.kelly import kelly_fraction
-from edgefleet.risk.limits import Holding, Limit, day_deviation, first_broken, limits_for, static_cap, tightest
+from edgefleet.risk.limits import Holding, Limit, Limits, day_deviation, first_broken
+from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.sizing import resized, step_down
-from edgefleet.risk.state import (
-    Desk,
-    Opinion,
-    RiskState,
-    drawdown,
-    equity,
-    position,
-    rate,
-    standing_quantity,
-    unknown_quantity,
-    worst_quantity,
-)
+from edgefleet.risk.state import Desk, Opinion, RiskState, rate, standing_quantity, worst_quantity
+from edgefleet.risk.verdict import No
 from edgefleet.units import BPS, ZERO, to_decimal
 
 SILENT = Opinion(reason=Refusal.STALE_SIGNAL, detail="no ensemble has come yet")
 
 
-class No(NamedTuple):
-    """Nothing is approved."""
-
-    reason: Refusal
-    limit: float | None = None
-    observed: float | None = None
-    detail: str = ""
-    input: str | None = None
-
-
-class Yes(NamedTuple):
+class Yes(msgspec.Struct, frozen=True):
     """A target. Most repeat the one that stands and are told to nobody, so its numbers are made only when asked for."""
 
     view: View  # what it rests on
@@ -61,7 +42,7 @@ class Yes(NamedTuple):
         return _numbers(self.view, self.quantity)
 
 
-class Numbers(NamedTuple):
+class Numbers(msgspec.Struct, frozen=True):
     """The numbers that made a target."""
 
     kelly: float  # of equity, signed, before the limits
@@ -72,94 +53,46 @@ class Numbers(NamedTuple):
     head_room: dict[str, float]
 
 
-class View(NamedTuple):
-    """What one decision looks at, all of it sound and fresh."""
+class View(msgspec.Struct, frozen=True):
+    """What one decision looks at."""
 
+    ground: Ground
     state: RiskState
     desk: Desk
     opinion: Opinion
-    params: RiskParams
-    instrument: Instrument
-    fee: float  # fraction of notional, taker
-    bid: float
-    ask: float
-    equity: float
-    drawdown: float
-    limits: tuple[Limit, ...]
-    variance: float | None  # of one second's return; None before it is believed
-    lag_ns: int | None  # newest beat minus newest watermark; None before the first watermark
+    limits: Limits
     unknown_other: str | None  # an instrument that is held and whose variance is not known
 
 
-def decide(state: RiskState, desk: Desk, config: FleetConfig) -> Yes | No:
-    """Return what is so for the instrument now."""
-    view = look(state, desk, config)
+def decide(state: RiskState, desk: Desk, ground: Ground | NoEquity | No) -> Yes | No:
+    """Return what is so for the instrument now, on the ground that `ground_of` gives for the state."""
+    view = look(state, desk, ground)
     if isinstance(view, No):
         return view
     held = _held(view)
-    if held == 0:
-        return _when_flat(view)
-    return _when_held(view, held)
+    return _when_held(view, held) if held else _when_flat(view)
 
 
-def look(state: RiskState, desk: Desk, config: FleetConfig) -> View | No:
+def look(state: RiskState, desk: Desk, ground: Ground | NoEquity | No) -> View | No:
     """Return what a decision may rest on, or why there can be none."""
-    params = config.risk_harmonizer
-    instrument = config.instruments.get(desk.instrument)
-    venue = config.venues.venues.get(desk.venue)
-    if instrument is None or venue is None:
-        return No(Refusal.UNKNOWN_INSTRUMENT, detail="instrument" if instrument is None else f"venue {desk.venue}")
-    if state.trading == "HALTED":
-        return No(Refusal.HALTED, detail=state.trading_reason)
-    if desk.venue not in state.holdings:
-        return No(Refusal.NO_ACCOUNT, detail=f"no balances of {config.fleet.account} at {desk.venue} yet")
-    bid, ask, age = desk.bid, desk.ask, desk.age_ms
-    if bid is None or ask is None or age is None:
-        return No(Refusal.NO_TOUCH)
-    for name, price in (("bid", bid), ("ask", ask)):
-        if not math.isfinite(price):
-            return No(Refusal.NOT_FINITE, input=name)
-    if not 0 < bid <= ask:
-        return No(Refusal.NO_TOUCH, limit=ask, observed=bid, detail="crossed or not positive")
-    stale_after = params.freshness.stale_after_ms
-    if not age <= stale_after:
-        return No(Refusal.STALE_DATA, limit=float(stale_after), observed=float(age), detail="ms")
+    if isinstance(ground, No):
+        return ground
     opinion = desk.opinion or SILENT
     if opinion.reason is Refusal.NOT_FINITE:
         return No(Refusal.NOT_FINITE, input=opinion.input, detail=opinion.detail)
-    total = equity(state, desk.venue, desk.quote)
-    if total is None:
-        return No(Refusal.NO_TOUCH, detail="an asset of the account has no price")
-    if not math.isfinite(total):
-        return No(Refusal.NOT_FINITE, input="equity")
-    fall = drawdown(state, desk.venue, desk.quote, total)
-    if not total > 0:
-        return No(Refusal.DRAWDOWN, limit=params.risk_limits.max_drawdown, observed=fall, detail=f"equity {total!r}")
-    others = _others(state, desk, config, total)
+    if isinstance(ground, NoEquity):
+        return ground.no
+    if len(state.desks) == 1:
+        return View(ground, state, desk, opinion, ground.alone, None)
+    others = _others(state, desk, ground)
     if isinstance(others, No):
         return others
     holdings, unknown_other = others
-    variance = believed_variance(desk, params)
-    deviation = None if variance is None else day_deviation(variance)
-    sector = config.instruments.symbols[instrument.symbol].sector
-    limits = limits_for(instrument.asset_class, sector, deviation, holdings, params)
-    beat, watermark = state.beat.get(desk.venue), state.watermark.get(desk.venue)
-    lag = None if beat is None or watermark is None else beat - watermark
-    return View(
-        state, desk, opinion, params, instrument, float(venue.taker_fee), bid, ask, total, fall, limits, variance, lag,
-        unknown_other,
-    )  # fmt: skip
+    return View(ground, state, desk, opinion, ground.limits_beside(holdings), unknown_other)
 
 
-def believed_variance(desk: Desk, params: RiskParams) -> float | None:
-    """Return the variance of one second's return, None with too few returns or where the price never moved."""
-    if desk.returns.count < params.volatility.min_returns:
-        return None
-    variance = desk.returns.per_second
-    return variance if variance is not None and 0 < variance < math.inf else None
-
-
-def _others(state: RiskState, desk: Desk, config: FleetConfig, total: float) -> tuple[list[Holding], str | None] | No:
+def _others(state: RiskState, desk: Desk, ground: Ground) -> tuple[list[Holding], str | None] | No:
+    config, params = ground.plan.config, ground.plan.params
     found: list[Holding] = []
     unknown: str | None = None
     for other in state.desks.values():
@@ -171,10 +104,10 @@ def _others(state: RiskState, desk: Desk, config: FleetConfig, total: float) -> 
         worth = rate(state, desk.venue, other.quote, desk.quote, high=True)
         if worth is None or other.ask is None:
             return No(Refusal.NO_TOUCH, detail=f"{other.instrument} is held and has no price")
-        fraction = units * other.ask * worth / total
+        fraction = units * other.ask * worth / ground.equity
         if not math.isfinite(fraction):
             return No(Refusal.NOT_FINITE, input=f"{other.instrument}.exposure")
-        variance = believed_variance(other, config.risk_harmonizer)
+        variance = believed_variance(other, params)
         if variance is None:
             unknown = other.instrument
         instrument = config.instruments.get(other.instrument)
@@ -195,68 +128,59 @@ def _held(view: View) -> Decimal:
     standing = standing_quantity(view.state, view.desk)
     if standing is not None:
         return standing
-    return _tradable_position(view)
-
-
-def _tradable_position(view: View) -> Decimal:
-    held, rules = position(view.state, view.desk), view.instrument
-    size = to_decimal(float(held), rules.lot_size)
-    return size if _is_tradable(abs(size), view) else ZERO
-
-
-def _is_tradable(size: Decimal, view: View) -> bool:
-    return size >= view.instrument.min_quantity and float(size) * view.bid >= float(view.instrument.min_notional)
+    return view.ground.tradable
 
 
 def _when_flat(view: View) -> Yes | No:
     standing = view.desk.standing
-    if standing is not None and is_expiring(view.state, view.desk, view.params) and _tradable_position(view) != 0:
+    if standing is not None and is_expiring(view.state, view.desk, view.ground.plan) and view.ground.tradable:
         return _close(view, "unfinished")
     return _enter(view)
 
 
 def _when_held(view: View, held: Decimal) -> Yes | No:
-    fraction = abs(float(held)) * view.ask / view.equity
+    ground, edge_bps = view.ground, view.opinion.edge_bps
+    fraction = abs(float(held)) * ground.ask / ground.equity
     sign = 1 if held > 0 else -1
-    freshness = view.params.freshness
-    if view.lag_ns is not None and view.lag_ns > freshness.flatten_after_ms * NS_PER_MS:
+    if ground.lag_ns is not None and ground.lag_ns > ground.plan.flatten_after_ns:
         return _close(view, "stale_signal")
-    broken = first_broken(view.limits, fraction)
+    broken = first_broken(view.limits.each, fraction)
     if broken is not None:
         return _shrink(view, held, broken)
-    stale = _stale_signal(view)
+    stale = _stale_signal(ground)
     if stale is not None:
         return stale
-    if not view.opinion.edge_bps * sign > view.params.position_sizing.exit_edge_bps:
-        turned = _enter(view) if view.opinion.edge_bps * sign < 0 else None
+    if not edge_bps * sign > ground.plan.params.position_sizing.exit_edge_bps:
+        turned = _enter(view) if edge_bps * sign < 0 else None
         reason = view.opinion.reason
         return turned if isinstance(turned, Yes) else _close(view, "edge" if reason is None else reason.value.lower())
-    if view.variance is None:
+    if ground.variance is None:
         return _not_warm(view)
     return _resize(view, held, fraction, sign)
 
 
 def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
+    ground, limits = view.ground, view.limits
     variance = _horizon_variance(view)
-    edge = abs(view.opinion.edge_bps)
+    edge, cost = abs(view.opinion.edge_bps), ground.cost_bps
     barred = _barred(view)
-    if barred is None and not edge > _cost_bps(view):
+    if barred is None and not edge > cost:
         barred = No(Refusal.EDGE_BELOW_COST)
     if barred is None:
         barred = _too_soon(view)
-    gross, net = _kelly(view, edge, variance), _kelly(view, edge - _cost_bps(view), variance)
-    room = tightest(view.limits).room()
-    sizing = view.params.position_sizing
+    sizing = ground.plan.params.position_sizing
+    gross = _kelly(edge, variance, sizing)
+    net = _kelly(edge - cost, variance, sizing) if barred is None else 0.0
     wanted = resized(
         fraction,
-        0.0 if barred is not None else min(net, room),
-        min(gross, room),
-        step=_step(view),
+        min(net, limits.room),
+        min(gross, limits.room),
+        step=ground.terms.step,
         band=sizing.no_trade_band,
     )
     if wanted is not None:
-        binding = "kelly" if gross < room else tightest(view.limits).name
-        sized = _sized(view, wanted, sign)
+        binding = "kelly" if gross < limits.room else limits.tightest.name
+        sized = _sized(ground, wanted, sign)
         if sized == 0:
             return _close(view, binding)
         if sized != held:
@@ -268,72 +192,72 @@ def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
 
 def _enter(view: View) -> Yes | No:
     """Return a target for someone who holds nothing, or the first thing that speaks against one."""
-    against = view.opinion
+    against, ground = view.opinion, view.ground
     if against.reason is not None:
         return No(against.reason, against.limit, against.observed, against.detail, against.input)
-    stale = _stale_signal(view)
+    stale = _stale_signal(ground)
     if stale is not None:
         return stale
-    cost, edge = _cost_bps(view), abs(against.edge_bps)
+    cost, edge = ground.cost_bps, abs(against.edge_bps)
     if not edge > cost:
         return No(Refusal.EDGE_BELOW_COST, limit=cost, observed=edge, detail="bps")
     sign = 1 if against.edge_bps > 0 else -1
-    if sign < 0 and not view.instrument.shortable:
+    if sign < 0 and not ground.terms.rules.shortable:
         return No(Refusal.NOT_SHORTABLE, limit=0.0, observed=against.edge_bps, detail="edge in bps; the target is 0")
     barred = _barred(view)
     if barred is not None:
         return barred
-    if view.variance is None:
+    if ground.variance is None:
         return _not_warm(view)
     soon = _too_soon(view)
     if soon is not None:
         return soon
-    full = tightest(view.limits)
-    if not full.room() > 0:
+    return _sized_entry(view, edge - cost, sign)
+
+
+def _sized_entry(view: View, net_bps: float, sign: int) -> Yes | No:
+    ground, terms, full, room = view.ground, view.ground.terms, view.limits.tightest, view.limits.room
+    if not room > 0:
         return No(full.refusal, limit=full.aim, observed=full.others, detail=full.name)
-    kelly = _kelly(view, edge - cost, _horizon_variance(view))
-    wanted = min(kelly, full.room())
-    sized = _sized(view, step_down(wanted, _step(view)), sign)
+    kelly = _kelly(net_bps, _horizon_variance(view), ground.plan.params.position_sizing)
+    wanted = min(kelly, room)
+    sized = _sized(ground, step_down(wanted, terms.step), sign)
     if sized == 0:
-        smallest = max(float(view.instrument.min_notional), float(view.instrument.min_quantity) * view.bid)
-        return No(Refusal.BELOW_MINIMUM, limit=smallest, observed=wanted * view.equity, detail=view.desk.quote)
-    return _yes(view, sized, "kelly" if kelly < full.room() else full.name, "normal")
+        smallest = max(terms.min_notional, float(terms.min_quantity) * ground.bid)
+        return No(Refusal.BELOW_MINIMUM, limit=smallest, observed=wanted * ground.equity, detail=view.desk.quote)
+    return _yes(view, sized, "kelly" if kelly < room else full.name, "normal")
 
 
 def _barred(view: View) -> No | None:
     """Return why no position may be enlarged at present, whatever the edge."""
-    state, bounds = view.state, view.params.risk_limits
-    if state.trading != "ACTIVE":
-        return No(Refusal.REDUCING, detail=state.trading_reason)
-    if not view.drawdown < bounds.max_drawdown:
-        return No(Refusal.DRAWDOWN, limit=bounds.max_drawdown, observed=view.drawdown)
-    unknown = unknown_quantity(state, view.desk.instrument)
-    if unknown > 0:
-        return No(Refusal.UNRESOLVED_ORDER, limit=0.0, observed=unknown, detail="base units of UNKNOWN orders")
+    if view.ground.barred is not None:
+        return view.ground.barred
     if view.unknown_other is not None:
         return No(Refusal.NOT_WARM, detail=f"{view.unknown_other} is held and its variance is not known")
     return None
 
 
-def _stale_signal(view: View) -> No | None:
-    allowed = view.params.freshness.signal_stale_after_ms
-    if view.lag_ns is None:
-        return No(Refusal.STALE_SIGNAL, limit=float(allowed), detail="no watermark has come yet")
-    if not view.lag_ns <= allowed * NS_PER_MS:
-        return No(Refusal.STALE_SIGNAL, limit=float(allowed), observed=view.lag_ns / NS_PER_MS, detail="ms")
+def _stale_signal(ground: Ground) -> No | None:
+    plan, lag = ground.plan, ground.lag_ns
+    if lag is None:
+        return No(Refusal.STALE_SIGNAL, limit=float(plan.signal_stale_ms), detail="no watermark has come yet")
+    if not lag <= plan.signal_stale_ns:
+        limit = float(plan.signal_stale_ms)
+        return No(Refusal.STALE_SIGNAL, limit=limit, observed=lag / NS_PER_MS, detail="ms")
     return None
 
 
 def _too_soon(view: View) -> No | None:
-    changed, dwell = view.desk.changed_at, view.params.position_sizing.min_dwell_ms
+    changed = view.desk.changed_at
     if changed is None:
         return None
+    dwell = view.ground.plan.params.position_sizing.min_dwell_ms
     since = (view.state.time - changed) / NS_PER_MS
     return None if since >= dwell else No(Refusal.DWELL, limit=float(dwell), observed=since, detail="ms")
 
 
 def _not_warm(view: View) -> No:
-    returns, needed = view.desk.returns, view.params.volatility.min_returns
+    returns, needed = view.desk.returns, view.ground.plan.params.volatility.min_returns
     if returns.count < needed:
         return No(Refusal.NOT_WARM, limit=float(needed), observed=float(returns.count), detail="returns")
     return No(Refusal.NOT_WARM, limit=0.0, observed=returns.per_second, detail="variance of a second's return")
@@ -341,13 +265,14 @@ def _not_warm(view: View) -> No:
 
 def _shrink(view: View, held: Decimal, broken: Limit) -> Yes | No:
     """Return the largest step inside every limit, toward zero."""
-    if view.variance is None:
+    ground = view.ground
+    if ground.variance is None:
         return _not_warm(view)
-    now = abs(float(held)) * view.ask / view.equity
-    wanted = min(now, tightest(view.limits).room())
+    now = abs(float(held)) * ground.ask / ground.equity
+    wanted = min(now, view.limits.room)
     if wanted == 0:
         return _close(view, broken.name)
-    sized = _sized(view, step_down(wanted, _step(view)), 1 if held > 0 else -1)
+    sized = _sized(ground, step_down(wanted, ground.terms.step), 1 if held > 0 else -1)
     return _yes(view, sized, broken.name, "high") if sized != 0 else _close(view, broken.name)
 
 
@@ -355,33 +280,24 @@ def _close(view: View, binding: str) -> Yes:
     return _yes(view, ZERO, binding, "high")
 
 
-def _sized(view: View, fraction: float, sign: int) -> Decimal:
+def _sized(ground: Ground, fraction: float, sign: int) -> Decimal:
     """Return the signed quantity, in whole lots toward zero; zero where the venue would not take it."""
-    size = to_decimal(fraction * view.equity / view.ask, view.instrument.lot_size)
-    return sign * size if size != 0 and _is_tradable(size, view) else ZERO
-
-
-def _step(view: View) -> float:
-    return view.params.position_sizing.size_step_fraction * static_cap(view.instrument.asset_class, view.params)
-
-
-def _cost_bps(view: View) -> float:
-    return trading_cost_bps(view.bid, view.ask, view.fee, view.params.position_sizing.cost_sides)
+    size = to_decimal(fraction * ground.equity / ground.ask, ground.terms.lot)
+    return sign * size if size != 0 and ground.terms.takes(size, ground.bid) else ZERO
 
 
 def _horizon_variance(view: View) -> float:
-    return (view.variance or math.nan) * view.opinion.horizon_ms / 1_000
+    return (view.ground.variance or math.nan) * view.opinion.horizon_ms / 1_000
 
 
-def _kelly(view: View, edge_bps: float, variance: float) -> float:
+def _kelly(edge_bps: float, variance: float, sizing: PositionSizingParams) -> float:
     """Return the Kelly share of an edge in bps, zero for one that is not positive."""
-    return kelly_fraction(max(edge_bps, 0.0) / BPS, variance, share=view.params.position_sizing.kelly_fraction)
+    return kelly_fraction(max(edge_bps, 0.0) / BPS, variance, share=sizing.kelly_fraction)
 
 
-def is_expiring(state: RiskState, desk: Desk, params: RiskParams) -> bool:
+def is_expiring(state: RiskState, desk: Desk, plan: RiskPlan) -> bool:
     """Return whether two thirds of the standing target's life are over, or there is none."""
-    left = params.verdicts.target_ttl_ms * NS_PER_MS // 3
-    return desk.standing is None or desk.standing.expires_at - state.time <= left
+    return desk.standing is None or desk.standing.expires_at - state.time <= plan.renew_ns
 
 
 def _yes(
@@ -396,15 +312,17 @@ def _yes(
 
 
 def _numbers(view: View, quantity: Decimal) -> Numbers:
-    fraction = abs(float(quantity)) * view.ask / view.equity
-    head_room = {limit.name: limit.head_room(fraction) for limit in view.limits}
-    most = view.params.risk_limits.max_drawdown
-    head_room["drawdown"] = (most - view.drawdown) / most
-    variance = None if view.variance is None or view.opinion.reason is not None else _horizon_variance(view)
-    var = next(limit.used(fraction) for limit in view.limits if limit.name == "var")
+    ground, opinion = view.ground, view.opinion
+    params = ground.plan.params
+    fraction = abs(float(quantity)) * ground.ask / ground.equity
+    head_room = {limit.name: limit.head_room(fraction) for limit in view.limits.each}
+    most = params.risk_limits.max_drawdown
+    head_room["drawdown"] = (most - ground.drawdown) / most
+    variance = None if ground.variance is None or opinion.reason is not None else _horizon_variance(view)
+    var = next(limit.used(fraction) for limit in view.limits.each if limit.name == "var")
     kelly = 0.0
     if variance is not None:
-        size = _kelly(view, abs(view.opinion.edge_bps) - _cost_bps(view), variance)
-        kelly = size if view.opinion.edge_bps > 0 else 0.0 - size  # 0.0 - 0.0 is 0.0, where -0.0 is another text
-    mid = (view.bid + view.ask) / 2
-    return Numbers(kelly, variance, var, view.equity, mid, head_room)
+        size = _kelly(abs(opinion.edge_bps) - ground.cost_bps, variance, params.position_sizing)
+        kelly = size if opinion.edge_bps > 0 else 0.0 - size  # 0.0 - 0.0 is 0.0, where -0.0 is another text
+    mid = (ground.bid + ground.ask) / 2
+    return Numbers(kelly, variance, var, ground.equity, mid, head_room)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from edgefleet.instruments import AssetClass
 from edgefleet.messages import Refusal
@@ -15,7 +16,7 @@ from edgefleet.params.schema.risk import RiskParams
 from edgefleet.risk.var import SECONDS_PER_DAY, Z_95
 
 
-class Holding(NamedTuple):
+class Holding(msgspec.Struct, frozen=True, gc=False):
     """What another instrument may have come to hold."""
 
     fraction: float  # of equity, at its worst, >= 0
@@ -24,7 +25,7 @@ class Holding(NamedTuple):
     day_deviation: float  # of one day's return
 
 
-class Limit(NamedTuple):
+class Limit(msgspec.Struct, frozen=True, gc=False):
     """One limit as a position meets it: `used = others + unit * |fraction|` must not exceed `cap`."""
 
     name: str
@@ -53,6 +54,20 @@ class Limit(NamedTuple):
         if self.cap > 0:
             return (self.cap - used) / self.cap
         return -1.0 if used > 0 else 0.0
+
+
+class Limits(msgspec.Struct, frozen=True, gc=False):
+    """Every limit of one instrument, in the order in which they are applied, and the one that binds."""
+
+    each: tuple[Limit, ...]
+    tightest: Limit
+    room: float  # of the tightest
+
+    @classmethod
+    def of(cls, each: tuple[Limit, ...]) -> Limits:
+        """Return the limits and the tightest of them."""
+        binding = tightest(each)
+        return cls(each, binding, binding.room())
 
 
 def day_deviation(per_second: float) -> float:
@@ -106,7 +121,7 @@ def static_cap(asset_class: AssetClass, params: RiskParams) -> float:
 def first_broken(limits: Sequence[Limit], fraction: float) -> Limit | None:
     """Return the first limit that `fraction` exceeds, None where all hold."""
     for limit in limits:
-        if not limit.allows(fraction):
+        if not limit.used(fraction) <= limit.cap:  # `allows`, without its call: this runs with every ensemble
             return limit
     return None
 

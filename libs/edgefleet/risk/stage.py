@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from decimal import Decimal
 
-from edgefleet.clock import NS_PER_MS
 from edgefleet.messages import (
     Account,
     Approved,
@@ -26,7 +25,9 @@ from edgefleet.messages import (
 from edgefleet.params.schema import FleetConfig
 from edgefleet.params.schema.risk import EdgeBlendingParams, RiskParams
 from edgefleet.risk.blend import blend, first_unsound
-from edgefleet.risk.decide import No, Yes, decide, is_expiring
+from edgefleet.risk.decide import Yes, decide, is_expiring
+from edgefleet.risk.ground import Ground, NoEquity, ground_of
+from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.state import (
     Desk,
     Heard,
@@ -41,6 +42,7 @@ from edgefleet.risk.state import (
     take_fill,
     take_order,
 )
+from edgefleet.risk.verdict import No
 from edgefleet.stage import Input, Output
 from edgefleet.units import ZERO, to_decimal
 
@@ -65,71 +67,94 @@ class RiskStage:
     state_type = RiskState
     schema = 2
 
+    def __init__(self) -> None:
+        self._plan: RiskPlan | None = None
+        self._known: RiskState | None = None  # the state that the grounds are of
+        self._grounds: dict[str, Ground | NoEquity | No] = {}
+
     def initial(self) -> RiskState:
         """Return the shut state: HALTED, no account, no price."""
         return RiskState()
 
     def step(self, state: RiskState, entry: Input, config: FleetConfig) -> Sequence[Output]:
         """Take one entry and return the verdicts that follow from it."""
+        plan = self._plan
+        if plan is None or plan.config is not config:
+            plan = self._plan = RiskPlan(config)
+            self._grounds.clear()
+        if self._known is not state:
+            self._known = state
+            self._grounds.clear()
         message = entry.message
-        kind = type(message)
-        if kind is Ensemble:
-            return self._take_ensemble(state, entry, message, config)  # type: ignore[arg-type]
+        if type(message) is Ensemble:
+            return self._take_ensemble(state, entry, message, plan)
+        self._grounds.clear()
         match message:
             case Touch():
                 state.time = max(state.time, message.ts_event)
                 desk = desk_of(state, message.instrument)
                 desk.bid, desk.ask, desk.age_ms = float(message.bid), float(message.ask), 0
             case Beat():
-                return self._take_beat(state, entry, message, config)
+                return self._take_beat(state, entry, message, plan)
             case Bar(backfill=True):
                 desk = desk_of(state, message.instrument)
-                desk.returns.sample(
-                    float(message.close), message.ts_event, config.risk_harmonizer.volatility.half_life_s
-                )
+                desk.returns.sample(float(message.close), message.ts_event, plan.params.volatility.half_life_s)
             case Watermark():
                 state.time = max(state.time, message.ts_event)
                 state.watermark[message.venue] = max(state.watermark.get(message.venue, 0), message.ts_event)
             case Fill():
                 state.time = max(state.time, message.ts_event)
-                if message.account == config.fleet.account:
+                if message.account == plan.account:
                     take_fill(state, message)
             case OrderEvent():
-                if message.account == config.fleet.account:
+                if message.account == plan.account:
                     take_order(state, message)
             case Account():
-                if message.account == config.fleet.account:
+                if message.account == plan.account:
                     take_account(state, message)
             case TradingState():
                 _take_trading_state(state, message)
             case Command():
                 if message.verb == "flatten":
-                    _take_flatten(state, config.risk_harmonizer)
+                    _take_flatten(state, plan.ttl_ns)
             case _:
                 pass  # the streams carry messages for others too
         return ()
 
-    def _take_ensemble(
-        self, state: RiskState, entry: Input, message: Ensemble, config: FleetConfig
-    ) -> Sequence[Output]:
-        state.time = max(state.time, message.ts_event)
-        desk = desk_of(state, message.instrument)
-        edges = _hear(desk, message, config.risk_harmonizer.freshness.signal_stale_after_ms)
-        silent = "" if edges else "; ".join(f"{one.model} {one.reason}" for one in message.abstained)
+    def _take_ensemble(self, state: RiskState, entry: Input, message: Ensemble, plan: RiskPlan) -> Sequence[Output]:
+        if message.ts_event > state.time:
+            state.time = message.ts_event
+        desk = state.desks.get(message.instrument)
+        if desk is None:
+            desk = desk_of(state, message.instrument)
+            self._grounds.clear()  # what the account holds of its base now counts
+        edges = _hear(desk, message, plan.signal_stale_ns)
+        silent = "" if edges else "; ".join([f"{one.model} {one.reason}" for one in message.abstained])
         desk.opinion_cause = entry.cause
-        desk.opinion = form_opinion(edges, config.risk_harmonizer.edge_blending, silent)
-        return _tell(state, desk, entry, message, config)
+        desk.opinion = form_opinion(edges, plan.params.edge_blending, silent)
+        return _tell(state, desk, entry, message, self._ground(state, desk, plan), plan)
 
-    def _take_beat(self, state: RiskState, entry: Input, message: Beat, config: FleetConfig) -> Sequence[Output]:
+    def _take_beat(self, state: RiskState, entry: Input, message: Beat, plan: RiskPlan) -> Sequence[Output]:
         state.time = max(state.time, message.ts_event)
         state.beat[message.venue] = max(state.beat.get(message.venue, 0), message.ts_event)
         touched = []
         for touch in message.touches:
             desk = desk_of(state, touch.instrument)
-            _mark(desk, touch.bid, touch.ask, touch.age_ms, message.ts_event, config.risk_harmonizer)
+            _mark(desk, touch.bid, touch.ask, touch.age_ms, message.ts_event, plan.params)
             touched.append(desk)
         mark_peaks(state)
-        return [output for desk in touched for output in _tell(state, desk, entry, message, config)]
+        return [
+            output
+            for desk in touched
+            for output in _tell(state, desk, entry, message, self._ground(state, desk, plan), plan)
+        ]
+
+    def _ground(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Ground | NoEquity | No:
+        """Return what decisions on the desk rest on. It follows from the state, so it is kept out of it."""
+        ground = self._grounds.get(desk.instrument)
+        if ground is None:
+            ground = self._grounds[desk.instrument] = ground_of(state, desk, plan)
+        return ground
 
 
 def form_opinion(edges: Sequence[WeightedEdge], params: EdgeBlendingParams, silent: str = "") -> Opinion:
@@ -154,12 +179,12 @@ def target_id(account: str, instrument: str, cause: str) -> str:
     return "t" + hashlib.sha256(f"{account}|{instrument}|{cause}".encode()).hexdigest()[:20]
 
 
-def _hear(desk: Desk, message: Ensemble, keep_ms: int) -> tuple[WeightedEdge, ...]:
+def _hear(desk: Desk, message: Ensemble, keep_ns: int) -> tuple[WeightedEdge, ...]:
     """Take what a rule listens to; return that of all rules which were heard lately: a rule may be gone for good."""
     desk.heard[message.rule] = Heard(message.ts_event, message.chosen)
     if len(desk.heard) == 1:
         return message.chosen
-    since = message.ts_event - keep_ms * NS_PER_MS
+    since = message.ts_event - keep_ns
     desk.heard = {rule: heard for rule, heard in desk.heard.items() if heard.ts >= since}
     return tuple(edge for heard in desk.heard.values() for edge in heard.edges)
 
@@ -187,28 +212,35 @@ def _take_trading_state(state: RiskState, message: TradingState) -> None:
     state.trading, state.trading_reason = message.state, message.reason
 
 
-def _take_flatten(state: RiskState, params: RiskParams) -> None:
+def _take_flatten(state: RiskState, ttl_ns: int) -> None:
     """Take an operator's flatten, which the executor carries out by itself, for a target of zero that was just set."""
-    expires_at = state.time + params.verdicts.target_ttl_ms * NS_PER_MS
+    expires_at = state.time + ttl_ns
     for desk in state.desks.values():
         if desk.standing is not None or position(state, desk) != 0:
             desk.standing = Standing(quantity=ZERO, expires_at=expires_at)
             desk.changed_at = state.time
 
 
-def _tell(state: RiskState, desk: Desk, entry: Input, cause: Ensemble | Beat, config: FleetConfig) -> Sequence[Output]:
+def _tell(
+    state: RiskState,
+    desk: Desk,
+    entry: Input,
+    cause: Ensemble | Beat,
+    ground: Ground | NoEquity | No,
+    plan: RiskPlan,
+) -> Sequence[Output]:
     """Decide, and return the verdict where it says something new."""
-    verdict = decide(state, desk, config)
+    verdict = decide(state, desk, ground)
     if isinstance(verdict, No):
         side = desk.opinion.edge_bps if desk.opinion is not None else 0.0
-        told = f"{verdict.reason}{'+' if side > 0 else '-' if side < 0 else ''}"
+        told = verdict.reason + ("+" if side > 0 else "-" if side < 0 else "")
         if told == desk.told:
             return ()
         desk.told = told
-        return (Output(REFUSALS, _refused(verdict, desk, entry, cause, config)),)
-    if verdict.standing and desk.told == _APPROVED and not is_expiring(state, desk, config.risk_harmonizer):
+        return (Output(REFUSALS, _refused(verdict, desk, entry, cause, plan)),)
+    if verdict.standing and desk.told == _APPROVED and not is_expiring(state, desk, plan):
         return ()
-    approved = _approved(verdict, state, desk, entry, cause, config)
+    approved = _approved(verdict, state, desk, entry, cause, plan)
     if not verdict.standing and verdict.quantity != standing_quantity(state, desk):
         desk.changed_at = state.time
     desk.told = _APPROVED
@@ -216,12 +248,12 @@ def _tell(state: RiskState, desk: Desk, entry: Input, cause: Ensemble | Beat, co
     return (Output(TARGETS, approved),)
 
 
-def _refused(verdict: No, desk: Desk, entry: Input, cause: Ensemble | Beat, config: FleetConfig) -> Refused:
+def _refused(verdict: No, desk: Desk, entry: Input, cause: Ensemble | Beat, plan: RiskPlan) -> Refused:
     opinion = desk.opinion
     return Refused(
         by="risk",
         target_id=None,
-        account=config.fleet.account,
+        account=plan.account,
         instrument=desk.instrument,
         reason=verdict.reason,
         limit=verdict.limit,
@@ -234,30 +266,28 @@ def _refused(verdict: No, desk: Desk, entry: Input, cause: Ensemble | Beat, conf
         trace_id=cause.trace_id,
         cause=entry.cause,
         edge_cause=desk.opinion_cause,
-        config=config.hash,
+        config=plan.hash,
     )
 
 
 def _approved(
-    verdict: Yes, state: RiskState, desk: Desk, entry: Input, cause: Ensemble | Beat, config: FleetConfig
+    verdict: Yes, state: RiskState, desk: Desk, entry: Input, cause: Ensemble | Beat, plan: RiskPlan
 ) -> Approved:
-    params = config.risk_harmonizer.verdicts
-    rules = config.instruments.get(desk.instrument)
+    params = plan.params.verdicts
     opinion = desk.opinion or Opinion()
-    account = config.fleet.account
     before = standing_quantity(state, desk)
     held = position(state, desk) if before is None else before
     grows = abs(verdict.quantity) > abs(held)
     numbers = verdict.numbers()
     return Approved(
-        target_id=target_id(account, desk.instrument, entry.cause),
-        account=account,
+        target_id=target_id(plan.account, desk.instrument, entry.cause),
+        account=plan.account,
         instrument=desk.instrument,
         quantity=verdict.quantity,
-        expires_at=state.time + params.target_ttl_ms * NS_PER_MS,
+        expires_at=state.time + plan.ttl_ns,
         urgency=verdict.urgency,
         algorithm=params.entry_algorithm if grows else params.exit_algorithm,
-        price=to_decimal(numbers.mid, _CENT if rules is None else rules.tick_size / 2),
+        price=to_decimal(numbers.mid, verdict.view.ground.terms.rules.tick_size / 2),
         edge_bps=opinion.edge_bps,
         confidence=opinion.confidence,
         kelly_fraction=numbers.kelly,
@@ -271,5 +301,5 @@ def _approved(
         trace_id=cause.trace_id,
         cause=entry.cause,
         edge_cause=desk.opinion_cause,
-        config=config.hash,
+        config=plan.hash,
     )

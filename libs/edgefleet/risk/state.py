@@ -38,7 +38,7 @@ class OpenOrder(msgspec.Struct, kw_only=True):
         return self.sign * rest if rest > 0 else 0.0
 
 
-class Opinion(msgspec.Struct, frozen=True, kw_only=True):
+class Opinion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the models expect of an instrument, or why they expect nothing."""
 
     edge_bps: float = 0.0  # over the horizon; 0 where there is no opinion
@@ -51,14 +51,14 @@ class Opinion(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Heard(msgspec.Struct, frozen=True):
+class Heard(msgspec.Struct, frozen=True, gc=False):
     """The models that a routing rule last listened to."""
 
     ts: int  # ns, stamp of the ensemble
     edges: tuple[WeightedEdge, ...]
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The last approved target of an instrument."""
 
     quantity: Decimal  # base units, signed

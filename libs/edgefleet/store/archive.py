@@ -1,26 +1,32 @@
 """Streams as closed Parquet files, one directory per stream. Knows files; knows nothing of Redis or of messages.
 
-A file is named after its first and last entry, `<first>_<last>.parquet`, and is there only when it is whole: it is
-written under another name, synced, renamed, and its directory is synced. Small neighbours are merged; until the parts
-are removed, a merged file covers them, and readers take the widest. Nothing here is ever rewritten in place.
+A file is named after its first and last entry, `<first>_<last>.parquet`, and is there only when it is whole: it grows
+under another name, is synced, renamed, and its directory is synced. Small neighbours are merged; until the parts are
+removed, a merged file covers them, and readers take the widest. Nothing here is ever rewritten in place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from edgefleet.bus.interface import FIRST, Entry, id_key
+from edgefleet.lean import absent
+from edgefleet.store.columns import Columns
+
+# It loads what it finds of these, for conversions and far-away files that nobody asks for here: 16 MB of memory. (So
+# does `cast`, which comes with every kernel of the library: 20 MB.)
+with absent("numpy", "pyarrow._azurefs", "pyarrow._gcsfs", "pyarrow._hdfs", "pyarrow._s3fs"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 ROWS_PER_GROUP = 1_000
 MERGE_FILES = 30  # neighbours below MERGE_ROWS that become one file
-MERGE_ROWS = 10_000
+MERGE_ROWS = 50_000
 
 # Every pool and helper thread of the library costs memory that a ledger does not have to spare.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -111,13 +117,21 @@ class Archive:
         ValueError
             If they are none, or do not come after the mark: the archive would hold an entry twice.
         """
-        if not entries or id_key(entries[0].id) <= id_key(self.mark(stream)):
-            raise ValueError(f"entries of {stream} must follow {self.mark(stream)}, were {[e.id for e in entries[:1]]}")
-        self._close_file(stream, entries[0].id, entries[-1].id, iter((_table(stream, entries),)))
-        return entries[-1].id
+        if not entries:
+            raise ValueError(f"a file of {stream} needs at least one entry")
+        file = self.begin(stream, self.mark(stream))
+        file.add(Columns.of(entries))
+        return file.close()
+
+    def begin(self, stream: str, mark: str) -> OpenFile:
+        """Return the file that follows `mark`, the stream's; nobody else may write to the stream until it is closed."""
+        return OpenFile(self.directory / stream, stream, mark)
 
     def merge(self, stream: str) -> int:
-        """Make one file of the newest small neighbours when there are many; return how many were merged."""
+        """Make one file of the newest small neighbours when there are many; return how many were merged.
+
+        For the stream's one writer, between two files of its own.
+        """
         small: list[ArchiveFile] = []
         rows = 0
         for file in reversed(self.files(stream)):
@@ -128,7 +142,14 @@ class Archive:
             rows += count
         if len(small) < MERGE_FILES:
             return 0
-        self._close_file(stream, small[0].first, small[-1].last, (pq.read_table(file.path) for file in small))
+        whole = _Unfinished(self.directory / stream, small[0].first)
+        try:
+            for table in _tables(file.path for file in small):
+                whole.add(table)
+            whole.close(small[-1].last)
+        except BaseException:
+            whole.abandon()
+            raise
         self.sweep(stream)
         return len(small)
 
@@ -181,17 +202,75 @@ class Archive:
             if match is not None:
                 yield ArchiveFile(directory / name, match[1], match[2])
 
-    def _close_file(self, stream: str, first: str, last: str, tables: Iterable[pa.Table]) -> None:
-        directory = self.directory / stream
+
+class OpenFile:
+    """A file that grows while its stream does. Until it is closed it is no part of the archive."""
+
+    def __init__(self, directory: Path, stream: str, mark: str) -> None:
+        self._directory, self._stream = directory, stream
+        self._unfinished: _Unfinished | None = None
+        self._last = id_key(mark)
+        self.rows = 0
+
+    def add(self, columns: Columns) -> None:
+        """Write the entries that come next, as one row group or several.
+
+        Raises
+        ------
+        ValueError
+            If they do not follow what is archived: the archive would hold an entry twice.
+        """
+        milliseconds, sequences = columns.keys()
+        if not (milliseconds[0], sequences[0]) > self._last:
+            raise ValueError(f"entries of {self._stream} must follow {_id(*self._last)}, began at {columns.ids[0]!r}")
+        if self._unfinished is None:
+            self._unfinished = _Unfinished(self._directory, columns.ids[0].decode())
+        self._unfinished.add(_table(self._stream, columns, milliseconds, sequences))
+        self._last = milliseconds[-1], sequences[-1]
+        self.rows += len(columns)
+
+    def close(self) -> str:
+        """Make the file a part of the archive and return its last id, the new mark."""
+        if self._unfinished is None:
+            raise ValueError(f"a file of {self._stream} needs at least one entry")
+        self._unfinished.close(_id(*self._last))
+        return _id(*self._last)
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        if self._unfinished is not None:
+            self._unfinished.abandon()
+
+
+class _Unfinished:
+    """Row groups under a name that is no file of the archive yet."""
+
+    def __init__(self, directory: Path, first: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"{first}_{last}.parquet"
-        unfinished = path.with_suffix(".tmp")
-        with pq.ParquetWriter(unfinished, SCHEMA, **_WRITTEN) as writer:
-            for table in tables:
-                writer.write_table(table.cast(SCHEMA), row_group_size=ROWS_PER_GROUP)
-        _sync(unfinished)
-        unfinished.rename(path)
-        _sync(directory)
+        self._directory, self._first = directory, first
+        self._path = directory / f"{first}.tmp"
+        self._sink = pa.OSFile(str(self._path), "wb")
+        self._writer = pq.ParquetWriter(self._sink, SCHEMA, **_WRITTEN)
+
+    def add(self, table: pa.Table) -> None:
+        self._writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+
+    def close(self, last: str) -> None:
+        self._writer.close()
+        self._sink.close()
+        _sync(self._path)
+        self._path.rename(self._directory / f"{self._first}_{last}.parquet")
+        _sync(self._directory)
+
+    def abandon(self) -> None:
+        self._writer.is_open = False  # or its destructor would write an end to what is given up
+        with contextlib.suppress(OSError):
+            self._sink.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _id(milliseconds: int, sequence: int) -> str:
+    return f"{milliseconds}-{sequence}"
 
 
 def _backwards(entry_id: str) -> tuple[int, int]:
@@ -199,17 +278,34 @@ def _backwards(entry_id: str) -> tuple[int, int]:
     return -milliseconds, -sequence
 
 
-def _table(stream: str, entries: Sequence[Entry]) -> pa.Table:
-    keys = [id_key(entry.id) for entry in entries]
-    columns = {
-        "stream": pa.array([stream] * len(entries)).dictionary_encode().cast(SCHEMA.field("stream").type),
-        "id": pa.array([entry.id for entry in entries], pa.string()),
-        "type": pa.array([entry.type for entry in entries]).dictionary_encode().cast(SCHEMA.field("type").type),
-        "data": pa.array([entry.data for entry in entries], pa.binary()),
-        "ms": pa.array([key[0] for key in keys], pa.int64()),
-        "seq": pa.array([key[1] for key in keys], pa.int64()),
-    }
-    return pa.table(columns, schema=SCHEMA)
+def _table(stream: str, columns: Columns, milliseconds: list[int], sequences: list[int]) -> pa.Table:
+    kinds: dict[bytes, int] = {}
+    codes = [kinds.setdefault(kind, len(kinds)) for kind in columns.types]
+    names = [kind.decode(errors="replace") for kind in kinds]
+    values = [
+        pa.DictionaryArray.from_arrays(pa.array(bytes(len(columns)), pa.int8()), pa.array([stream], pa.string())),
+        pa.array(columns.ids, pa.string()),
+        pa.DictionaryArray.from_arrays(pa.array(codes, pa.int16()), pa.array(names, pa.string())),
+        pa.array(columns.data, pa.binary()),
+        pa.array(milliseconds, pa.int64()),
+        pa.array(sequences, pa.int64()),
+    ]
+    return pa.Table.from_arrays(values, schema=SCHEMA)
+
+
+def _tables(paths: Iterable[Path]) -> Iterator[pa.Table]:
+    """Yield the rows of files in tables of about a row group, so that neighbours become large groups too."""
+    held: list[pa.Table] = []
+    for path in paths:
+        # Group by group: a whole table of each would also load the library's machinery for data sets.
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                held.append(file.read_row_group(group, use_threads=False))
+                if sum(table.num_rows for table in held) >= ROWS_PER_GROUP:
+                    yield pa.concat_tables(held)
+                    held = []
+    if held:
+        yield pa.concat_tables(held)
 
 
 def _entries(path: Path, after: tuple[int, int]) -> Iterator[Entry]:

@@ -1,7 +1,8 @@
 """Carries every stream from Redis to the archive and to the index of `why`. Runs in a thread; decides nothing.
 
 Its mark in a stream is the last id in the closed files, so a kill anywhere neither repeats an entry nor leaves one out:
-what was read and not closed is read again.
+what was read and not closed is read again. What is read is written soon, into files that stay open for a while: neither
+memory nor the number of files grows with the rate.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import msgspec
 
 from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
-from edgefleet.store.archive import Archive, is_archived
+from edgefleet.store.archive import MERGE_FILES, ROWS_PER_GROUP, Archive, OpenFile, is_archived
+from edgefleet.store.columns import Columns
 from edgefleet.store.db import LedgerDatabase, LookupRow
 
 INDEX = "index"  # the reader's name in `stream_positions`
@@ -23,40 +25,69 @@ INDEXED = frozenset({"targets", "refusals", "orders", "fills", "venue.events"})
 DISCOVER_EVERY_NS = 2 * NS_PER_S
 SNAPSHOTS_EVERY_NS = 300 * NS_PER_S
 MAX_BUFFERED_BYTES = 2 * 1024 * 1024
-READ_COUNT = 250
+READ_COUNT = 128  # of each stream: while Redis gathers a reply it serves nobody on the way of an order
 
 
 class Source(Protocol):
     """The live streams, as the archiver needs them."""
 
     def streams(self) -> set[str]: ...
-    def read(self, positions: Mapping[str, str], count: int) -> dict[str, list[Entry]]: ...
+    def read(self, positions: Mapping[str, str], count: int) -> dict[str, Columns]: ...
     def save_mark(self, stream: str, entry_id: str) -> None: ...
     def snapshots(self) -> dict[str, tuple[dict[str, str], bytes]]: ...
 
 
 class _Buffer:
-    """What was read of one stream since its last file."""
+    """One stream since its last closed file: what is in an open one, and what was read and is in none."""
 
-    def __init__(self, mark: str) -> None:
+    def __init__(self, stream: str, mark: str) -> None:
+        self.stream = stream
+        self.mark = mark
         self.position = mark
-        self.entries: list[Entry] = []
+        self.held = Columns()
         self.size = 0
-        self.since = 0
+        self.since = 0  # monotonic ns of the oldest entry that is in no closed file
+        self.file: OpenFile | None = None
+        self.closed = MERGE_FILES  # files since the last merge; an earlier process may have left many
 
-    def take(self, entries: list[Entry], now: int) -> None:
-        if not self.entries:
+    def take(self, columns: Columns, now: int) -> None:
+        if not self.rows:
             self.since = now
-        self.entries += entries
-        self.size += sum(len(entry.data) for entry in entries)
-        self.position = entries[-1].id
+        self.held.add(columns)
+        self.size += sum(map(len, columns.data))
+        self.position = columns.ids[-1].decode()
 
-    def clear(self) -> None:
-        self.entries, self.size = [], 0
+    @property
+    def rows(self) -> int:
+        return len(self.held) + (0 if self.file is None else self.file.rows)
+
+    def spill(self, archive: Archive) -> None:
+        """Write what is held into the open file."""
+        if not self.held:
+            return
+        if self.file is None:
+            self.file = archive.begin(self.stream, self.mark)
+        self.file.add(self.held)
+        self.held, self.size = Columns(), 0
+
+    def close(self, archive: Archive) -> None:
+        """Close the file of everything that was read."""
+        self.spill(archive)
+        if self.file is None:
+            return
+        self.mark = self.file.close()
+        self.file = None
+        self.closed += 1
+
+    def merge(self, archive: Archive) -> None:
+        """Merge the small files where they are many; they are counted here, for to list them costs more each day."""
+        if self.closed >= MERGE_FILES:
+            archive.merge(self.stream)
+            self.closed = 0
 
 
 class Archiver:
-    """Call `turn` again and again, and `close` at the end."""
+    """Call `turn` again and again, and `close` at the end; after an error, `abandon` it and make another."""
 
     def __init__(
         self,
@@ -65,8 +96,9 @@ class Archiver:
         database: LedgerDatabase | None,
         clock: Clock,
         *,
-        flush_entries: int = 5_000,
-        flush_ms: int = 10_000,
+        flush_entries: int = 10_000,
+        flush_ms: int = 30_000,
+        buffered_bytes: int = MAX_BUFFERED_BYTES,
     ) -> None:
         self._source = source
         self._archive = archive
@@ -74,10 +106,17 @@ class Archiver:
         self._clock = clock
         self._flush_entries = flush_entries
         self._flush_ns = flush_ms * NS_PER_MS
+        self._buffered_bytes = buffered_bytes
         self._buffers: dict[str, _Buffer] = {}
         self._discovered: int | None = None
         self._snapshots_at: int | None = None
         self.written = 0  # entries in closed files since this process began
+        self.behind_s = 0.0  # age of the newest entry read of the stream that is furthest behind; 0: all is read
+
+    @property
+    def held_bytes(self) -> int:
+        """Return how much of the streams is in memory only."""
+        return sum(buffer.size for buffer in self._buffers.values())
 
     def turn(self) -> bool:
         """Read once, index, close the files that are due; return whether there may be more to read."""
@@ -86,13 +125,10 @@ class Archiver:
             self._discover()
             self._discovered = now
         more = self._read(now)
-        held = sum(buffer.size for buffer in self._buffers.values())
-        # Over the limit the largest goes first: many small files cost more than one large one.
-        share = max((b.size for b in self._buffers.values()), default=0) if held >= MAX_BUFFERED_BYTES else held + 1
-        for stream, buffer in self._buffers.items():
-            full = len(buffer.entries) >= self._flush_entries or buffer.size >= share
-            if buffer.entries and (full or now - buffer.since >= self._flush_ns):
-                self._flush(stream, buffer)
+        self._spill()
+        for buffer in self._buffers.values():
+            if buffer.rows >= self._flush_entries or (buffer.rows and now - buffer.since >= self._flush_ns):
+                self._flush(buffer)
         if self._snapshots_at is None or now - self._snapshots_at >= SNAPSHOTS_EVERY_NS:
             self._save_snapshots()
             self._snapshots_at = now
@@ -102,11 +138,17 @@ class Archiver:
         """Archive everything that is in the streams now."""
         self._discover()
         while self._read(self._clock.monotonic_ns()):
-            pass
-        for stream, buffer in self._buffers.items():
-            if buffer.entries:
-                self._flush(stream, buffer)
+            self._spill()
+        for buffer in self._buffers.values():
+            if buffer.rows:
+                self._flush(buffer)
         self._save_snapshots()
+
+    def abandon(self) -> None:
+        """Remove what no closed file holds: whoever comes next reads it again."""
+        for buffer in self._buffers.values():
+            if buffer.file is not None:
+                buffer.file.abandon()
 
     def _discover(self) -> None:
         for stream in sorted(self._source.streams()):
@@ -116,32 +158,42 @@ class Archiver:
                 if mark != FIRST:
                     self._source.save_mark(stream, mark)
                     self._index_missed(stream, mark)
-                self._buffers[stream] = _Buffer(mark)
+                self._buffers[stream] = _Buffer(stream, mark)
 
     def _read(self, now: int) -> bool:
         positions = {stream: buffer.position for stream, buffer in self._buffers.items()}
         found = self._source.read(positions, READ_COUNT)
         self._index(found)
-        for stream, entries in found.items():
-            if entries:
-                self._buffers[stream].take(entries, now)
-        return any(len(entries) >= READ_COUNT for entries in found.values())
+        for stream, columns in found.items():
+            self._buffers[stream].take(columns, now)
+        unread = [columns.ids[-1].decode() for columns in found.values() if len(columns) >= READ_COUNT]
+        oldest_ms = min((id_key(entry_id)[0] for entry_id in unread), default=None)
+        self.behind_s = 0.0 if oldest_ms is None else max(0.0, self._clock.wall_ns() / NS_PER_S - oldest_ms / 1_000)
+        return bool(unread)
 
-    def _flush(self, stream: str, buffer: _Buffer) -> None:
-        mark = self._archive.write(stream, buffer.entries)
-        self.written += len(buffer.entries)
-        buffer.clear()
-        self._source.save_mark(stream, mark)
-        self._archive.merge(stream)
+    def _spill(self) -> None:
+        """Write what makes a row group, and the largest where too much is held: large groups cost least."""
+        for buffer in self._buffers.values():
+            if len(buffer.held) >= ROWS_PER_GROUP:
+                buffer.spill(self._archive)
+        while self.held_bytes >= self._buffered_bytes:
+            max(self._buffers.values(), key=lambda buffer: buffer.size).spill(self._archive)
 
-    def _index(self, found: Mapping[str, list[Entry]]) -> None:
-        wanted = {stream: entries for stream, entries in found.items() if stream in INDEXED and entries}
+    def _flush(self, buffer: _Buffer) -> None:
+        rows = buffer.rows
+        buffer.close(self._archive)
+        self.written += rows
+        self._source.save_mark(buffer.stream, buffer.mark)
+        buffer.merge(self._archive)
+
+    def _index(self, found: Mapping[str, Columns]) -> None:
+        wanted = {stream: columns for stream, columns in found.items() if stream in INDEXED}
         if self._database is None or not wanted:
             return
         with self._database.transaction() as transaction:
-            for stream, entries in wanted.items():
-                transaction.add_lookup(lookups(stream, entries))
-            transaction.move(INDEX, {stream: entries[-1].id for stream, entries in wanted.items()})
+            for stream, columns in wanted.items():
+                transaction.add_lookup(lookups(stream, columns.entries()))
+            transaction.move(INDEX, {stream: columns.ids[-1].decode() for stream, columns in wanted.items()})
 
     def _index_missed(self, stream: str, mark: str) -> None:
         """Index what is archived and not indexed: another database, or none, was there when it was written."""

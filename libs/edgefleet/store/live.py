@@ -15,6 +15,7 @@ from redis.retry import Retry
 from edgefleet.bus.interface import FIRST, Entry
 from edgefleet.bus.redis_bus import ARCHIVE_MARK
 from edgefleet.errors import OutOfReach
+from edgefleet.store.columns import Columns
 
 
 class Tail(Protocol):
@@ -49,6 +50,8 @@ class LiveStreams:
     def __init__(self, url: str) -> None:
         # A read that failed is asked again by the caller, who knows whether it still wants it.
         self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5, protocol=2)
+        # The client would make a dict of every entry's fields; an archive wants columns.
+        self._redis.set_response_callback("XREAD", lambda reply, **_: reply)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -58,12 +61,12 @@ class LiveStreams:
         """Return at most `count` entries from `first` ("(" before an id excludes it) to `last`."""
         return [_entry(*pair) for pair in self._ask("XRANGE", stream, first, last, "COUNT", count)]
 
-    def read(self, positions: Mapping[str, str], count: int) -> dict[str, list[Entry]]:
-        """Return at most `count` entries after each position, without waiting."""
+    def read(self, positions: Mapping[str, str], count: int) -> dict[str, Columns]:
+        """Return at most `count` entries after each position, without waiting; only streams that have some."""
         if not positions:
             return {}
         answer = self._ask("XREAD", "COUNT", count, "STREAMS", *positions, *positions.values()) or []
-        return {name.decode(): [_entry(*pair) for pair in pairs] for name, pairs in answer}
+        return {name.decode(): _columns(pairs) for name, pairs in answer}
 
     def last_id(self, stream: str) -> str:
         """Return the id of the newest entry ever added, FIRST where there is none."""
@@ -111,6 +114,20 @@ class LiveStreams:
 
 def _unreachable(error: redis.RedisError) -> OutOfReach:
     return OutOfReach(f"Redis does not answer: {error}; see that it runs and that REDIS_URL names it")
+
+
+def _columns(pairs: list[Any]) -> Columns:
+    try:
+        rows = [
+            (entry_id, kind, data)
+            for entry_id, (first, kind, second, data) in pairs
+            if first == b"type" and second == b"data"
+        ]
+    except (TypeError, ValueError):
+        rows = []
+    if len(rows) < len(pairs):  # something there was not written by us: decoding will say so
+        return Columns.of([_entry(*pair) for pair in pairs])
+    return Columns(*map(list, zip(*rows, strict=True)))
 
 
 def _entry(entry_id: bytes, fields: Any) -> Entry:

@@ -86,6 +86,12 @@ class Metrics:
     # Machinery.
 
     @cached_property
+    def archive_lag(self) -> Gauge:
+        return self._gauge(
+            "edgefleet_archive_lag_seconds", "Age of the newest entry that the archiver has read; 0 when it read all."
+        )
+
+    @cached_property
     def data_age(self) -> Gauge:
         return self._gauge(
             "edgefleet_data_age_seconds", "Age of the last touch by the beat that told it.", "venue", "symbol"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import prometheus_client
 
-from edgefleet.bus.interface import Answer, EncodedOutput, Entry, Record
+from edgefleet.bus.interface import Answer, Clearance, EncodedOutput, Entry, Record
 from edgefleet.bus.loop import Observer
 from edgefleet.clock import NS_PER_S
 from edgefleet.telemetry.health import Health
@@ -31,12 +30,22 @@ class StageMetrics(Observer):
         self._health.report("stage", True, detail)
         self._log.info("stage_restored", identity=record.identity, n=record.n, epoch=record.epoch, reran=reran)
 
-    def committed(self, stream: str, entries: Sequence[Entry], outputs: Sequence[EncodedOutput], step_ns: int) -> None:
+    def committed(
+        self,
+        stream: str,
+        entries: Sequence[Entry],
+        outputs: Sequence[EncodedOutput],
+        step_ns: int,
+        clearance: Clearance | None = None,
+    ) -> None:
         if not entries:
             return
         # A batch's steps are timed together: one observation of their mean.
         self._step.observe(step_ns / len(entries) / NS_PER_S)
-        for kind, count in Counter([entry.type for entry in entries]).items():
+        counts: dict[str, int] = {}  # most batches are a few entries: making a Counter costs more than they do
+        for entry in entries:
+            counts[entry.type] = counts.get(entry.type, 0) + 1
+        for kind, count in counts.items():
             counter = self._counters.get(kind)
             if counter is None:
                 counter = self._counters[kind] = self._messages.labels(service=self._service, type=kind)

@@ -20,9 +20,11 @@ from edgefleet.bus.interface import (
     MAX_BATCH_ENTRIES,
     Answer,
     Bus,
+    Clearance,
     CommitRequest,
     EncodedOutput,
     Entry,
+    Permit,
     encode_outputs,
     id_key,
 )
@@ -93,7 +95,14 @@ class StopAfter(Observer):
         self.told: list[str] = []
         self.batches: list[int] = []
 
-    def committed(self, stream: str, entries: Sequence[Entry], outputs: Sequence[EncodedOutput], step_ns: int) -> None:
+    def committed(
+        self,
+        stream: str,
+        entries: Sequence[Entry],
+        outputs: Sequence[EncodedOutput],
+        step_ns: int,
+        clearance: Clearance | None = None,
+    ) -> None:
         self.batches.append(len(entries))
         self._count(len(entries))
 
@@ -412,7 +421,7 @@ class BusContract:
         bus = world.bus
         await bus.claim("ingestion", "ingestion", ["source:feed"])
 
-        with pytest.raises(ValueError, match="at most 256 entries"):
+        with pytest.raises(ValueError, match="at most 1024 entries"):
             await bus.commit(source_commit(10_000, [], count=10_000))
         with pytest.raises(ValueError, match="outputs"):
             await bus.commit(source_commit(1, [("market", trade) for trade in trades(10_000)]))
@@ -436,7 +445,7 @@ class BusContract:
         still = CommitRequest(expected=at, first=at, last=at, snapshot=b"right", **usual)
 
         assert (await bus.commit(moved)).answer is Answer.CONFLICT
-        assert (await bus.commit(still)) == (Answer.OK, 1, ())
+        assert (await bus.commit(still))[:3] == (Answer.OK, 1, ())
         record = await bus.load("alpha", ["market"])
         assert (record.snapshot, record.n) == (b"right", 1)
         assert record.journal == await bus.last_id("journal.alpha")
@@ -550,6 +559,42 @@ class BusContract:
         assert await intend() is Answer.HALTED
         assert await intend("b") is Answer.OK
         assert (await bus.depth("venue.events")).added == sent == 4
+
+    async def test_a_commit_stands_and_tells_what_may_leave(self, world: World) -> None:
+        bus = world.bus
+        await bus.claim("executor", "executor", ["source:steps"])
+        counter = itertools.count(1)
+
+        async def ask(lease: str | None = "a") -> Clearance | None:
+            request = msgspec.structs.replace(
+                source_commit(next(counter), [("orders", build.order_event())]),
+                identity="executor",
+                input="source:steps",
+                permit=None if lease is None else Permit("main", lease),
+            )
+            result = await bus.commit(request)
+            assert result.answer is Answer.OK
+            return result.clearance
+
+        async def latch(state: str) -> None:
+            await bus.latch(state, reason="test", by="a person", person=True, ts=1)
+
+        assert await bus.acquire("lease:account:main", "a", 60_000)
+        told = [await ask(None), await ask()]
+        for state in ("ACTIVE", "REDUCING", "HALTED", "ACTIVE"):
+            await latch(state)
+            told.append(await ask())
+        for mode in ("reduce", "halt", "auto"):
+            await world.set_key("mode", mode)
+            told.append(await ask())
+        told += [await ask("b"), await ask("")]
+
+        nothing, reducing, everything = Clearance.NONE, Clearance.REDUCING, Clearance.ALL
+        assert told[:2] == [None, nothing]  # not asked; nobody opened trading
+        assert told[2:6] == [everything, reducing, nothing, everything]
+        assert told[6:9] == [reducing, nothing, everything]
+        assert told[9:] == [nothing, nothing]
+        assert (await bus.depth("orders")).added == len(told)
 
     async def test_anyone_tightens_the_latch_and_only_a_person_loosens_it(self, world: World) -> None:
         bus = world.bus

@@ -9,7 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import httpx
 import msgspec
 import typer
 from redis.exceptions import RedisError
@@ -160,6 +159,8 @@ async def _worth_closing(bus: RedisBus) -> list[str]:
 
 
 def _ask_monitor(port: int, path: str) -> dict[str, Any]:
+    import httpx  # not with this module, which every service's process loads: 4 MB
+
     try:
         answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5.0)
         answer.raise_for_status()
@@ -173,6 +174,8 @@ def _ask_monitor(port: int, path: str) -> dict[str, Any]:
 
 def _health(name: str, port: int) -> dict[str, Any]:
     """Return a service's own word on how it is."""
+    import httpx  # as above
+
     try:
         answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=3.0)
         checks = answer.json().get("checks") or []

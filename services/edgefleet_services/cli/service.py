@@ -16,6 +16,7 @@ from typing import Any, Literal
 import uvloop
 
 from edgefleet.errors import Fenced, Misuse
+from edgefleet.lean import absent
 from edgefleet_services.options import ServiceOptions
 
 _PR_SET_PDEATHSIG = 1
@@ -27,7 +28,7 @@ _BACKGROUND_NICE = 10
 def run_service(name: str, options: ServiceOptions) -> int:
     """Run `name` until it is told to stop; return its exit code."""
     _die_with_parent()
-    module = importlib.import_module(f"edgefleet_services.{name}.service")
+    module = _lean_module(f"edgefleet_services.{name}.service")
     if name in _BEHIND_THE_ORDERS:
         os.nice(_BACKGROUND_NICE)
     return _run(module.serve(options))
@@ -39,8 +40,8 @@ def run_venue(
     """Run the simulated venue: a tape, a synthetic market, or a relay of the venue that `options` names."""
     _die_with_parent()
     from edgefleet.params.files import load_fleet
-    from edgefleet_services.venue.service import VenueOptions, serve
 
+    venue = _lean_module("edgefleet_services.venue.service")
     if state_file is not None:
         state_file.parent.mkdir(parents=True, exist_ok=True)
     config = load_fleet(options.conf_dir)
@@ -48,8 +49,8 @@ def run_venue(
     if params is None:
         raise Misuse(f"venue {options.venue!r} is not in {options.conf_dir}/venues; add it there")
     return _run(
-        serve(
-            VenueOptions(
+        venue.serve(
+            venue.VenueOptions(
                 market=_market(market),
                 symbols=options.symbols,
                 tape=tape,
@@ -65,6 +66,12 @@ def run_venue(
             )
         )
     )
+
+
+def _lean_module(name: str) -> Any:
+    # httpx and structlog load what prints in colours for their own command lines, 4 MB of every process.
+    with absent("pygments", "rich"):
+        return importlib.import_module(name)
 
 
 def _market(text: str) -> Literal["tape", "synthetic", "relay"]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from prometheus_client import Counter
 
-from edgefleet.bus.interface import EncodedOutput, Entry
+from edgefleet.bus.interface import Clearance, EncodedOutput, Entry, Permit
 from edgefleet.bus.loop import run_stage
 from edgefleet.clock import NS_PER_S
 from edgefleet.errors import Misuse
@@ -52,13 +52,28 @@ class _Observer(StageMetrics):
     gateway: Gateway
     count: Counter
 
-    def committed(self, stream: str, entries: Sequence[Entry], outputs: Sequence[EncodedOutput], step_ns: int) -> None:
-        commands = [output.data for output in outputs if output.stream == "orders"]
+    def about_to_commit(self, outputs: Sequence[EncodedOutput]) -> Permit | None:
+        commands = _commands(outputs)
+        return self.gateway.prepare(list(map(_ORDERS.decode, commands))) if commands else None
+
+    def committed(
+        self,
+        stream: str,
+        entries: Sequence[Entry],
+        outputs: Sequence[EncodedOutput],
+        step_ns: int,
+        clearance: Clearance | None = None,
+    ) -> None:
+        commands = _commands(outputs)
         if commands:
-            self.gateway.offer(commands)
+            self.gateway.offer(commands, clearance)
             for event in map(_ORDERS.decode, commands):
                 self.count.labels(venue=event.instrument.rpartition("@")[2], state=event.state.value).inc()
         super().committed(stream, entries, outputs, step_ns)
+
+
+def _commands(outputs: Sequence[EncodedOutput]) -> list[bytes]:
+    return [output.data for output in outputs if output.stream == "orders"]
 
 
 class _Executor:

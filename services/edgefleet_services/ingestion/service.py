@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 import msgspec
+from prometheus_client import Counter as Counted
 
 from edgefleet.bus.loop import Configs
 from edgefleet.bus.redis_bus import RedisBus
+from edgefleet.bus.source import RolledBack, Source
 from edgefleet.clock import NS_PER_MS, Clock
 from edgefleet.errors import FleetError, Misuse, Poison, Transient
 from edgefleet.instruments import Instrument, instrument_id, split_id
-from edgefleet.messages import Alert, Beat
+from edgefleet.messages import Alert, Beat, Message
 from edgefleet.params.schema import FleetConfig
 from edgefleet.params.schema.venues import VenueParams
 from edgefleet.stage import Output
@@ -27,8 +30,8 @@ from edgefleet.venues.binance.klines import INTERVALS, bars_from_klines
 from edgefleet.venues.binance.listing import differences
 from edgefleet.venues.binance.stream import Frames, MarketRest, open_frames, stream_base
 from edgefleet_services.bootstrap import service_context
+from edgefleet_services.ingestion.pace import Pace
 from edgefleet_services.ingestion.pressure import Pressure
-from edgefleet_services.ingestion.writer import RolledBack, SourceWriter
 from edgefleet_services.options import ServiceOptions
 
 NAME = "ingestion"
@@ -80,11 +83,13 @@ class Ingestion:
         )
         config = context.configs.current
         self.feed = BinanceFeed(context.options.venue, self.symbols, touch_interval_ms=config.fleet.touch_interval_ms)
-        self.writer = SourceWriter(context.bus, NAME)
+        self.source = Source(context.bus, NAME, NAME, NAME)
+        self.pace = Pace(context.clock.monotonic_ns())
         self.pressure = Pressure(context.bus, config.fleet.max_lag_entries)
         context.health.ask("bus", self._bus_answers)
         self._snapshots: dict[str, asyncio.Task[bytes]] = {}
         self._snapshot_tries: dict[str, int] = {}
+        self._counted: dict[type[Message], Counted] = {}
         self._random = random.Random(context.clock.monotonic_ns())
 
     async def run(self) -> None:
@@ -97,8 +102,8 @@ class Ingestion:
         Fenced
             If another process ingests for this fleet.
         """
-        await self.writer.claim()
-        fields = self.writer.fields
+        await self.source.claim()
+        fields = self.source.fields
         again = fields.get("session") == self.context.options.session and "marks" in fields
         if again and fields.get("ended") == "1":
             self.context.health.report("feed", True, "the tape has ended")
@@ -119,14 +124,14 @@ class Ingestion:
             self._drop_snapshots()
 
     def _bus_answers(self) -> tuple[bool, str]:
-        failure = self.writer.failure
+        failure = self.source.failure
         return failure is None, failure or "commits are answered"
 
     async def _prepare(self) -> None:
         """Learn what market it is and check that the venue lists what is configured."""
         if self.simulated:
             raw = await self._patiently(self.rest.sim_status)
-            self.tape = msgspec.json.decode(raw, type=_SimStatus).market == "tape"
+            self.tape = self.feed.waits_for_books = msgspec.json.decode(raw, type=_SimStatus).market == "tape"
         venue, instruments = self.context.options.venue, self.context.configs.current.instruments
         known: list[Instrument] = []
         for symbol in self.symbols:
@@ -181,7 +186,7 @@ class Ingestion:
                 tries = 0 if self.feed.counts.frames > frames_before else tries + 1
             except RolledBack as error:
                 self.context.log.error("rolled_back", reason=str(error))
-                await self.writer.claim()
+                await self.source.claim()
                 await self._lost(str(error))
                 tries = 0
             except Transient as error:
@@ -231,24 +236,29 @@ class Ingestion:
         if self.context.configs.changed.is_set():
             self._reconfigure(self.context.configs.swap())
         self._ask_for_snapshots(frames)
+        if frames.is_held:
+            await asyncio.sleep(self.pace.rest_s(self.context.clock.monotonic_ns()))
+            frames.read_on()
         outputs = self._answered_snapshots()
-        for _ in range(FRAMES_PER_COMMIT):
-            frame = frames.take()
-            if frame is None:
-                break
+        taken = [] if self.feed.lost else frames.take(FRAMES_PER_COMMIT)
+        self.pace.took(len(taken), self.context.clock.monotonic_ns())
+        for frame in taken:
             outputs += self.feed.on_frame(frame.stamp_ns, frame.body, frame.ts_init)
         await frames.acknowledge()
         if not self.tape:
             outputs += self.feed.on_silence(self.context.clock.wall_ns() - _LATE_NS)
         if outputs:
+            if self.pace.is_busy:
+                frames.hold()
             await self._say(outputs)
             return True
+        if self.feed.lost or (frames.ended and self.feed.held):
+            # A tape waits for a lost book; and where all of it came before the first book did, what is held waits.
+            if self._snapshots:
+                await asyncio.wait(self._snapshots.values(), timeout=_IDLE_S)
+            return not self.context.stop.is_set()
         if len(frames):
             return True
-        if frames.ended and self.feed.held:
-            # The whole tape came before the first book did: what is held is not lost, it waits.
-            await asyncio.wait(self._snapshots.values(), timeout=_IDLE_S)
-            return not self.context.stop.is_set()
         if frames.closed is not None or (not self.tape and frames.silent_for_s() > SILENCE_S):
             return False
         await frames.wait(_IDLE_S)
@@ -263,9 +273,8 @@ class Ingestion:
             outputs.append(Output("alerts", alert))
         if not outputs and not ended:
             return
-        self.writer.add(outputs)
         fields = {"session": self.context.options.session, "marks": self.feed.marks, "ended": "1" if ended else "0"}
-        await self.writer.flush(self.context.configs.current.hash, fields)
+        await self.source.commit(outputs, config=self.context.configs.current.hash, fields=fields)
         self._measure(outputs)
 
     async def _lost(self, reason: str) -> None:
@@ -274,15 +283,16 @@ class Ingestion:
         await self._say(self.feed.on_disconnect(reason, self.context.clock.wall_ns()))
 
     def _measure(self, outputs: list[Output]) -> None:
-        messages = self.context.metrics.messages
-        counts: dict[str, int] = {}
-        for output in outputs:
-            tag = str(output.message.__struct_config__.tag)
-            counts[tag] = counts.get(tag, 0) + 1
-            if isinstance(output.message, Beat) and output.stream == "beats":
-                self._measure_ages(output.message)
-        for tag, count in counts.items():
-            messages.labels(NAME, tag).inc(count)
+        for kind, count in Counter([type(output.message) for output in outputs]).items():
+            counted = self._counted.get(kind)
+            if counted is None:
+                tag = str(kind.__struct_config__.tag)
+                counted = self._counted[kind] = self.context.metrics.messages.labels(NAME, tag)
+            counted.inc(count)
+            if kind is Beat:
+                for output in outputs:
+                    if isinstance(output.message, Beat) and output.stream == "beats":
+                        self._measure_ages(output.message)
 
     def _measure_ages(self, beat: Beat) -> None:
         for touch in beat.touches:
@@ -307,7 +317,7 @@ class Ingestion:
         """Return a REST book. Asking again waits longer each time: each answer costs weight at the venue."""
         if tries:
             await asyncio.sleep(self._delay(tries))
-        return await self.rest.depth(wire_symbol(split_id(instrument)[0]))
+        return await self.rest.depth(wire_symbol(split_id(instrument)[0]), as_of=self.feed.lost.get(instrument))
 
     def _answered_snapshots(self) -> list[Output]:
         outputs: list[Output] = []
@@ -320,7 +330,7 @@ class Ingestion:
             except FleetError as error:
                 self.context.log.warning("snapshot_failed", instrument=instrument, reason=str(error))
                 continue
-            if instrument not in self.feed.awaiting:
+            if self.tape or instrument not in self.feed.awaiting:  # a tape's venue counts no weight, and waits for us
                 self._snapshot_tries[instrument] = 0
         return outputs
 

@@ -28,7 +28,7 @@ from edgefleet.telemetry.logs import Logger
 
 BATCH = 256
 BLOCK_MS = 500
-LINGER_S = 0.05  # nothing waits for the ledger, so it lets batches grow
+LINGER_S = 0.2  # nothing waits for the ledger, so it lets batches grow: a transaction costs as much as fifty rows
 SHOW_EVERY_NS = 250 * NS_PER_MS
 RETRY_S = 0.5
 

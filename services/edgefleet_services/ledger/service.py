@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from edgefleet.errors import FleetError, OutOfReach, Transient
+from edgefleet.store.archive import Archive, is_archived
+from edgefleet.store.archiver import Archiver
 from edgefleet.store.books import Bookkeeper
 from edgefleet.store.db import LedgerDatabase, database_url
 from edgefleet.store.live import LiveStreams
@@ -18,28 +17,9 @@ from edgefleet_services.ledger.loop import BooksLoop
 from edgefleet_services.options import ServiceOptions
 
 DATABASE_VARIABLE = "EDGEFLEET_DATABASE_URL"
-ARCHIVE_PAUSE_S = 0.25
+ARCHIVE_PAUSE_S = 0.5  # the most that `why` waits for its index; the archive itself waits for nobody
 TRIM_EVERY_S = 1.0
 ALIVE_WITHIN_MS = 15_000
-
-
-@contextmanager
-def _absent(module: str) -> Iterator[None]:
-    """Keep a module from being loaded by what is imported in the block."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]  # what the import system takes for "not there"
-    try:
-        yield
-    finally:
-        del sys.modules[module]
-
-
-# pyarrow loads numpy where it finds one, for conversions that nobody asks for here: 13 MB of the ledger's memory.
-with _absent("numpy"):
-    from edgefleet.store.archive import Archive, is_archived
-    from edgefleet.store.archiver import Archiver
 
 
 async def serve(options: ServiceOptions) -> None:
@@ -82,10 +62,10 @@ class ArchiverThread(threading.Thread):
         while not self._ending.is_set():
             more = False
             try:
-                more = archiver.turn()
-                self._context.health.beat("archive", within_ms=ALIVE_WITHIN_MS)
+                more = self._turn(archiver)
             except (FleetError, OSError) as error:
                 self._context.log.warning("archive_waits", error=str(error))
+                archiver.abandon()
                 archiver = self._fresh(source)  # its memory may be ahead of its files: read again from the files
             if not more:
                 self._ending.wait(ARCHIVE_PAUSE_S)
@@ -93,7 +73,14 @@ class ArchiverThread(threading.Thread):
             archiver.close()
         except (FleetError, OSError) as error:
             self._context.log.warning("archive_unfinished", error=str(error))
+            archiver.abandon()
         source.close()
+
+    def _turn(self, archiver: Archiver) -> bool:
+        more = archiver.turn()
+        self._context.metrics.archive_lag.set(archiver.behind_s)
+        self._context.health.beat("archive", within_ms=ALIVE_WITHIN_MS)
+        return more
 
     def finish(self) -> None:
         """Archive what is left and wait for it."""

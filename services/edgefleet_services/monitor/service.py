@@ -38,7 +38,10 @@ async def _run(context: ServiceContext, options: ServiceOptions, listening: sock
     app = create_app(
         watcher, context.bus, health=context.health, metrics=context.metrics, clock=context.clock, stop=context.stop
     )
-    server = Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="off"))
+    server = Server(
+        # No WebSocket is served, and the implementation found by itself would be loaded.
+        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="off", ws="none")
+    )
     watching = asyncio.create_task(watcher.run(context.stop))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     await asyncio.wait({watching, serving, asyncio.create_task(context.stop.wait())}, return_when="FIRST_COMPLETED")

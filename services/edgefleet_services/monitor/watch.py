@@ -36,7 +36,8 @@ from edgefleet_services.monitor.view import FleetView, Shown, alpha_delay_ms, pl
 STREAMS = ("control", "beats", "ensembles", "targets", "refusals", "orders", "fills", "alerts")
 LOOK_BACK = 200  # entries of each stream that a fresh monitor starts from
 BLOCK_MS = 500
-LINGER_S = 0.1
+READ_COUNT = 1_000
+LINGER_S = 0.25  # half of what a page waits for: each turn costs more than the entries that it finds
 SURVEY_EVERY_NS = NS_PER_S
 RETRY_S = 0.5
 VENUE_WITHIN_S = 0.25
@@ -56,6 +57,7 @@ class Watcher:
         self._venue_url = venue_url  # of the simulated venue; None: the venue is no process of ours
         self._positions: dict[str, str] = {}
         self._surveyed_at: int | None = None
+        self._books: list[bytes] = []  # the keys of the statements
         self._switched: Counter[str] = Counter()
         self.view = FleetView()
         self.statements: dict[str, Statement] = {}
@@ -74,20 +76,25 @@ class Watcher:
         """Watch until told to stop; a Redis that is away is waited for, and the view says so."""
         while not stop.is_set():
             try:
-                await self.turn()
+                more = await self.turn()
                 self.reached = True
                 self.on_turn()
             except (Transient, OutOfReach, RedisError) as error:
                 self.reached = False
                 self._log.warning("monitor_waits", error=str(error))
+                more = False
                 await asyncio.sleep(RETRY_S)
-            await asyncio.sleep(LINGER_S)
+            if not more:
+                await asyncio.sleep(LINGER_S)
 
-    async def turn(self) -> None:
-        """Take what is new in the streams, survey the machinery when it is due, and write the outward keys."""
+    async def turn(self) -> bool:
+        """Take what is new in the streams, survey the machinery when it is due, and write the outward keys.
+
+        Return whether there may be more to take.
+        """
         if not self._positions:
             await self._start()
-        found = await self._bus.read(self._positions, count=1_000, block_ms=BLOCK_MS)
+        found = await self._bus.read(self._positions, count=READ_COUNT, block_ms=BLOCK_MS)
         messages: list[Message] = []
         for stream in STREAMS:
             for entry in found.get(stream, []):
@@ -99,6 +106,7 @@ class Watcher:
             self._surveyed_at = now
         await self._read_books()
         await self._write(messages)
+        return any(len(entries) >= READ_COUNT for entries in found.values())
 
     async def _start(self) -> None:
         """Begin from the tails, the session first, so that nothing of an earlier session is taken for this one's."""
@@ -151,6 +159,7 @@ class Watcher:
                 self.commits[service] = id_key(newest[0].id)[0]
             self.dead_letters[service] = (await self._bus.depth(f"dead.{service}")).added
         self.switches = (await self._bus.depth("model.switch.log")).added
+        self._books = sorted([key async for key in self._redis.scan_iter(match=f"{_BOOKS}*", count=1_000)])
         self._set_machinery()
 
     def _set_machinery(self) -> None:
@@ -162,8 +171,7 @@ class Watcher:
             self._metrics.trading_state.set(TRADING_STATE_VALUES[self.latch.state])
 
     async def _read_books(self) -> None:
-        keys = sorted([key async for key in self._redis.scan_iter(match=f"{_BOOKS}*", count=1_000)])
-        values = await self._redis.mget(keys) if keys else []
+        values = await self._redis.mget(self._books) if self._books else []
         found = [msgspec.json.decode(value, type=Statement) for value in values if value is not None]
         session = None if self.view.session is None else self.view.session.session
         self.statements = {

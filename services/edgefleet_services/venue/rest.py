@@ -21,6 +21,7 @@ from edgefleet.matching.exchange import OrderRequest, OrderType
 from edgefleet.matching.filters import VenueReject
 from edgefleet.matching.history import INTERVALS_MS
 from edgefleet.matching.wire import DepthSnapshot
+from edgefleet.venues.binance.stream import AS_OF_HEADER
 
 from . import views
 from .faults import FaultPlan
@@ -260,16 +261,17 @@ class RestApi:
         symbol = self._symbol(params)
         limit = _limit(params, 100, 5_000)
         headers = self._usage.add(next(weight for largest, weight in DEPTH_WEIGHTS if limit <= largest))
-        recorded = self.market.snapshot_for(symbol, limit)
+        as_of = request.headers.get(AS_OF_HEADER, "")
+        recorded = None if as_of.isdecimal() else self.market.snapshot_for(symbol, limit)
         if recorded is None:
             relayed = self.market.progress.market == "relay"
             book = await self.market.book_of(symbol, BOOK_PATIENCE_S if relayed else 0.0)
             if book is None:
                 text = "Internal error; no book of this symbol is known yet. Please try again."
                 raise VenueReject(-1001, text, http_status=503)
-            bids = [level for level, _ in zip(book.bids.levels(), range(limit), strict=False)]
-            asks = [level for level, _ in zip(book.asks.levels(), range(limit), strict=False)]
-            return _json(views.depth(book.last_update_id, bids, asks), headers=headers)
+            if as_of.isdecimal():
+                book = book.as_of(int(as_of))
+            return _json(views.whole_book(book, limit), headers=headers)
         headers[TAPE_STAMP_HEADER] = str(recorded.stamp_ns)
         if limit >= 1_000:
             return Response(recorded.body, 200, headers, "application/json")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from edgefleet.matching.engine import Side
@@ -17,6 +19,7 @@ from edgefleet.matching.exchange import (
 )
 from edgefleet.matching.filters import MarketRules
 from edgefleet.matching.history import Candle
+from edgefleet.matching.recorded import RecordedBook
 from edgefleet.matching.wire import Level, Trade
 from edgefleet.units import ZERO, decimal_text
 
@@ -113,12 +116,17 @@ def symbol_info(rules: MarketRules) -> Json:
     }
 
 
-def depth(last_update_id: int, bids: list[Level], asks: list[Level]) -> Json:
+def depth(last_update_id: int, bids: Sequence[Level], asks: Sequence[Level]) -> Json:
     """Return a REST book."""
     return {"lastUpdateId": last_update_id, "bids": levels(bids), "asks": levels(asks)}
 
 
-def levels(book_side: list[Level]) -> list[list[str]]:
+def whole_book(book: RecordedBook, limit: int) -> Json:
+    """Return the best `limit` levels of each side of a book, as REST gives them."""
+    return depth(book.last_update_id, list(islice(book.bids.levels(), limit)), list(islice(book.asks.levels(), limit)))
+
+
+def levels(book_side: Sequence[Level]) -> list[list[str]]:
     """Return (price, quantity) pairs as text."""
     return [[amount(price), amount(size)] for price, size in book_side]
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgefleet.alpha.model import Edge
 from edgefleet.alpha.models.ma_momentum import momentum, squared_weights
 from edgefleet.alpha.models.ob_pressure import pressure_of
 from edgefleet.alpha.stage import AlphaStage
@@ -91,7 +92,7 @@ def test_momentum_is_capped() -> None:
 
 
 def test_closes_that_never_moved_have_no_edge_and_no_confidence() -> None:
-    assert momentum([100.0] * 30, USUAL) == (0.0, 0.0)
+    assert momentum([100.0] * 30, USUAL) == Edge(0.0, 0.0)
 
 
 def test_momentum_needs_every_bar() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,3 +131,10 @@ def test_the_checksum_sees_the_order_the_stream_and_where_one_output_ends() -> N
     assert outputs_crc([a]) != outputs_crc([a._replace(stream="r")])
     assert outputs_crc([a]) != outputs_crc([a._replace(type="u")])
     assert outputs_crc([a, b]) != outputs_crc([EncodedOutput("s", "t", b"xyz")])
+
+
+@given(st.lists(st.builds(EncodedOutput, st.text(), st.text(), st.binary()), max_size=5))
+def test_the_checksum_is_that_of_every_output_written_out(outputs: list[EncodedOutput]) -> None:
+    written = b"".join(f"{out.stream}\0{out.type}\0".encode() + out.data for out in outputs)
+
+    assert outputs_crc(outputs) == zlib.crc32(written)

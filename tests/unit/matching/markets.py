@@ -6,14 +6,14 @@ from decimal import Decimal
 
 from edgefleet.matching.exchange import SimExchange
 from edgefleet.matching.filters import rules_for
-from edgefleet.matching.wire import BookTicker, DepthDiff, DepthSnapshot, Trade
+from edgefleet.matching.wire import BookTicker, DepthDiff, DepthSnapshot, Levels, Trade
 
 SYMBOL = "BTCUSDT"
 Rows = list[tuple[str, str]]
 
 
-def _levels(rows: Rows) -> list[tuple[Decimal, Decimal]]:
-    return [(Decimal(price), Decimal(size)) for price, size in rows]
+def _levels(rows: Rows) -> Levels:
+    return tuple((Decimal(price), Decimal(size)) for price, size in rows)
 
 
 def snapshot(update: int, bids: Rows, asks: Rows) -> DepthSnapshot:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgefleet.matching.engine import Side
 from edgefleet.matching.recorded import RecordedBook, RecordedMarket
@@ -144,3 +146,38 @@ def test_hole_in_the_sequence_is_counted() -> None:
     book.diff(diff(12, 12, bids=[("1", "1")]))
 
     assert book.gaps == 1
+
+
+_ROWS = st.lists(st.tuples(st.sampled_from(["97", "98", "99", "100"]), st.sampled_from(["0", "1", "2"])), max_size=3)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), _ROWS, _ROWS), max_size=20), st.integers(9, 80))
+def test_book_as_of_an_update_is_the_book_that_was_there_then(
+    diffs: list[tuple[int, list[tuple[str, str]], list[tuple[str, str]]]], update_id: int
+) -> None:
+    book, then = RecordedBook(remember=100), RecordedBook()
+    first = snapshot(10, [("99", "2")], [("101", "1")])
+    book.snapshot(first)
+    then.snapshot(first)
+    last = 10
+    for width, bids, asks in diffs:
+        change = diff(last + 1, last + width, bids, asks)
+        last += width
+        book.diff(change)
+        if last <= update_id:
+            then.diff(change)
+
+    past = book.as_of(update_id)
+
+    assert past.last_update_id == then.last_update_id
+    for side in Side:
+        assert list(past.ladder(side).levels()) == list(then.ladder(side).levels())
+
+
+def test_book_as_of_an_update_it_does_not_remember_goes_as_far_back_as_it_does() -> None:
+    book = RecordedBook(remember=2)
+    book.snapshot(snapshot(10, [("99", "2")], [("101", "1")]))
+    for update in range(11, 16):
+        book.diff(diff(update, update, [("99", str(update))]))
+
+    assert (book.as_of(11).last_update_id, book.last_update_id) == (13, 15)

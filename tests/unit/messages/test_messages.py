@@ -66,6 +66,18 @@ def test_number_that_is_not_finite_never_enters_a_stream(value: float) -> None:
         encode(_signals(value))
 
 
+@pytest.mark.parametrize("field", ["limit", "observed", "edge_bps"])
+@pytest.mark.parametrize("detail", ["", "null", "nullnull"])
+def test_no_absence_and_no_text_hides_a_number_that_is_not_finite(field: str, detail: str) -> None:
+    plain = msgspec.structs.replace(decode("refused.v1", (GOLDEN / "refused.v1.json").read_bytes()), detail=detail)
+    absent = msgspec.structs.replace(plain, limit=None, observed=None, edge_bps=None, input=None, target_id=None)
+
+    for message in (plain, absent):
+        assert decode("refused.v1", encode(message)) == message
+        with pytest.raises(ValueError, match=f"{field} must be finite"):
+            encode(msgspec.structs.replace(message, **{field: float("nan")}))
+
+
 def test_null_where_a_number_belongs_is_poison() -> None:
     written = encode(_signals(1.0)).replace(b'"edge_bps":1.0', b'"edge_bps":null')
 

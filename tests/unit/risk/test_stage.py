@@ -14,6 +14,7 @@ from edgefleet.errors import Broken
 from edgefleet.messages import Abstention, Approved, Command, OrderState, Refusal, Refused, encode
 from edgefleet.risk.stage import RiskState, target_id
 from edgefleet.risk.var import Z_95
+from edgefleet.testing import build
 
 
 def refusal(said: list[Approved | Refused]) -> Refused:
@@ -520,3 +521,44 @@ class TestState:
         assert world.state.orders["ef1"].remaining == pytest.approx(0.06)
         world.order("0.1", OrderState.FILLED)
         assert world.state.orders == {}
+
+
+class TestWhatIsKeptBetweenEntries:
+    """What a verdict rests on is worked out once and kept; what changes it lets it go."""
+
+    def test_a_price_between_two_ensembles_is_seen_by_the_second(self) -> None:
+        world = World()
+        target(world.edge(20.0))
+        world.feed("beats", build.touch(instrument=BTC, bid=Decimal(61_000), ask=Decimal(60_000), ts_event=world.now))
+
+        assert refusal(world.edge(20.0)).detail == "crossed or not positive"
+
+    def test_a_desk_that_an_ensemble_opens_counts_in_the_equity_of_the_others(self) -> None:
+        world = World(ready=False)
+        del world.prices[ETH]
+        world.trading("ACTIVE")
+        world.account({"USDT": "100000", "ETH": "1"})
+        world.warm()
+        assert world.edge(5.0, BTC)  # an asset without an instrument in the session counts nothing
+
+        world.edge(5.0, ETH)
+
+        assert refusal(world.edge(5.0, BTC)).detail == "an asset of the account has no price"
+
+    def test_another_configuration_is_in_force_with_the_next_entry(self) -> None:
+        world = World()
+        assert refusal(world.edge(-20.0)).reason is Refusal.NOT_SHORTABLE
+
+        world.config = config(shortable=True)
+
+        assert target(world.edge(-20.0)).quantity < 0
+
+    def test_a_stage_keeps_two_states_apart(self) -> None:
+        settings = config()
+        rich, poor = World(settings, cash="100000"), World(settings, cash="1000")
+        poor.stage = rich.stage
+
+        first = target(rich.edge(20.0))
+        second = target(poor.edge(20.0))
+
+        assert (first.equity, second.equity) == (Decimal(100_000), Decimal(1_000))

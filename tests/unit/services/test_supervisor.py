@@ -19,10 +19,12 @@ from edgefleet_services.supervisor import MergedLog, free_port_block, port_is_fr
 @pytest.fixture
 def taken_port() -> Iterator[int]:
     """A monitor port of whose block the executor's port is in use."""
+    port = free_port_block(21_001)  # below the ports that the system hands out: no other test takes a second one
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", service_port("executor", port)))
         listener.listen()
-        yield listener.getsockname()[1] - service_port("executor") + service_port("monitor")
+        yield port
 
 
 def test_all_ports_move_with_the_monitor() -> None:

@@ -379,3 +379,67 @@ def test_price_that_walks_far_is_never_kept_out() -> None:
         feed.on_frame(at(1), trade(2 + number, price=str(100 + number)), ts_init=0)
 
     assert feed.counts.quarantined == 0
+
+
+def test_a_feed_that_waits_for_books_holds_what_comes_after_a_lost_one() -> None:
+    feed = synced(waits_for_books=True)
+
+    lost = feed.on_frame(at(0), depth(15, 16), ts_init=0)
+    held = feed.on_frame(at(0), trade(2), ts_init=0) + feed.on_frame(at(0), depth(17, 18), ts_init=0)
+    assert ([m.status for m in of(VenueStatus, lost)], held, feed.lost) == (["resync"], [], {BTC: 16})
+    outputs = feed.on_snapshot(BTC, snapshot(16), ts_init=0)
+
+    kinds = [type(output.message) for output in outputs if output.stream == "market"]
+    assert (kinds, feed.lost, feed.held) == ([BookSnapshot, Trade, BookDelta], {}, 0)
+
+
+def test_a_book_lost_again_among_held_frames_holds_the_rest() -> None:
+    feed = synced(waits_for_books=True)
+    for frame in (depth(15, 16), depth(17, 18), depth(21, 22), trade(2)):
+        feed.on_frame(at(0), frame, ts_init=0)
+
+    outputs = feed.on_snapshot(BTC, snapshot(16), ts_init=0)
+
+    assert [type(output.message) for output in outputs if output.stream == "market"] == [
+        BookSnapshot,
+        BookDelta,
+        VenueStatus,
+    ]
+    assert (feed.lost, feed.held) == ({BTC: 22}, 1)
+
+
+def test_a_lost_connection_ends_the_wait_for_a_lost_book() -> None:
+    feed = synced(waits_for_books=True)
+    feed.on_frame(at(0), depth(15, 16), ts_init=0)
+
+    feed.on_disconnect("cut", ts_init=0)
+
+    assert (feed.lost, feed.awaiting) == ({}, (BTC,))
+
+
+def test_a_live_feed_does_not_hold_what_comes_after_a_lost_book() -> None:
+    feed = synced()
+    feed.on_frame(at(0), depth(15, 16), ts_init=0)
+
+    assert of(Trade, feed.on_frame(at(0), trade(2), ts_init=0))
+    assert (feed.lost, feed.held) == ({}, 0)
+
+
+@given(st.lists(st.integers(0, 6), min_size=12, max_size=12))
+def test_messages_of_a_feed_that_waits_do_not_depend_on_when_lost_books_came(delays: list[int]) -> None:
+    updates = [(11, 11), (13, 14), (15, 15), (18, 19), (20, 20), (23, 23)]
+    frames = [frame for i, span in enumerate(updates) for frame in (depth(*span, at_ms=i * 300), trade(2 + i))]
+
+    def run(patience: list[int]) -> list[bytes]:
+        feed, outputs, waited = synced(waits_for_books=True), list[Output](), 0
+        for frame, delay in zip(frames, patience, strict=True):
+            outputs += feed.on_frame(at(0), frame, ts_init=0)
+            waited += 1
+            while feed.lost and waited > delay:
+                outputs += feed.on_snapshot(BTC, snapshot(feed.lost[BTC]), ts_init=0)
+                waited = 0
+        while feed.lost:
+            outputs += feed.on_snapshot(BTC, snapshot(feed.lost[BTC]), ts_init=0)
+        return [output.stream.encode() + encode(output.message) for output in outputs]
+
+    assert run(delays) == run([0] * len(frames))

@@ -56,7 +56,7 @@ class MaMomentum(AlphaModel[MaMomentumState, MaMomentumParams]):
         state.closes.append(float(bar.close))
         del state.closes[: -parameters.slow_bars]
         found = momentum(state.closes, parameters)
-        state.edge_bps, state.confidence = (None, 0.0) if found is None else found
+        state.edge_bps, state.confidence = (None, 0.0) if found is None else (found.edge_bps, found.confidence)
 
     def edge(self, state: MaMomentumState, top: Top, parameters: MaMomentumParams) -> Edge | None:
         return None if state.edge_bps is None else Edge(state.edge_bps, state.confidence)

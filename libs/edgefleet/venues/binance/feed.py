@@ -1,11 +1,13 @@
 """Binance Spot frames to messages: sequence, book, touch and beats. Opens no socket, reads no clock, keeps no queue.
 
 One object follows one combined connection. What it returns depends on the frames and on the order they came in, and
-not on the moment a REST snapshot arrived: until every book has its first snapshot all frames are held in order.
+not on the moment a REST snapshot arrived: until every book has its first snapshot all frames are held in order, and
+where the venue can wait for us (a tape) also while a lost book is fetched anew.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Literal
@@ -67,6 +69,7 @@ class _Followed:
         "fresh",
         "heard_ns",
         "instrument",
+        "lost_at",
         "pending",
         "prints",
         "quote_id",
@@ -86,9 +89,10 @@ class _Followed:
         self.trace = trace
         self.book = Book()
         self.synced = False  # the book is whole
+        self.lost_at: int | None = None  # the update after which the book was lost; None: it is whole, or never was
         self.fresh = False  # no delta was applied since the snapshot: the first may overlap it
         self.update_id = 0
-        self.pending: list[tuple[wire.DepthData, int]] = []  # deltas that wait for a snapshot, with their ts_init
+        self.pending: list[tuple[wire.DepthDiff, int]] = []  # deltas that wait for a snapshot, with their ts_init
         self.quote_id = 0
         self.trade_id = -1
         self.reconnected = False  # no print came on this connection yet
@@ -102,6 +106,7 @@ class _Followed:
     def begin_anew(self) -> None:
         """Forget what one connection's sequences say: a venue that was restarted may count from one again."""
         self.lose_book()
+        self.lost_at = None
         self.top = None
         self.quote_id = self.top_id = 0
         self.reconnected = True
@@ -123,23 +128,31 @@ class BinanceFeed:
         Canonical pairs to follow; frames of others are counted and dropped.
     touch_interval_ms
         Event time between two `Touch` of one instrument; 0 sends every change.
+    waits_for_books
+        Hold all that comes after a book was lost until its new snapshot is in, as before the first one. So a tape,
+        which can be held too, gives the same messages however late a snapshot is; a live market is not kept waiting.
     """
 
-    def __init__(self, venue: str, symbols: Iterable[str], *, touch_interval_ms: int = 100) -> None:
+    def __init__(
+        self, venue: str, symbols: Iterable[str], *, touch_interval_ms: int = 100, waits_for_books: bool = False
+    ) -> None:
         self.venue = venue
+        self.waits_for_books = waits_for_books
         self.counts = FeedCounts()
         self._touch_interval = touch_interval_ms * NS_PER_MS
         self._followed: dict[str, _Followed] = {}
         for symbol in symbols:
             name = wire_symbol(symbol)
             self._followed[name] = _Followed(instrument_id(symbol, venue), f"{venue}:{name}:")
+        self._order = {followed.instrument: i for i, followed in enumerate(self._followed.values())}
         self._by_instrument = {followed.instrument: followed for followed in self._followed.values()}
-        self._held: list[tuple[int, bytes, int]] | None = []
-        self._first_snapshots: dict[str, tuple[wire.DepthBody, int]] = {}
+        self._held: deque[tuple[int, bytes, int]] | None = deque()
+        self._snapshots: dict[str, tuple[wire.DepthSnapshot, int]] = {}
         self._last_stamp: int | None = None  # ns, the newest venue stamp that this connection carried
         self._said_ns = 0  # ns, the newest stamp of any connection; 0: none yet
         self._next_beat: int | None = None  # ns of ingestion's clock
         self._reconnected = False
+        self._must_wait = False  # a book was lost and is waited for
         self._notices: list[str] = []
         self._handlers: dict[bytes, Callable[[int, bytes, int, list[Output]], None]] = {
             b"trad": self._on_trade,
@@ -153,13 +166,24 @@ class BinanceFeed:
         return tuple(
             followed.instrument
             for followed in self._followed.values()
-            if not followed.synced and followed.instrument not in self._first_snapshots
+            if not followed.synced and followed.instrument not in self._snapshots
         )
 
     @property
     def held(self) -> int:
         """Return how many frames wait for the first snapshots."""
         return 0 if self._held is None else len(self._held)
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Return the instruments whose lost book is waited for, with the update after which it was lost."""
+        if self._held is None:
+            return {}
+        return {
+            one.instrument: one.lost_at
+            for one in self._followed.values()
+            if one.lost_at is not None and one.instrument not in self._snapshots
+        }
 
     @property
     def marks(self) -> str:
@@ -197,6 +221,8 @@ class BinanceFeed:
         out: list[Output] = []
         if self._held is None:
             self._take(stamp_ns, raw, ts_init, out)
+            if self._must_wait:
+                self._held = deque()
         else:
             self._held.append((stamp_ns, raw, ts_init))
             if self._last_stamp is None:
@@ -223,10 +249,10 @@ class BinanceFeed:
         """
         out: list[Output] = []
         followed = self._by_instrument.get(instrument)
-        if followed is None or followed.synced or instrument in self._first_snapshots:
+        if followed is None or followed.synced or instrument in self._snapshots:
             return out
         try:
-            body = wire.DEPTH_BODY.decode(raw)
+            body = wire.SNAPSHOT.decode(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Poison(f"depth snapshot of {instrument} does not decode: {error}") from error
         if not (_plausible(body.bids) and _plausible(body.asks)):
@@ -234,7 +260,7 @@ class BinanceFeed:
         if self._held is None:
             self._load(followed, body, ts_init, out)
         else:
-            self._first_snapshots[instrument] = (body, ts_init)
+            self._snapshots[instrument] = (body, ts_init)
             self._release_if_complete(out)
         return out
 
@@ -252,8 +278,9 @@ class BinanceFeed:
         self._said_ns = self._last_stamp or self._said_ns
         for followed in self._followed.values():
             followed.begin_anew()
-        self._held = []
-        self._first_snapshots = {}
+        self._held = deque()
+        self._snapshots = {}
+        self._must_wait = False
         self._last_stamp = None
         self._reconnected = True
         return out
@@ -269,17 +296,20 @@ class BinanceFeed:
 
     def _release_if_complete(self, out: list[Output]) -> None:
         """Let held frames go once every book has a snapshot and the connection has a stamp to give them."""
-        if self._held is None or self._last_stamp is None or len(self._first_snapshots) < len(self._followed):
+        held = self._held
+        if held is None or self._last_stamp is None or self.awaiting:
             return
-        held, self._held = self._held, None
-        snapshots, self._first_snapshots = self._first_snapshots, {}
+        snapshots, self._snapshots = self._snapshots, {}
         if self._reconnected:
             self._status("connected", "", held[0][2], out)
-        for followed in self._followed.values():
-            body, ts_init = snapshots[followed.instrument]
-            self._load(followed, body, ts_init, out)
-        for stamp_ns, raw, ts_init in held:
-            self._take(stamp_ns, raw, ts_init, out)
+            self._reconnected = False
+        self._must_wait = False
+        for instrument, (body, ts_init) in sorted(snapshots.items(), key=lambda item: self._order[item[0]]):
+            self._load(self._by_instrument[instrument], body, ts_init, out)
+        while held and not self._must_wait:
+            self._take(*held.popleft(), out)
+        if not self._must_wait:
+            self._held = None
 
     def _take(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         self.counts.frames += 1
@@ -407,7 +437,7 @@ class BinanceFeed:
         followed.heard_ns = stamp_ns
         return followed
 
-    def _load(self, followed: _Followed, body: wire.DepthBody, ts_init: int, out: list[Output]) -> None:
+    def _load(self, followed: _Followed, body: wire.DepthSnapshot, ts_init: int, out: list[Output]) -> None:
         """Begin a book from its snapshot, then apply what waited for it."""
         stamp = self._last_stamp or 0
         self.counts.snapshots += 1
@@ -418,6 +448,7 @@ class BinanceFeed:
             followed.asks.believe(top[2])
             followed.prints.believe(top[0])
         followed.synced = followed.fresh = True
+        followed.lost_at = None
         followed.update_id = body.lastUpdateId
         snapshot = BookSnapshot(
             instrument=followed.instrument,
@@ -437,7 +468,7 @@ class BinanceFeed:
             else:
                 followed.pending.append((data, received))
 
-    def _apply(self, followed: _Followed, data: wire.DepthData, ts_init: int, out: list[Output]) -> None:
+    def _apply(self, followed: _Followed, data: wire.DepthDiff, ts_init: int, out: list[Output]) -> None:
         """Apply one delta by the venue's rule: the first may overlap the snapshot, each next begins where one ended."""
         if data.u <= followed.update_id:
             self.counts.depth_stale += 1
@@ -445,12 +476,13 @@ class BinanceFeed:
         expected = followed.update_id + 1
         if expected < data.U or (expected > data.U and not followed.fresh):
             self.counts.book_gaps += 1
-            self._resync(followed, data, ts_init, f"expected update {expected}, got {data.U}", out)
+            self._resync(followed, data.u, ts_init, f"expected update {expected}, got {data.U}", out)
+            followed.pending.append((data, ts_init))
             return
         followed.book.apply(data.b, data.a)
         if followed.book.is_crossed:
             self.counts.book_crossed += 1
-            self._resync(followed, None, ts_init, f"crossed after update {data.u}", out)
+            self._resync(followed, data.u, ts_init, f"crossed after update {data.u}", out)
             return
         followed.fresh = False
         followed.update_id = data.u
@@ -469,12 +501,10 @@ class BinanceFeed:
         out.append(Output("market", delta))
         self._top_from_book(followed, stamp, ts_init, out)
 
-    def _resync(
-        self, followed: _Followed, data: wire.DepthData | None, ts_init: int, reason: str, out: list[Output]
-    ) -> None:
+    def _resync(self, followed: _Followed, update_id: int, ts_init: int, reason: str, out: list[Output]) -> None:
         followed.lose_book()
-        if data is not None:
-            followed.pending.append((data, ts_init))
+        followed.lost_at = update_id
+        self._must_wait = self.waits_for_books
         self._notices.append(f"book of {followed.instrument} asks for a snapshot: {reason}")
         self._status("resync", f"{followed.instrument}: {reason}", ts_init, out)
 

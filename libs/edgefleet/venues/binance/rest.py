@@ -10,6 +10,7 @@ from edgefleet.errors import Misuse, OutOfReach, Poison, Transient
 from edgefleet.units import decimal_text
 from edgefleet.venues.binance import errors, reports
 from edgefleet.venues.binance.signing import signed_query
+from edgefleet.venues.binance.user_stream import user_events
 from edgefleet.venues.http import HttpAnswer, HttpClient, Unanswered, Unsent
 from edgefleet.venues.interface import (
     AccountReport,
@@ -156,8 +157,6 @@ class BinanceVenue:
 
     def user_events(self) -> AsyncIterator[UserEvent]:
         """Yield what happens to the account, for ever."""
-        from edgefleet.venues.binance.user_stream import user_events
-
         return user_events(self)
 
     async def warm(self) -> None:

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.frames import DATA_OPCODES
+from websockets.frames import Frame as WireFrame
+from websockets.protocol import Event
 
 from edgefleet.clock import NS_PER_S, Clock
 from edgefleet.errors import OutOfReach, Transient
 
 TAPE_HEADER = "X-Edgefleet-Tape"
 TAPE_ENDED = "tape ended"
+AS_OF_HEADER = "X-Edgefleet-As-Of"
+BOOK_LEVELS = 1_000  # of each side, in an answer that is asked for
 QUEUE_FRAMES = 4_096  # a reader that is this far ahead of the caller waits (tape) or has lost the race (live)
 ACK_EVERY_FRAMES = 16  # a simulated venue lets a tape run only so far ahead of what it was told is taken
-_BURST = 256
 _PING_S = 20.0
 _MAX_FRAME_BYTES = 4 * 1024 * 1024
 
@@ -39,39 +45,58 @@ class Frame(NamedTuple):
 class Frames:
     """The frames of one connection that were not taken yet, in order."""
 
-    def __init__(self, socket: ClientConnection, clock: Clock, *, waits: bool) -> None:
-        self._socket = socket
+    def __init__(self, clock: Clock, *, waits: bool) -> None:
         self._clock = clock
         self._waits = waits
+        self._socket: ClientConnection | None = None
         self._taken = 0
         self._told = 0
         self._queue: deque[Frame] = deque()
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self.is_held = False  # nothing is read from the connection
+        self._waiter: asyncio.Future[None] | None = None
         self.closed: str | None = None  # why the connection ended
         self.heard_ns = clock.monotonic_ns()
 
     def __len__(self) -> int:
         return len(self._queue)
 
+    def attach(self, socket: ClientConnection) -> None:
+        """Name the connection whose messages `receive` is given."""
+        self._socket = socket
+
     @property
     def ended(self) -> bool:
         """Whether the venue said that its tape is over."""
         return self.closed == TAPE_ENDED
 
-    def take(self) -> Frame | None:
-        """Return the oldest frame, None where none is waiting."""
-        if not self._queue:
-            return None
-        if len(self._queue) <= QUEUE_FRAMES // 2:
-            self._room.set()
-        self._taken += 1
-        return self._queue.popleft()
+    def take(self, count: int) -> list[Frame]:
+        """Return the oldest `count` frames, or as many as are waiting."""
+        queue = self._queue
+        frames = [queue.popleft() for _ in range(min(count, len(queue)))]
+        self._taken += len(frames)
+        if self.is_held and len(queue) <= QUEUE_FRAMES // 2:
+            self.read_on()
+        return frames
+
+    def hold(self) -> None:
+        """Leave what comes in the kernel until `read_on`: one reading then brings all of it, at the cost of one.
+
+        What is held is stamped when it is read, so this is for a moment.
+        """
+        if not self.is_held and self.closed is None and self._socket is not None:
+            self.is_held = True
+            self._socket.transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Read again."""
+        if self.is_held and self._socket is not None:
+            self.is_held = False
+            if not self._socket.transport.is_closing():
+                self._socket.transport.resume_reading()
 
     async def acknowledge(self) -> None:
         """Tell a venue that waits for us how many frames were taken: what is on its way makes our orders late."""
-        if not self._waits or self._taken - self._told < ACK_EVERY_FRAMES:
+        if not self._waits or self._taken - self._told < ACK_EVERY_FRAMES or self._socket is None:
             return
         self._told = self._taken
         with suppress(ConnectionClosed):
@@ -79,52 +104,82 @@ class Frames:
 
     def wake(self) -> None:
         """Let `wait` return although no frame came."""
-        self._wake.set()
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     async def wait(self, timeout_s: float) -> None:
         """Return when a frame is waiting, the connection has ended, `wake` was called, or the time is over."""
         if self._queue or self.closed is not None:
             return
-        self._wake.clear()
-        handle = asyncio.get_running_loop().call_later(timeout_s, self._wake.set)
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        handle = loop.call_later(timeout_s, self.wake)
         try:
-            await self._wake.wait()
+            await self._waiter
         finally:
+            self._waiter = None
             handle.cancel()
 
-    async def fill(self) -> None:
-        """Read until the connection ends; `closed` then tells why."""
-        receive, queue, clock = self._socket.recv, self._queue, self._clock
+    def receive(self, raw: bytes) -> None:
+        """Put a message behind those that wait. A connection whose caller is too far behind is held or given up."""
+        if self.closed is not None:
+            return
+        queue = self._queue
+        self.heard_ns = self._clock.monotonic_ns()
+        queue.append(_frame(raw, self._clock.wall_ns()))
+        if self._waiter is not None:
+            self.wake()
+        if len(queue) >= QUEUE_FRAMES:
+            if self._waits:
+                self.hold()
+            else:
+                self.closed = f"{len(queue)} frames behind a live market"
+
+    async def follow(self) -> None:
+        """Stay until the connection ends; `closed` then tells why."""
+        assert self._socket is not None
         try:
             while True:
-                raw = await receive(decode=False)
-                now = clock.wall_ns()
-                self.heard_ns = clock.monotonic_ns()
-                queue.append(_frame(raw, now))
-                if not self._wake.is_set():
-                    self._wake.set()
-                if len(queue) % _BURST == 0:  # frames that are buffered are received without a turn for anybody else
-                    await asyncio.sleep(0)
-                if len(queue) >= QUEUE_FRAMES:
-                    if not self._waits:
-                        self.closed = f"{len(queue)} frames behind a live market"
-                        return
-                    self._room.clear()
-                    await self._room.wait()
+                await self._socket.recv(decode=False)  # returns nothing: messages go to `receive`
         except ConnectionClosed as error:
             close = error.rcvd
-            if close is not None and close.code == 1000 and close.reason == TAPE_ENDED:
-                self.closed = TAPE_ENDED
-            else:
-                self.closed = str(error)
+            is_over = close is not None and close.code == 1000 and close.reason == TAPE_ENDED
+            self.end(TAPE_ENDED if is_over else str(error))
         finally:
-            if self.closed is None:
-                self.closed = "reading was stopped"
-            self._wake.set()
+            self.end("reading was stopped")
+
+    def end(self, reason: str) -> None:
+        """Take nothing more, for `reason` where there is none yet. What is held is read, so that a close is seen."""
+        if self.closed is None:
+            self.closed = reason
+        self.wake()
+        self.read_on()
 
     def silent_for_s(self) -> float:
         """Return the seconds since the last frame."""
         return (self._clock.monotonic_ns() - self.heard_ns) / NS_PER_S
+
+
+class _Connection(ClientConnection):
+    """A connection that gives each message away as it is parsed: no queue between, no task that is woken for each."""
+
+    def __init__(self, receive: Callable[[bytes], None], protocol: ClientProtocol, **options: Any) -> None:
+        super().__init__(protocol, **options)
+        self._receive = receive
+        self._fragments: list[bytes] = []
+
+    def process_event(self, event: Event) -> None:
+        """Take one frame of a message; leave what else there is to the library."""
+        if not isinstance(event, WireFrame) or event.opcode not in DATA_OPCODES:
+            super().process_event(event)
+        elif event.fin and not self._fragments:
+            self._receive(bytes(event.data))
+        else:
+            self._fragments.append(bytes(event.data))
+            if event.fin:
+                self._receive(b"".join(self._fragments))
+                self._fragments = []
 
 
 @asynccontextmanager
@@ -145,13 +200,14 @@ async def open_frames(
     # keep-alive is asked for: it would end a connection that is only slow.
     ping = None if waits else _PING_S
     headers = {TAPE_HEADER: "1"} if stamped else {}
+    frames = Frames(clock, waits=waits)
     try:
         socket = await connect(
             url,
             additional_headers=headers,
             compression=None,
             max_size=_MAX_FRAME_BYTES,
-            max_queue=1_024,
+            create_connection=partial(_Connection, frames.receive),  # type: ignore[arg-type]  # any callable
             ping_interval=ping,
             ping_timeout=ping,
             open_timeout=10,
@@ -159,13 +215,14 @@ async def open_frames(
         )
     except (OSError, InvalidHandshake, InvalidURI, TimeoutError, ConnectionClosed) as error:
         raise Transient(f"stream {base_url} does not answer: {error}") from error
-    frames = Frames(socket, clock, waits=waits)
-    reader = asyncio.create_task(frames.fill())
+    frames.attach(socket)
+    reader = asyncio.create_task(frames.follow())
     try:
         yield frames
     finally:
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
+        frames.end("reading was stopped")
         await socket.close()
 
 
@@ -181,9 +238,14 @@ class MarketRest:
         """Close the connections."""
         await self._client.aclose()
 
-    async def depth(self, symbol: str) -> bytes:
-        """Return the whole book: 1,000 levels a side."""
-        return await self._get("/depth", symbol=symbol, limit="1000")
+    async def depth(self, symbol: str, *, as_of: int | None = None) -> bytes:
+        """Return the whole book: 1,000 levels a side.
+
+        `as_of` asks a simulated venue that plays a tape for the book as it was after that update, so that what follows
+        does not depend on how far the tape has run meanwhile.
+        """
+        headers = {} if as_of is None else {AS_OF_HEADER: str(as_of)}
+        return await self._get("/depth", headers, symbol=symbol, limit=str(BOOK_LEVELS))
 
     async def exchange_info(self) -> bytes:
         """Return what the venue lists."""
@@ -197,9 +259,9 @@ class MarketRest:
         """Return what a simulated venue says of its market."""
         return await self._get(f"{self._root}/sim/status")
 
-    async def _get(self, path: str, **params: str) -> bytes:
+    async def _get(self, path: str, headers: Mapping[str, str] | None = None, **params: str) -> bytes:
         try:
-            answer = await self._client.get(path, params=params)
+            answer = await self._client.get(path, params=params, headers=headers)
         except httpx.HTTPError as error:
             raise Transient(f"venue {self._root}: GET {path}: {type(error).__name__} {error}".rstrip()) from error
         if answer.status_code == 200:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import websockets
 from websockets.asyncio.client import connect
@@ -14,15 +14,29 @@ from edgefleet.errors import Poison, Transient
 from edgefleet.venues.binance import reports
 from edgefleet.venues.interface import Connected, Disconnected, UserEvent
 
-if TYPE_CHECKING:
-    from edgefleet.venues.binance.rest import BinanceVenue
-
 KEEP_EVERY_S: Final = 1_800.0  # a listen key lives an hour
 PING_EVERY_S: Final = 5.0
 _BACK_OFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
-async def user_events(venue: BinanceVenue) -> AsyncIterator[UserEvent]:
+class Account(Protocol):
+    """What of an account's private REST side its stream needs."""
+
+    @property
+    def names(self) -> reports.Names: ...
+    @property
+    def stream_url(self) -> str: ...
+
+    async def listen_key(self) -> str:
+        """Return a new listen key."""
+        ...
+
+    async def keep_listen_key(self, key: str) -> None:
+        """Keep a listen key for another hour."""
+        ...
+
+
+async def user_events(venue: Account) -> AsyncIterator[UserEvent]:
     """Yield the account's events; after each break `Disconnected`, and `Connected` once they flow again."""
     failures = 0
     while True:
@@ -54,7 +68,7 @@ async def user_events(venue: BinanceVenue) -> AsyncIterator[UserEvent]:
         await asyncio.sleep(pause * (0.75 + random.random() / 2))
 
 
-async def _keep(venue: BinanceVenue, key: str) -> None:
+async def _keep(venue: Account, key: str) -> None:
     while True:
         await asyncio.sleep(KEEP_EVERY_S)
         try:

@@ -1,0 +1,106 @@
+"""An intent goes to disk while its order's commit is under way; nothing leaves before that commit was answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.unit.gateway.rig import Rig
+
+from edgefleet.bus.interface import Clearance, Permit
+from edgefleet.gateway.intents import verify
+from edgefleet.messages import encode
+from edgefleet.testing import build
+from edgefleet.testing.venue import FakeVenue
+
+
+def intents(folder: Path) -> int:
+    """Return how many intents are on disk."""
+    lines, _, _ = verify((folder / "intents.jsonl").read_bytes(), "journal")
+    return sum(line.kind == "intent" for line in lines)
+
+
+async def test_the_intent_is_on_disk_before_the_commit_and_nothing_leaves_until_it_is_answered(rig: Rig) -> None:
+    await rig.open()
+    rig.gateway.gates.beat()
+    event = build.order_event()
+
+    permit = rig.gateway.prepare([event])
+    await rig.until(lambda: intents(rig.folder) == 1)
+    sent_before = list(rig.venue.placed)
+    rig.gateway.offer([encode(event)], Clearance.ALL)
+    await rig.until(lambda: rig.venue.placed)
+
+    assert permit == Permit("main", "token")
+    assert sent_before == []
+    assert intents(rig.folder) == 1
+
+
+async def test_a_step_that_is_repeated_writes_its_intent_once(rig: Rig) -> None:
+    await rig.open()
+    rig.gateway.gates.beat()
+    event = build.order_event()
+
+    rig.gateway.prepare([event])
+    rig.gateway.prepare([event])  # the first commit was answered CONFLICT
+    rig.gateway.offer([encode(event)], Clearance.ALL)
+    await rig.until(lambda: rig.venue.placed)
+
+    assert (intents(rig.folder), len(rig.venue.placed)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("clearance", "reduce_only", "leaves"),
+    [
+        (Clearance.ALL, False, True),
+        (Clearance.REDUCING, False, False),
+        (Clearance.REDUCING, True, True),
+        (Clearance.NONE, True, False),
+    ],
+)
+async def test_what_the_commit_was_told_decides(
+    rig: Rig, clearance: Clearance, reduce_only: bool, leaves: bool
+) -> None:
+    await rig.open()
+    rig.gateway.gates.beat()
+    event = build.order_event(reduce_only=reduce_only)
+
+    rig.gateway.prepare([event])
+    rig.gateway.offer([encode(event)], clearance)
+    await rig.until_told("SENT" if leaves else "DENIED")
+
+    assert len(rig.venue.placed) == leaves
+
+
+async def test_a_latch_that_falls_after_the_commit_still_forbids(rig: Rig) -> None:
+    await rig.open()
+    rig.gateway.gates.beat()
+    event = build.order_event()
+
+    rig.gateway.prepare([event])
+    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.gateway.halt("test")
+    await rig.until_told("DENIED")
+
+    assert rig.venue.placed == []
+
+
+async def test_an_intent_whose_commit_never_came_is_asked_for_and_never_sent(rig: Rig) -> None:
+    await rig.open()
+    event = build.order_event()
+    rig.gateway.prepare([event])
+    await rig.until(lambda: intents(rig.folder) == 1)
+    await rig.gateway.close()  # as a kill would
+
+    rig.venue = FakeVenue(rig.clock)
+    rig.gateway = rig.make()
+    await rig.open()
+    rig.gateway.gates.beat()
+    rig.gateway.prepare([event])  # the step is repeated and names the same order
+    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.passing = True
+    await rig.until_told("RESOLVED_ABSENT")
+
+    assert rig.venue.placed == []
+    assert rig.venue.queries >= 5
+    assert intents(rig.folder) == 1

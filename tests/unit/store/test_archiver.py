@@ -1,0 +1,138 @@
+"""The archiver: what a kill leaves, what it holds in memory, how far it is behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from edgefleet.bus.interface import FIRST, Entry, id_key
+from edgefleet.clock import NS_PER_MS
+from edgefleet.store.archive import MERGE_FILES, Archive
+from edgefleet.store.archiver import READ_COUNT, Archiver
+from edgefleet.store.columns import Columns
+from edgefleet.testing.clock import FakeClock
+
+SIZE = 300
+
+
+def entries(first: int, count: int) -> list[Entry]:
+    return [Entry(f"{1_700_000_000_000 + n}-0", "trade.v1", b"%0*d" % (SIZE, n)) for n in range(first, first + count)]
+
+
+class Streams:
+    """What is in the streams, and the marks that were saved."""
+
+    def __init__(self, held: dict[str, list[Entry]]) -> None:
+        self.held = held
+        self.marks: dict[str, str] = {}
+
+    def streams(self) -> set[str]:
+        return set(self.held)
+
+    def read(self, positions: Mapping[str, str], count: int) -> dict[str, Columns]:
+        found = {}
+        for stream, position in positions.items():
+            new = [entry for entry in self.held[stream] if id_key(entry.id) > id_key(position)][:count]
+            if new:
+                found[stream] = Columns.of(new)
+        return found
+
+    def save_mark(self, stream: str, entry_id: str) -> None:
+        self.marks[stream] = entry_id
+
+    def snapshots(self) -> dict[str, tuple[dict[str, str], bytes]]:
+        return {}
+
+
+def archiver(source: Streams, directory: Path, clock: FakeClock, **limits: int) -> Archiver:
+    return Archiver(source, Archive(directory), None, clock, **limits)
+
+
+def test_every_entry_is_in_one_closed_file_after_a_clean_end(tmp_path: Path) -> None:
+    source = Streams({"market": entries(0, 1_000), "orders": entries(0, 3)})
+    one = archiver(source, tmp_path, FakeClock(), flush_entries=300)
+
+    while one.turn():
+        pass
+    one.close()
+
+    assert {name: list(Archive(tmp_path).read(name, FIRST)) for name in source.held} == source.held
+    assert source.marks == {name: held[-1].id for name, held in source.held.items()}
+    assert one.written == 1_003
+
+
+def test_what_a_killed_archiver_had_not_closed_is_read_again(tmp_path: Path) -> None:
+    source = Streams({"market": entries(0, 1_500)})
+    killed = archiver(source, tmp_path, FakeClock())
+    while killed.turn():
+        pass
+    assert [path.suffix for path in (tmp_path / "archive" / "market").iterdir()] == [".tmp"]
+    assert source.marks == {}
+
+    successor = archiver(source, tmp_path, FakeClock())
+    successor.close()
+
+    assert list(Archive(tmp_path).read("market", FIRST)) == source.held["market"]
+    assert len(list((tmp_path / "archive" / "market").iterdir())) == 1
+
+
+def test_an_abandoned_archiver_leaves_no_unfinished_file(tmp_path: Path) -> None:
+    one = archiver(Streams({"market": entries(0, 1_500)}), tmp_path, FakeClock())
+    while one.turn():
+        pass
+
+    one.abandon()
+    del one
+
+    assert list((tmp_path / "archive" / "market").iterdir()) == []
+
+
+def test_a_quiet_stream_is_closed_when_its_time_is_up(tmp_path: Path) -> None:
+    clock, source = FakeClock(), Streams({"orders": entries(0, 2)})
+    one = archiver(source, tmp_path, clock, flush_ms=1_000)
+    one.turn()
+    assert source.marks == {}
+
+    clock.advance(s=1)
+    one.turn()
+
+    assert source.marks == {"orders": source.held["orders"][-1].id}
+
+
+def test_many_small_files_become_one(tmp_path: Path) -> None:
+    source = Streams({"orders": []})
+    one = archiver(source, tmp_path, FakeClock(), flush_entries=1)
+
+    for number in range(MERGE_FILES * 2):
+        source.held["orders"] += entries(number, 1)
+        one.turn()
+
+    assert len(Archive(tmp_path).files("orders")) <= MERGE_FILES
+    assert list(Archive(tmp_path).read("orders", FIRST)) == source.held["orders"]
+
+
+def test_what_is_held_in_memory_is_bounded_whatever_is_waiting(tmp_path: Path) -> None:
+    source = Streams({name: entries(0, 900) for name in ("market", "signals", "ensembles", "targets")})
+    one = archiver(source, tmp_path, FakeClock(), buffered_bytes=100_000)
+
+    held = []
+    while one.turn():
+        held.append(one.held_bytes)
+
+    assert 0 < max(held) < 100_000
+    one.close()
+    assert all(list(Archive(tmp_path).read(name, FIRST)) == wanted for name, wanted in source.held.items())
+
+
+def test_how_far_it_is_behind_is_told_until_all_is_read(tmp_path: Path) -> None:
+    source = Streams({"market": entries(0, READ_COUNT + 1), "orders": entries(0, 1)})
+    newest_read_ms = id_key(source.held["market"][READ_COUNT - 1].id)[0]
+    one = archiver(source, tmp_path, FakeClock((newest_read_ms + 7_000) * NS_PER_MS))
+
+    one.turn()
+    assert one.behind_s == pytest.approx(7.0)
+
+    one.turn()
+    assert one.behind_s == 0.0
