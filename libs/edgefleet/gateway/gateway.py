@@ -52,6 +52,7 @@ from edgefleet.venues.interface import (
 
 SESSION_START: Final = "edgefleet up"  # sets ACTIVE at a session's start; it is no person's word against our latch
 SWEEP_S: Final = 0.25
+KEEP_SWEPT: Final = 1_000  # a command whose commit's answer was lost is never handed over
 HALT_POLL_S: Final = 0.05
 STALE_COMMAND_MS: Final = 5_000
 RECENT_BEATS_MS: Final = 1_500  # of the stream's own clock: what came just before us counts
@@ -84,6 +85,7 @@ class Gateway:
         self.instruments = tuple(instruments)
         self.offset_ns: int | None = None
         self.sent = 0
+        self.sweeps = 0  # readings of `orders`
         self._bus = bus
         self._venue = venue
         self._lease = lease
@@ -109,7 +111,8 @@ class Gateway:
             spawn=lambda work: self._spawn(work),
         )
         self._prepared: dict[str, asyncio.Future[None]] = {}  # by order: its intent, on its way to the disk
-        self._offered: deque[bytes] = deque()  # commands handed over in process, not yet seen in the stream
+        self._offered: set[bytes] = set()  # commands handed over in process, not yet seen in the stream
+        self._swept_first: deque[bytes] = deque(maxlen=KEEP_SWEPT)  # seen in the stream, not yet handed over
         self._position = FIRST
         self._buffer: list[UserEvent] | None = None  # events that came while the venue was being looked at
         self._reconcile = asyncio.Event()
@@ -210,9 +213,13 @@ class Gateway:
         events = []
         for data in commands:
             event = decode("order_event.v1", data)
-            if isinstance(event, OrderEvent) and event.state in _COMMANDS:
-                self._offered.append(data)
-                events.append(event)
+            if not isinstance(event, OrderEvent) or event.state not in _COMMANDS:
+                continue
+            if data in self._swept_first:
+                self._swept_first.remove(data)
+                continue
+            self._offered.add(data)
+            events.append(event)
         self._carry_out(events, clearance)
 
     def halt(self, reason: str) -> None:
@@ -626,31 +633,39 @@ class Gateway:
                 self._bus_trouble(str(error))
                 await self._pause(SWEEP_S)
                 continue
+            self.sweeps += 1
             entries = read.get("orders", [])
             for entry in entries:
-                self._swept(entry)
-            if entries:
-                self._position = entries[-1].id
+                if not self._swept(entry):
+                    break
+                self._position = entry.id
                 self._publisher.fields = {"orders": self._position}
             else:
-                await asyncio.sleep(SWEEP_S)
+                if entries:
+                    continue
+            await asyncio.sleep(SWEEP_S)
 
-    def _swept(self, entry: Entry) -> None:
+    def _swept(self, entry: Entry) -> bool:
+        """Take an entry in; False where it is so young that it may yet be handed over in process."""
         if entry.type != "order_event.v1":
-            return
-        if self._offered and self._offered[0] == entry.data:
-            self._offered.popleft()
-            return
+            return True
+        if entry.data in self._offered:
+            self._offered.remove(entry.data)
+            return True
         event = decode(entry.type, entry.data)
         if not isinstance(event, OrderEvent) or event.state not in _COMMANDS:
-            return
+            return True
         age_ms = self._clock.wall_ns() // NS_PER_MS - id_key(entry.id)[0]
+        if age_ms < SWEEP_S * 1_000:
+            return False
+        self._swept_first.append(entry.data)
         is_new = event.state is OrderState.PENDING_NEW and event.order_id not in self.memory.orders
         if is_new and age_ms > STALE_COMMAND_MS:
             self.memory.intend(event)
             self._deny(event, f"it was decided {age_ms} ms ago")
         else:
             self._carry_out([event])
+        return True
 
     # --- the end
 
