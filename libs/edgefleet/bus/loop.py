@@ -298,8 +298,9 @@ class StageLoop:
     ) -> CommitResult:
         """Commit a batch and, where one is due, the snapshot that includes it."""
         last = taken[-1].id
+        permit = self._observe.about_to_commit(outputs)
         snapshot = None
-        if self._snapshot_due(memory, len(taken)):
+        if permit is None and self._snapshot_due(memory, len(taken)):  # an order does not wait for one
             snapshot = pack_snapshot(self._stage, memory.state, {**memory.positions, stream: last})
         skipped = memory.skipped.get(stream, 0)
         shows_lag = self._is_show_due(stream)
@@ -317,7 +318,7 @@ class StageLoop:
                 snapshot=snapshot,
                 skipped=skipped,
                 targets_cap=config.fleet.targets_cap,
-                permit=self._observe.about_to_commit(outputs),
+                permit=permit,
                 wants_ids=False,
                 shows_lag=shows_lag,
             )

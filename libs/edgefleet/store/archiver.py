@@ -25,7 +25,7 @@ INDEXED = frozenset({"targets", "refusals", "orders", "fills", "venue.events"})
 DISCOVER_EVERY_NS = 2 * NS_PER_S
 SNAPSHOTS_EVERY_NS = 300 * NS_PER_S
 MAX_BUFFERED_BYTES = 2 * 1024 * 1024
-READ_COUNT = 128  # of each stream: while Redis gathers a reply it serves nobody on the way of an order
+READ_COUNT = 64  # of each stream: while Redis gathers a reply it serves nobody on the way of an order
 
 
 class Source(Protocol):
