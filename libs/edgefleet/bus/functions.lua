@@ -100,7 +100,8 @@ end
 -- The request is one value because every argument costs the server an object: service, identity, epoch, input, expected,
 -- first, last, count, skipped, head of the journal's entry, cap of targets (0: none), whether to show the lag, whether to
 -- answer ids, fields (name, value, ..), outputs (index of its stream among the output keys from 1, type, data, ..),
--- and of what leaves for the venue: the lease's token (else nil), and whether an intent reduces.
+-- of what leaves for the venue the lease's token (else nil) and whether an intent reduces, and the number of the
+-- identity's last commit where it may not have moved (else nil).
 -- Answers: the answer, n, what may leave where a token was given (else -1), ids.
 local OUTPUT_KEYS = 8
 local NONE, REDUCING, ALL = 0, 1, 2
@@ -180,7 +181,7 @@ local function commit(keys, args, permit)
     return { 'DUP', n }
   end
   -- An owner older than the caller is a server that lost the claim: it must be claimed again before anything is written.
-  if owner < epoch or moved then
+  if owner < epoch or moved or (request[18] and n ~= request[18]) then
     return { 'CONFLICT', n }
   end
   if to_targets and cap > 0 then

@@ -85,6 +85,7 @@ class CommitRequest(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: bytes | None = None
     skipped: int = 0  # entries before `first` that were lost to this stage: they count as read in the lag
     targets_cap: int = 0  # unread `targets` at which the answer is BUSY; 0: no cap
+    after: int | None = None  # the number of the identity's last commit, where it may not have moved since
     permit: Permit | None = None  # asks, in the same step, whether the orders among the outputs may leave
     wants_ids: bool = True  # whether the result tells the ids that the outputs got
     shows_lag: bool = True  # whether tools that ask for consumer groups see the new position at once
@@ -152,6 +153,13 @@ class Bus(Protocol):
 
     async def commit(self, request: CommitRequest) -> CommitResult:
         """Write outputs, position, fields and journal in one step, or nothing."""
+        ...
+
+    async def commit_in_turn(self, requests: Sequence[CommitRequest]) -> list[CommitResult]:
+        """Commit one after the other in one round trip, and return what each came to.
+
+        A request that must not be committed without the one before it says so by `after`.
+        """
         ...
 
     async def intend(self, request: CommitRequest, *, account: str, lease: str, reducing: bool) -> CommitResult:

@@ -20,7 +20,6 @@ from edgefleet.bus.interface import (
     Bus,
     Clearance,
     CommitRequest,
-    CommitResult,
     EncodedOutput,
     Entry,
     Permit,
@@ -49,6 +48,7 @@ from edgefleet.stage import Stage
 PARK_NS = 75 * NS_PER_MS  # how long an input rests after BUSY
 BACK_OFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 DEPTH_EVERY_NS = NS_PER_S
+LINGER_NS = 10 * NS_PER_MS  # how long entries that led to nothing wait for more of them before they are committed
 SHOW_EVERY_NS = 100 * NS_PER_MS  # how often a busy stage shows its lag to tools that ask for consumer groups
 SOFT_OUTPUTS = MAX_BATCH_OUTPUTS // 4  # a batch is cut after the entry that passes this: one entry may add many
 SOFT_BYTES = MAX_BATCH_BYTES // 4
@@ -123,6 +123,31 @@ class Observer:
 
 
 @dataclass(slots=True)
+class _Batch:
+    """Entries of one input that were stepped and not yet committed, and what they led to."""
+
+    stream: str
+    config: FleetConfig
+    since: int  # monotonic ns of its first step
+    taken: list[Entry] = field(default_factory=list)
+    outputs: list[EncodedOutput] = field(default_factory=list)
+    size: int = 0  # bytes of the outputs
+    step_ns: int = 0
+
+    def has_room(self, limit: int) -> bool:
+        """Return whether one entry more may be taken."""
+        return len(self.taken) < limit and len(self.outputs) < SOFT_OUTPUTS and self.size < SOFT_BYTES
+
+    def add(self, made: Sequence[EncodedOutput]) -> None:
+        """Add what an entry led to. Raises `Poison` where a commit cannot hold it."""
+        if made:
+            size = self.size + sum([len(output.data) for output in made])
+            _refuse_too_large(len(self.outputs) + len(made), size)
+            self.outputs += made
+            self.size = size
+
+
+@dataclass(slots=True)
 class _Memory:
     """What the loop holds between two commits. All of it can be thrown away and loaded again."""
 
@@ -132,7 +157,9 @@ class _Memory:
     reads: dict[str, int]  # committed, per input
     ahead: dict[str, deque[Entry]]  # read, not yet stepped
     read_to: dict[str, str]  # the id after which to read on
+    n: int  # of the last commit
     skipped: dict[str, int] = field(default_factory=dict)  # lost entries, to be told with the next commit
+    open: _Batch | None = None  # led to nothing so far, so its commit can wait for more
     unshown: set[str] = field(default_factory=set)  # inputs whose lag is shown as it was
     since_snapshot: int = 0
     snapshot_ns: int = 0
@@ -222,6 +249,8 @@ class StageLoop:
     async def _turn(self, memory: _Memory) -> bool:
         """Do the next thing; return False where memory must be thrown away."""
         if self._configs.changed.is_set():
+            if not await self._close(memory):
+                return False
             self._observe.configured(self._configs.swap().hash)
         unshown = self._unshown(memory)
         if unshown is not None:
@@ -232,12 +261,13 @@ class StageLoop:
         if self._read is None:
             self._start_read(memory)
         await self._wait_for_read(memory)
-        if self._read is not None and self._read.done():
-            arrived = self._take_read(memory)
-            if self._depth_due(arrived):
-                await self._check_depths(memory)
-            if not arrived and self._snapshot_due(memory):
-                return await self._save_snapshot(memory)
+        if self._read is None or not self._read.done():
+            return await self._close(memory)
+        arrived = self._take_read(memory)
+        if self._depth_due(arrived):
+            await self._check_depths(memory)
+        if not arrived and self._snapshot_due(memory):
+            return await self._close(memory) and await self._save_snapshot(memory)
         return True
 
     def _next_input(self, memory: _Memory) -> str | None:
@@ -251,85 +281,109 @@ class StageLoop:
         return None
 
     async def _work(self, memory: _Memory, stream: str) -> bool:
-        """Step one batch of one input and commit it, reading on meanwhile."""
+        """Step what waits of one input and commit it, reading on meanwhile.
+
+        Entries that led to nothing are committed with the next ones: nobody waits for their position.
+        """
         waiting = memory.ahead[stream]
-        config = self._configs.current
         started = self._clock.monotonic_ns()
         if self._before_busy is not None:
             self._before_busy = encode_state(memory.state)
-        taken: list[Entry] = []
-        outputs: list[EncodedOutput] = []
-        size = 0
+        before, memory.open = memory.open, None
+        if before is not None and before.stream == stream:
+            batch, before = before, None
+        else:
+            batch = _Batch(stream, self._configs.current, started)
         limit = 1 if self._singly else self._batch
-        while waiting and len(taken) < limit and len(outputs) < SOFT_OUTPUTS and size < SOFT_BYTES:
+        while waiting and batch.has_room(limit):
             entry = waiting.popleft()
-            taken.append(entry)
+            batch.taken.append(entry)
             try:
-                made = step_entry(self._stage, memory.state, stream, entry, config)
-                _refuse_too_large(len(outputs) + len(made), size + sum(len(output.data) for output in made))
+                batch.add(step_entry(self._stage, memory.state, stream, entry, batch.config))
             except Exception as error:  # noqa: BLE001 - the loop is the last place that can keep the service alive
-                return await self._failed(stream, taken, error)
-            outputs += made
-            size += sum(len(output.data) for output in made)
-        step_ns = self._clock.monotonic_ns() - started
+                return await self._failed(batch, before, error)
+        now = self._clock.monotonic_ns()
+        batch.step_ns += now - started
+        if before is None and self._may_wait(memory, batch, now):
+            memory.open = batch
+            return True
         if self._read is None:
             self._start_read(memory)  # overlaps with the commit
-        result = await self._commit(memory, stream, taken, outputs, config)
-        if result.answer is not Answer.OK:
-            return await self._refused(memory, stream, taken, result.answer)
-        if self._before_busy is not None and any(output.stream == "targets" for output in outputs):
-            self._before_busy = None
-        self._singly = max(0, self._singly - len(taken))
-        self._observe.committed(stream, taken, outputs, step_ns, result.clearance)
-        if result.clearance is not None:
-            await asyncio.sleep(0)  # what was cleared goes before the next thing begins
+        if not await self._conclude(memory, *(() if before is None else (before,)), batch):
+            return False
         if self._read is not None and (self._read.done() or not self._read_blocks):
             await asyncio.wait({self._read})
             self._take_read(memory)
         return True
 
-    async def _commit(
-        self,
-        memory: _Memory,
-        stream: str,
-        taken: Sequence[Entry],
-        outputs: Sequence[EncodedOutput],
-        config: FleetConfig,
-    ) -> CommitResult:
-        """Commit a batch and, where one is due, the snapshot that includes it."""
-        last = taken[-1].id
-        permit = self._observe.about_to_commit(outputs)
+    def _may_wait(self, memory: _Memory, batch: _Batch, now: int) -> bool:
+        """Return whether a batch led to nothing and is young and small enough to take more in."""
+        if batch.outputs or self._singly or self._before_busy is not None:
+            return False
+        young = now - batch.since < LINGER_NS and len(batch.taken) < self._batch
+        return young and not self._snapshot_due(memory, len(batch.taken))
+
+    async def _close(self, memory: _Memory) -> bool:
+        """Commit the batch that waits for more, if there is one."""
+        batch, memory.open = memory.open, None
+        return batch is None or await self._conclude(memory, batch)
+
+    async def _conclude(self, memory: _Memory, *batches: _Batch) -> bool:
+        """Commit batches in one go and tell of them; return False where memory must be thrown away."""
+        requests: list[CommitRequest] = []
+        for batch in batches:
+            requests.append(self._request(memory, batch, requests, is_last=batch is batches[-1]))
+        for batch, request, result in zip(batches, requests, await self._bus.commit_in_turn(requests), strict=True):
+            if result.answer is not Answer.OK:
+                return await self._refused(memory, batch.stream, batch.taken, result.answer)
+            self._committed(memory, request)
+            if self._before_busy is not None and any(output.stream == "targets" for output in batch.outputs):
+                self._before_busy = None
+            self._singly = max(0, self._singly - len(batch.taken))
+            self._observe.committed(batch.stream, batch.taken, batch.outputs, batch.step_ns, result.clearance)
+            if result.clearance is not None:
+                await asyncio.sleep(0)  # what was cleared goes before the next thing begins
+        return True
+
+    def _request(
+        self, memory: _Memory, batch: _Batch, before: Sequence[CommitRequest], *, is_last: bool
+    ) -> CommitRequest:
+        """Return the commit of a batch behind others of one go, with the snapshot that includes all where one is due."""
+        stream, taken = batch.stream, batch.taken
+        permit = self._observe.about_to_commit(batch.outputs)
         snapshot = None
-        if permit is None and self._snapshot_due(memory, len(taken)):  # an order does not wait for one
-            snapshot = pack_snapshot(self._stage, memory.state, {**memory.positions, stream: last})
-        skipped = memory.skipped.get(stream, 0)
-        shows_lag = self._is_show_due(stream)
-        result = await self._bus.commit(
-            CommitRequest(
-                identity=self._identity,
-                epoch=self._epoch,
-                input=stream,
-                expected=memory.positions[stream],
-                first=taken[0].id,
-                last=last,
-                count=len(taken),
-                config=config.hash,
-                outputs=tuple(outputs),
-                snapshot=snapshot,
-                skipped=skipped,
-                targets_cap=config.fleet.targets_cap,
-                permit=permit,
-                wants_ids=False,
-                shows_lag=shows_lag,
-            )
+        # An order does not wait for a snapshot.
+        if is_last and permit is None and self._snapshot_due(memory, len(taken) + sum(one.count for one in before)):
+            ends = {one.input: one.last for one in before} | {stream: taken[-1].id}
+            snapshot = pack_snapshot(self._stage, memory.state, memory.positions | ends)
+        return CommitRequest(
+            identity=self._identity,
+            epoch=self._epoch,
+            input=stream,
+            expected=memory.positions[stream],
+            first=taken[0].id,
+            last=taken[-1].id,
+            count=len(taken),
+            config=batch.config.hash,
+            outputs=tuple(batch.outputs),
+            snapshot=snapshot,
+            skipped=memory.skipped.get(stream, 0),
+            targets_cap=batch.config.fleet.targets_cap,
+            permit=permit,
+            after=memory.n + len(before) if before else None,
+            wants_ids=False,
+            shows_lag=self._is_show_due(stream),
         )
-        if result.answer is Answer.OK:
-            self._note_shown(memory, stream, shown=shows_lag)
-            memory.positions[stream] = last
-            memory.reads[stream] += len(taken)
-            memory.skipped.pop(stream, None)
-            self._saved(memory, snapshot, len(taken))
-        return result
+
+    def _committed(self, memory: _Memory, request: CommitRequest) -> None:
+        """Remember a commit that was answered with OK."""
+        stream = request.input
+        memory.n += 1
+        self._note_shown(memory, stream, shown=request.shows_lag)
+        memory.positions[stream] = request.last
+        memory.reads[stream] += request.count
+        memory.skipped.pop(stream, None)
+        self._saved(memory, request.snapshot, request.count)
 
     async def _refused(self, memory: _Memory, stream: str, taken: Sequence[Entry], answer: Answer) -> bool:
         self._observe.refused(stream, answer)
@@ -345,20 +399,23 @@ class StageLoop:
             self._before_busy = b""
         return False
 
-    async def _failed(self, stream: str, taken: Sequence[Entry], error: Exception) -> bool:
+    async def _failed(self, batch: _Batch, before: _Batch | None, error: Exception) -> bool:
         """Isolate the entry that failed: first alone, then, if it fails alone, set aside."""
-        entry = taken[-1]
+        stream, entry = batch.stream, batch.taken[-1]
         if isinstance(error, Transient | Broken | Fenced):
             raise error
-        if len(taken) > 1:
-            self._singly = len(taken)
+        together = len(batch.taken) + (0 if before is None else len(before.taken))
+        if together > 1:
+            self._singly = together
             return False
         if is_fatal(error, stream):
             raise Broken(f"{self._stage.service} cannot process {stream}/{entry.id} ({entry.type}): {error}") from error
         await self._drop_read()
         memory = await self._restore(claim=False)
-        outputs = dead_letter(self._stage.service, stream, entry, error)
-        result = await self._commit(memory, stream, [entry], outputs, self._configs.current)
+        letter = _Batch(stream, self._configs.current, self._clock.monotonic_ns(), [entry])
+        letter.outputs += dead_letter(self._stage.service, stream, entry, error)
+        request = self._request(memory, letter, (), is_last=False)
+        result = (await self._bus.commit_in_turn([request]))[0]
         if result.answer is Answer.OK:
             self._singly = max(0, self._singly - 1)
             self._observe.dead_lettered(stream, entry, str(error))
@@ -389,7 +446,10 @@ class StageLoop:
             self._stopped = asyncio.create_task(self._stop.wait())
         if self._changed is None or self._changed.done():
             self._changed = asyncio.create_task(self._configs.changed.wait())
-        timeout = PARK_NS / NS_PER_S if self._parked else SHOW_EVERY_NS / NS_PER_S if memory.unshown else None
+        patience = PARK_NS if self._parked else SHOW_EVERY_NS if memory.unshown else None
+        if memory.open is not None:
+            patience = LINGER_NS
+        timeout = None if patience is None else patience / NS_PER_S
         pending = {self._read, self._stopped, self._changed}
         await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
@@ -428,6 +488,8 @@ class StageLoop:
         for stream in self._stage.inputs:
             depth = await self._bus.depth(stream)
             known = memory.reads[stream] + memory.skipped.get(stream, 0) + len(memory.ahead[stream])
+            if memory.open is not None and memory.open.stream == stream:
+                known += len(memory.open.taken)
             at_end = depth.last == memory.read_to[stream]
             lost = depth.added - known if at_end else depth.added - depth.length - known
             if lost > 0:
@@ -537,8 +599,10 @@ class StageLoop:
 
     async def _last_snapshot(self, memory: _Memory) -> None:
         await self._drop_read()
-        if memory.since_snapshot:
+        if memory.since_snapshot or memory.open is not None:
             try:
+                if not await self._close(memory):
+                    return
                 await self._save_snapshot(memory)
                 for stream in tuple(memory.unshown):
                     await self._show_lag(memory, stream)
@@ -582,6 +646,7 @@ class StageLoop:
             reads=dict(record.reads),
             ahead={stream: deque() for stream in stage.inputs},
             read_to=dict(record.positions),
+            n=record.n,
             unshown={stream for stream, at in record.positions.items() if at != FIRST},
             since_snapshot=reran,
             snapshot_ns=self._clock.monotonic_ns(),

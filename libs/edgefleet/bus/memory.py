@@ -129,6 +129,9 @@ class MemoryBus:
     async def commit(self, request: CommitRequest) -> CommitResult:
         return self._commit(request, permitted=True)
 
+    async def commit_in_turn(self, requests: Sequence[CommitRequest]) -> list[CommitResult]:
+        return [await self.commit(request) for request in requests]
+
     async def intend(self, request: CommitRequest, *, account: str, lease: str, reducing: bool) -> CommitResult:
         return self._commit(request, permitted=self._clearance(Permit(account, lease)).covers(reducing=reducing))
 
@@ -187,7 +190,8 @@ class MemoryBus:
             return Answer.HALTED
         if request.count and position >= id_key(request.last):
             return Answer.DUP
-        if owner < request.epoch or position != id_key(request.expected):
+        moved = position != id_key(request.expected) or request.after not in (None, int(state.get("n", 0)))
+        if owner < request.epoch or moved:
             return Answer.CONFLICT
         if request.targets_cap and any(output.stream == "targets" for output in request.outputs):
             seen = int(self._data.states.get("executor", {}).get("read:targets", 0))

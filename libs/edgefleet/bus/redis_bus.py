@@ -138,55 +138,20 @@ class RedisBus:
         return {name.decode(): _entries(raw) for name, raw in _streams(reply)}
 
     async def commit(self, request: CommitRequest) -> CommitResult:
-        return await self._commit(functions.COMMIT, request)
+        return (await self._commit(functions.COMMIT, [request]))[0]
+
+    async def commit_in_turn(self, requests: Sequence[CommitRequest]) -> list[CommitResult]:
+        return await self._commit(functions.COMMIT, requests)
 
     async def intend(self, request: CommitRequest, *, account: str, lease: str, reducing: bool) -> CommitResult:
         permit = Permit(account, lease)
-        return await self._commit(functions.INTENT, msgspec.structs.replace(request, permit=permit), reducing)
+        return (await self._commit(functions.INTENT, [msgspec.structs.replace(request, permit=permit)], reducing))[0]
 
-    async def _commit(self, function: str, request: CommitRequest, reducing: bool = False) -> CommitResult:
-        check_request(request)
-        service = service_of(request.identity)
-        streams, outputs = _numbered(request.outputs)
-        state, permit = f"state:{request.identity}", request.permit
-        keys = (
-            state,
-            f"snapshot:{request.identity}",
-            f"journal.{service}",
-            state if request.input.startswith("source:") else request.input,
-            "state:executor",
-            *((state, state, state) if permit is None else ("mode", TRADING_STATE, f"lease:account:{permit.account}")),
-            *streams,
-        )
-        body = _COMMIT.encode(
-            (
-                service,
-                request.identity,
-                request.epoch,
-                request.input,
-                request.expected,
-                request.first,
-                request.last,
-                request.count,
-                request.skipped,
-                _journal_head(request),
-                request.targets_cap,
-                request.shows_lag,
-                request.wants_ids,
-                [part for pair in request.fields.items() for part in pair],
-                outputs,
-                None if permit is None else permit.lease,
-                reducing,
-            )
-        )
-        reply = await self._fcall(function, keys, (body,) if request.snapshot is None else (body, request.snapshot))
-        cleared = int(reply[2]) if len(reply) > 2 else -1
-        return CommitResult(
-            Answer(reply[0].decode()),
-            int(reply[1]),
-            tuple(map(bytes.decode, reply[3:])),
-            None if cleared < 0 else Clearance(cleared),
-        )
+    async def _commit(
+        self, function: str, requests: Sequence[CommitRequest], reducing: bool = False
+    ) -> list[CommitResult]:
+        replies = await self._fcalls([_commit_command(function, request, reducing) for request in requests])
+        return [_result(reply) for reply in replies]
 
     # --- streams
 
@@ -342,12 +307,15 @@ class RedisBus:
     # --- plumbing
 
     async def _fcall(self, function: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        return (await self._fcalls([("FCALL", function, len(keys), *keys, *args)]))[0]
+
+    async def _fcalls(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         try:
-            return await self._links.call("FCALL", function, len(keys), *keys, *args)
+            return await self._links.call_many(commands)
         except FunctionMissing:
             # Nothing was executed, so this one repetition is safe.
             await self._load_functions()
-            return await self._links.call("FCALL", function, len(keys), *keys, *args)
+            return await self._links.call_many(commands)
 
     async def _load_functions(self) -> None:
         try:
@@ -405,6 +373,61 @@ def _hash(reply: Any) -> dict[str, str]:
 def _depth(reply: Any) -> Depth:
     info = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
     return Depth(int(info[b"entries-added"]), int(info[b"length"]), info[b"last-generated-id"].decode())
+
+
+def _commit_command(function: str, request: CommitRequest, reducing: bool) -> tuple[Argument, ...]:
+    """Return the FCALL of a commit; functions.lua tells what stands where."""
+    check_request(request)
+    service = service_of(request.identity)
+    streams, outputs = _numbered(request.outputs)
+    state, permit = f"state:{request.identity}", request.permit
+    gates = (state, state, state) if permit is None else ("mode", TRADING_STATE, f"lease:account:{permit.account}")
+    body = _COMMIT.encode(
+        (
+            service,
+            request.identity,
+            request.epoch,
+            request.input,
+            request.expected,
+            request.first,
+            request.last,
+            request.count,
+            request.skipped,
+            _journal_head(request),
+            request.targets_cap,
+            request.shows_lag,
+            request.wants_ids,
+            [part for pair in request.fields.items() for part in pair],
+            outputs,
+            None if permit is None else permit.lease,
+            reducing,
+            request.after,
+        )
+    )
+    return (
+        "FCALL",
+        function,
+        8 + len(streams),
+        state,
+        f"snapshot:{request.identity}",
+        f"journal.{service}",
+        state if request.input.startswith("source:") else request.input,
+        "state:executor",
+        *gates,
+        *streams,
+        body,
+        *(() if request.snapshot is None else (request.snapshot,)),
+    )
+
+
+def _result(reply: Any) -> CommitResult:
+    cleared = int(reply[2]) if len(reply) > 2 else -1
+    return CommitResult(
+        Answer(reply[0].decode()),
+        int(reply[1]),
+        tuple(map(bytes.decode, reply[3:])),
+        None if cleared < 0 else Clearance(cleared),
+    )
 
 
 class _JournalHead(msgspec.Struct, frozen=True, tag="journal.v1"):

@@ -303,10 +303,7 @@ class Gateway:
         return outcomes[1] is True
 
     def _write_intent(self, event: OrderEvent) -> asyncio.Future[None]:
-        body = msgspec.json.encode(event)
-        writing = asyncio.ensure_future(self._journal.append("intent", body, at=self._clock.wall_ns()))
-        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # told where it is awaited
-        return writing
+        return self._journal.begin("intent", msgspec.json.encode(event), at=self._clock.wall_ns())
 
     async def _send(self, event: OrderEvent, known: Known) -> None:
         order = NewOrder(

@@ -6,10 +6,12 @@ Redis can lose two seconds and a venue can lose sight of an order; this file is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
+import queue
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -45,19 +47,31 @@ def _hash(prev: str, n: int, at: int, kind: str, body: bytes) -> str:
     return sha256(b"%s|%d|%d|%s|%s" % (prev.encode(), n, at, kind.encode(), body)).hexdigest()[:32]
 
 
+class _End(NamedTuple):
+    """Where the journal ends."""
+
+    n: int
+    hash: str
+    size: int  # bytes
+
+
 class IntentJournal:
-    """Appends lines in order; those that must be durable share an fsync with whoever waits at the same time."""
+    """Appends lines in order; those that must be durable share an fsync with whoever waits at the same time.
+
+    A line is in the kernel when `begin` returns. A thread does nothing but fsync, without the interpreter, so the disk
+    works while the caller goes on.
+    """
 
     def __init__(self, fd: int, path: Path, n: int, prev: str, size: int) -> None:
         self.path = path
         self.failure = ""  # why the last write did not reach the disk; empty once one did again
         self._fd = fd
-        self._n = n
-        self._prev = prev
-        self._size = size
-        self._waiting: list[tuple[int, Kind, bytes, bool, asyncio.Future[None]]] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="intents")
-        self._writing: asyncio.Task[None] | None = None
+        self._end = _End(n, prev, size)
+        self._safe = self._end  # where the part ends that is known to be on disk
+        self._is_torn = False  # a failed write may have left bytes behind `_end`
+        self._asked: queue.SimpleQueue[_Sync | None] = queue.SimpleQueue()
+        self._unsafe: list[_Sync] = []  # asked for and not answered, oldest first
+        self._thread: threading.Thread | None = None
 
     @classmethod
     def open(cls, path: Path) -> Opened:
@@ -99,58 +113,99 @@ class IntentJournal:
         OutOfReach
             If it could not be written. The journal is then as it was before.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((at, kind, body, durable, done))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._drain())
-        await done
+        await self.begin(kind, body, at=at, durable=durable)
+
+    def begin(self, kind: Kind, body: bytes, *, at: int, durable: bool = True) -> asyncio.Future[None]:
+        """Add one line; the future ends as `append` would. One that nobody awaits complains to nobody."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        try:
+            self._write(kind, body, at)
+        except OSError as error:
+            self._fail(error, [done])
+            return done
+        if not durable and not self.failure:  # after a failure every line is synced, until one gets through
+            done.set_result(None)
+            return done
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._sync, name="intents", daemon=True)
+            self._thread.start()
+        asked = _Sync(self._end, done, loop)
+        self._unsafe.append(asked)
+        self._asked.put(asked)
+        return done
 
     async def close(self) -> None:
         """Write what waits and let the file go."""
-        if self._writing is not None:
-            await self._writing
-        self._thread.shutdown()
+        if self._thread is not None:
+            self._asked.put(None)
+            await asyncio.to_thread(self._thread.join)
+            await asyncio.sleep(0)  # the last answers are called back
         os.close(self._fd)
 
-    async def _drain(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                try:
-                    await loop.run_in_executor(self._thread, self._write, batch)
-                    self.failure = ""
-                except OSError as error:
-                    self.failure = f"intent journal {self.path}: {error.strerror}"
-                    for *_, done in batch:
-                        if not done.done():
-                            done.set_exception(OutOfReach(f"{self.failure}; make room, then resume"))
-                            done.exception()  # told to whoever waits; nobody may be
-                else:
-                    for *_, done in batch:
-                        if not done.done():
-                            done.set_result(None)
-        finally:
-            self._writing = None
+    def _write(self, kind: Kind, body: bytes, at: int) -> None:
+        if self._is_torn:
+            os.ftruncate(self._fd, self._end.size)
+            self._is_torn = False
+        n = self._end.n + 1
+        digest = _hash(self._end.hash, n, at, kind, body)
+        data = msgspec.json.encode(Line(n, at, kind, msgspec.Raw(body), self._end.hash, digest)) + b"\n"
+        self._is_torn = True
+        written = 0
+        while written < len(data):
+            written += os.write(self._fd, data[written:])
+        self._is_torn = False
+        self._end = _End(n, digest, self._end.size + len(data))
 
-    def _write(self, batch: Sequence[tuple[int, Kind, bytes, bool, asyncio.Future[None]]]) -> None:
-        n, prev, parts = self._n, self._prev, []
-        for at, kind, body, _, _ in batch:
-            n += 1
-            digest = _hash(prev, n, at, kind, body)
-            parts.append(msgspec.json.encode(Line(n, at, kind, msgspec.Raw(body), prev, digest)) + b"\n")
-            prev = digest
-        data = b"".join(parts)
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(self._fd, data[written:])
-            if any(durable for *_, durable, _ in batch):
+    def _sync(self) -> None:
+        """Sync for whoever asks, all who wait at once; runs in the thread."""
+        while (asked := self._asked.get()) is not None:
+            error: OSError | None = None
+            batch = [asked]
+            while not self._asked.empty():
+                more = self._asked.get()
+                if more is None:
+                    self._asked.put(None)  # the end comes after this sync
+                    break
+                batch.append(more)
+            try:
                 os.fdatasync(self._fd)
-        except OSError:
-            os.ftruncate(self._fd, self._size)
-            raise
-        self._n, self._prev, self._size = n, prev, self._size + len(data)
+            except OSError as failed:
+                error = failed
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                asked.loop.call_soon_threadsafe(self._answered, batch, error)
+
+    def _answered(self, batch: Sequence[_Sync], error: OSError | None) -> None:
+        batch = [asked for asked in batch if asked in self._unsafe]  # the others were failed with one before them
+        if not batch:
+            return
+        if error is not None:
+            # What followed is cut off with what failed: the chain goes on from what is on disk.
+            failed, self._unsafe = self._unsafe, []
+            self._end, self._is_torn = self._safe, True
+            self._fail(error, [asked.done for asked in failed])
+            return
+        self.failure = ""
+        self._safe = batch[-1].end
+        for asked in batch:
+            self._unsafe.remove(asked)
+            if not asked.done.done():
+                asked.done.set_result(None)
+
+    def _fail(self, error: OSError, waiting: Sequence[asyncio.Future[None]]) -> None:
+        self.failure = f"intent journal {self.path}: {error.strerror}"
+        for done in waiting:
+            if not done.done():
+                done.set_exception(OutOfReach(f"{self.failure}; make room, then resume"))
+                done.exception()  # told to whoever waits; nobody may be
+
+
+class _Sync(NamedTuple):
+    """Somebody waits until the journal is on disk up to `end`."""
+
+    end: _End
+    done: asyncio.Future[None]
+    loop: asyncio.AbstractEventLoop
 
 
 def verify(data: bytes, name: str) -> tuple[list[Line], bytes, int]:

@@ -186,7 +186,5 @@ class Publisher:
             await self._source.attempt(outputs, config=self._config_hash(), fields=self.fields)
 
     def _note(self, batch: Batch) -> None:
-        task = asyncio.ensure_future(
-            self._journal.append("events", msgspec.json.encode(batch), at=self._clock.wall_ns(), durable=False)
-        )
-        task.add_done_callback(lambda done: done.exception())  # `journal.failure` tells; orders are refused by it
+        self._journal.begin("events", msgspec.json.encode(batch), at=self._clock.wall_ns(), durable=False)
+

@@ -462,6 +462,25 @@ class BusContract:
 
         assert [commit.n for commit in journal] == list(range(1, 30))
 
+    async def test_of_two_commits_in_turn_the_second_needs_the_first(self, world: World) -> None:
+        bus = world.bus
+        await publish(bus, trades(4))
+        await publish(bus, trades(2), "beats")
+        await bus.claim("alpha", "alpha", ["market", "beats"])
+        found = await bus.read({"market": FIRST, "beats": FIRST}, count=10, block_ms=0)
+        market, beats = found["market"], found["beats"]
+
+        def both(expected: str, n: int) -> list[CommitRequest]:
+            first = commit_of(beats, expected, stream="beats", outputs=0)
+            return [first, msgspec.structs.replace(commit_of(market, FIRST, outputs=1), after=n + 1)]
+
+        wrong = await bus.commit_in_turn(both("1-1", 0))
+        right = await bus.commit_in_turn(both(FIRST, 0))
+
+        assert [result.answer for result in wrong] == [Answer.CONFLICT, Answer.CONFLICT]
+        assert [(result.answer, result.n) for result in right] == [(Answer.OK, 1), (Answer.OK, 2)]
+        assert (await bus.depth("signals")).added == 1
+
     async def test_busy_is_answered_where_the_executor_is_behind(self, world: World) -> None:
         bus = world.bus
         await bus.claim("risk", "risk", ["ensembles"])
@@ -801,6 +820,51 @@ class BusContract:
         assert "a poisonous trade" in letter.error
         assert await texts(bus) == expected_texts(CountingStage(), entries)
         assert len(await texts(bus)) == 34
+
+    @pytest.mark.parametrize("batch", [1, 7, 256])
+    async def test_entries_that_lead_to_nothing_share_commits_and_none_is_left_over(
+        self, world: World, batch: int
+    ) -> None:
+        bus = world.bus
+        stage = CountingStage(inputs=("beats", "market"), talks_every=10)
+
+        async def more(first: int) -> StopAfter:
+            observe = StopAfter(60)
+            running = start(bus, stage, observe, batch=batch)
+            for i in range(60):  # one after the other, on two inputs, so that silent entries wait for one another
+                await publish(bus, trades(1, first=first + i), "beats" if i % 4 == 0 else "market")
+            await running
+            return observe
+
+        await more(1)
+        lags = await bus.lags()
+        await world.damage_snapshot("alpha")
+        again = await more(61)
+
+        positions = {name: await bus.last_id(name) for name in ("beats", "market")}
+        journal = [journal_of(entry) for entry in await bus.span("journal.alpha", "-", "+")]
+        assert [text.split()[0] for text in await texts(bus)] == [str(n) for n in range(10, 121, 10)]
+        assert lags == {("alpha", "beats"): 0, ("alpha", "market"): 0}
+        assert "snapshot_rejected" in again.told  # all of it was run again and agreed
+        assert (await bus.load("alpha", ["beats", "market"])).positions == positions
+        assert sum(commit.count for commit in journal) == 120
+        assert [commit.n for commit in journal] == list(range(1, len(journal) + 1))
+
+    async def test_a_poisonous_entry_behind_silent_ones_of_another_input_is_set_aside_alone(self, world: World) -> None:
+        bus = world.bus
+        stage = CountingStage(inputs=("beats", "market"), talks_every=50)
+        observe = StopAfter(40)
+        running = start(bus, stage, observe)
+        for i in range(40):
+            name = POISON if i == 21 else str(i)
+            await publish(bus, [build.trade(trade_id=name)], "beats" if i % 2 == 0 else "market")
+        await running
+        await world.damage_snapshot("alpha")
+        await publish(bus, trades(11, first=100))
+        await run(bus, stage, 11)
+
+        assert len(await of_type(bus, "dead.alpha", DeadLetter)) == 1
+        assert [text.split()[0] for text in await texts(bus)] == ["50"]
 
     async def test_a_step_that_says_more_than_a_commit_holds_is_cut_between_entries_or_set_aside(
         self, world: World

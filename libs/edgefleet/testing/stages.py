@@ -23,7 +23,7 @@ class CountingState(msgspec.Struct):
 
 
 class CountingStage:
-    """Tells, for each entry, how many it has read and a checksum over all before it.
+    """Tells, for each entry (or every `talks_every`), how many it has read and a checksum over all before it.
 
     A doubled, lost or swapped entry changes everything after it. A trade with the id ``poison`` raises, after the state
     has moved: what a failing step leaves behind must not be kept.
@@ -38,6 +38,7 @@ class CountingStage:
         output: str = "signals",
         *,
         outputs_per_entry: int = 1,
+        talks_every: int = 1,
         schema: int = 1,
     ) -> None:
         self.service = service
@@ -45,6 +46,7 @@ class CountingStage:
         self.schema = schema
         self._output = output
         self._outputs_per_entry = outputs_per_entry
+        self._talks_every = talks_every
 
     def initial(self) -> CountingState:
         return CountingState()
@@ -71,5 +73,5 @@ class CountingStage:
                     ts_init=stamp,
                 ),
             )
-            for i in range(self._outputs_per_entry)
+            for i in range(self._outputs_per_entry if state.seen % self._talks_every == 0 else 0)
         ]

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import signal
+import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -29,6 +30,7 @@ from edgefleet_services.options import ServiceOptions, venue_keys
 JOURNAL_NAME = "executor/intents.jsonl"
 HALT_NAME = "HALT"
 DRAIN_S = 3.0
+_SWITCH_S = 0.0001  # the thread that syncs intents would wait 5 ms for the interpreter, which the loop seldom lets go
 _ORDERS = msgspec.json.Decoder(OrderEvent)
 
 
@@ -42,6 +44,7 @@ async def serve(options: ServiceOptions) -> None:
     Misuse
         If the venue is not configured or its keys are missing.
     """
+    sys.setswitchinterval(_SWITCH_S)
     async with service_context("executor", options, staged=True) as context:
         await _Executor(context).run()
 

@@ -1,0 +1,66 @@
+"""A command reaches the gateway by two ways, in process and by the stream; it is carried out once."""
+
+from __future__ import annotations
+
+from tests.unit.gateway.rig import Rig
+
+from edgefleet.bus.interface import Clearance
+from edgefleet.messages import encode
+from edgefleet.testing import build
+
+
+async def swept(rig: Rig) -> None:
+    """Wait until the stream is read to its end."""
+    end = await rig.bus.last_id("orders")
+    await rig.until(lambda: rig.gateway._position == end)
+    await rig.gateway._publisher.flushed()
+
+
+async def test_a_command_read_from_the_stream_first_is_not_carried_out_again_when_it_is_handed_over(rig: Rig) -> None:
+    await rig.open()
+    event = build.order_event()
+    await rig.bus.append("orders", event)
+    rig.clock.advance(ms=300)
+    rig.gateway.gates.beat()
+    await rig.until(lambda: rig.venue.placed)
+
+    rig.gateway.offer([encode(event)], Clearance.ALL)
+    await swept(rig)
+
+    assert len(rig.venue.placed) == 1
+    assert await rig.outcomes() == ["SENT"]
+
+
+async def test_a_young_command_waits_to_be_handed_over(rig: Rig) -> None:
+    await rig.open()
+    rig.gateway.gates.beat()
+    event = build.order_event()
+    await rig.bus.append("orders", event)
+    first = rig.gateway.sweeps
+    await rig.until(lambda: rig.gateway.sweeps > first + 1)
+    before = list(rig.venue.placed)
+
+    rig.gateway.offer([encode(event)], Clearance.ALL)
+    await rig.until(lambda: rig.venue.placed)
+    await swept(rig)
+
+    assert before == []
+    assert await rig.outcomes() == ["SENT"]
+
+
+async def test_a_command_that_is_never_handed_over_does_not_hold_up_those_that_are(rig: Rig) -> None:
+    await rig.open()
+    lost, after = build.order_event(order_id="ef1"), build.order_event(order_id="ef2")
+    await rig.bus.append("orders", lost)
+    rig.clock.advance(ms=300)
+    rig.gateway.gates.beat()
+    await rig.until(lambda: len(rig.venue.placed) == 1)
+
+    await rig.bus.append("orders", after)
+    rig.gateway.offer([encode(after)], Clearance.ALL)
+    rig.clock.advance(ms=300)
+    rig.gateway.gates.beat()
+    await rig.until(lambda: len(rig.venue.placed) == 2)
+    await swept(rig)
+
+    assert await rig.outcomes() == ["SENT", "SENT"]
