@@ -162,6 +162,7 @@ class FrameMaker:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.made = 0  # events so far
+        self.flips = 0  # how often the pressure has turned in the tickers: the orders that were asked for
         name = source.symbol.lower().encode()
         self._symbol = source.symbol.encode()
         self._ticker = b'{"stream":"%b@bookTicker","data":{' % name
@@ -169,6 +170,7 @@ class FrameMaker:
         self._depth = b'{"stream":"%b@depth@100ms","data":{' % name
         self._update = self._depth_update = _last_update(source.snapshot)
         self._trade_id = 0
+        self._buys: bool | None = None
         self._at = 0
         self._ends_at = _back_to_the_start(source)
 
@@ -179,11 +181,6 @@ class FrameMaker:
             stamp_ms = (start_ns + int(number * NS_PER_S / rate)) // NS_PER_MS
             frames.append(self._next(stamp_ms))
         return frames
-
-    @property
-    def flips(self) -> int:
-        """Return how often the pressure has turned: the orders that were asked for."""
-        return max(0, (self.made - 1) // FLIP_EVERY)
 
     def _next(self, stamp_ms: int) -> bytes:
         self.made += 1
@@ -201,6 +198,8 @@ class FrameMaker:
     def _ticker_frame(self, event: _Ticker) -> bytes:
         self._update += 1
         buys = (self.made - 1) // FLIP_EVERY % 2 == 0
+        self.flips += self._buys is not None and self._buys is not buys  # none while a burst of trades has no ticker
+        self._buys = buys
         sizes = (_LARGE, _SMALL) if buys else (_SMALL, _LARGE)
         return b'%b"u":%d,"s":"%b","b":"%b","B":"%b","a":"%b","A":"%b"}}' % (
             self._ticker, self._update, self._symbol, event.b.encode(), sizes[0], event.a.encode(), sizes[1],
