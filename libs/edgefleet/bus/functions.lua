@@ -101,7 +101,8 @@ end
 -- first, last, count, skipped, head of the journal's entry, cap of targets (0: none), whether to show the lag, whether to
 -- answer ids, fields (name, value, ..), outputs (index of its stream among the output keys from 1, type, data, ..),
 -- of what leaves for the venue the lease's token (else nil) and whether an intent reduces, and the number of the
--- identity's last commit where it may not have moved (else nil).
+-- identity's last commit where none may have come since (else nil), a name for the commit behind this one and the name
+-- of the one before it ('' each where there is none).
 -- Answers: the answer, n, what may leave where a token was given (else -1), ids.
 local OUTPUT_KEYS = 8
 local NONE, REDUCING, ALL = 0, 1, 2
@@ -167,7 +168,7 @@ local function commit(keys, args, permit)
     end
   end
 
-  local stored = redis.call('HMGET', keys[1], 'epoch', 'pos:' .. input, 'read:' .. input, 'n')
+  local stored = redis.call('HMGET', keys[1], 'epoch', 'pos:' .. input, 'read:' .. input, 'n', 'turn')
   local owner, position, read = tonumber(stored[1] or 0), stored[2] or FIRST, tonumber(stored[3] or 0)
   local n = tonumber(stored[4] or 0)
   if owner > epoch then
@@ -181,7 +182,8 @@ local function commit(keys, args, permit)
     return { 'DUP', n }
   end
   -- An owner older than the caller is a server that lost the claim: it must be claimed again before anything is written.
-  if owner < epoch or moved or (request[18] and n ~= request[18]) then
+  local overtaken = (request[18] and n ~= request[18]) or (request[20] ~= '' and stored[5] ~= request[20])
+  if owner < epoch or moved or overtaken then
     return { 'CONFLICT', n }
   end
   if to_targets and cap > 0 then
@@ -213,6 +215,9 @@ local function commit(keys, args, permit)
     local journal_id = redis.call('XADD', keys[3], '*', 'type', 'journal.v1', 'data', entry)
     redis.call('HSET', keys[1], 'pos:' .. input, last, 'read:' .. input, read, 'n', n, 'jid', journal_id)
     result[2] = n
+    if request[19] ~= '' then
+      redis.call('HSET', keys[1], 'turn', request[19])
+    end
   elseif skipped > 0 then
     redis.call('HSET', keys[1], 'read:' .. input, read)
   end

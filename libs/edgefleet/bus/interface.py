@@ -85,7 +85,9 @@ class CommitRequest(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: bytes | None = None
     skipped: int = 0  # entries before `first` that were lost to this stage: they count as read in the lag
     targets_cap: int = 0  # unread `targets` at which the answer is BUSY; 0: no cap
-    after: int | None = None  # the number of the identity's last commit, where it may not have moved since
+    after: int | None = None  # the number of the identity's last commit; CONFLICT where another came since
+    turn: str = ""  # names the commit for the one behind it in `commit_in_turn`
+    behind: str = ""  # CONFLICT where the last commit has not this name: it was refused
     permit: Permit | None = None  # asks, in the same step, whether the orders among the outputs may leave
     wants_ids: bool = True  # whether the result tells the ids that the outputs got
     shows_lag: bool = True  # whether tools that ask for consumer groups see the new position at once
@@ -158,7 +160,8 @@ class Bus(Protocol):
     async def commit_in_turn(self, requests: Sequence[CommitRequest]) -> list[CommitResult]:
         """Commit one after the other in one round trip, and return what each came to.
 
-        A request that must not be committed without the one before it says so by `after`.
+        A request that must not be committed without the one before it says so by `after` and `behind`: a number alone
+        would also fit where a commit that was given up on came late and moved it.
         """
         ...
 

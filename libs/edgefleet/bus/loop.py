@@ -202,6 +202,7 @@ class StageLoop:
         self._stopped: asyncio.Task[Any] | None = None
         self._changed: asyncio.Task[Any] | None = None
         self._depth_ns = 0
+        self._turns = 0
         self._shown: dict[str, int] = {}  # input: monotonic ns of the last commit that showed its lag
 
     async def run(self) -> None:
@@ -348,7 +349,7 @@ class StageLoop:
     def _request(
         self, memory: _Memory, batch: _Batch, before: Sequence[CommitRequest], *, is_last: bool
     ) -> CommitRequest:
-        """Return the commit of a batch behind others of one go, with the snapshot that includes all where one is due."""
+        """Return the commit of a batch behind others of one go, with the snapshot of all where one is due."""
         stream, taken = batch.stream, batch.taken
         permit = self._observe.about_to_commit(batch.outputs)
         snapshot = None
@@ -370,10 +371,16 @@ class StageLoop:
             skipped=memory.skipped.get(stream, 0),
             targets_cap=batch.config.fleet.targets_cap,
             permit=permit,
-            after=memory.n + len(before) if before else None,
+            after=memory.n + len(before),
+            turn="" if is_last else self._next_turn(),
+            behind=before[-1].turn if before else "",
             wants_ids=False,
             shows_lag=self._is_show_due(stream),
         )
+
+    def _next_turn(self) -> str:
+        self._turns += 1
+        return f"{self._epoch}-{self._turns}"
 
     def _committed(self, memory: _Memory, request: CommitRequest) -> None:
         """Remember a commit that was answered with OK."""
@@ -414,7 +421,7 @@ class StageLoop:
         memory = await self._restore(claim=False)
         letter = _Batch(stream, self._configs.current, self._clock.monotonic_ns(), [entry])
         letter.outputs += dead_letter(self._stage.service, stream, entry, error)
-        request = self._request(memory, letter, (), is_last=False)
+        request = self._request(memory, letter, (), is_last=True)
         result = (await self._bus.commit_in_turn([request]))[0]
         if result.answer is Answer.OK:
             self._singly = max(0, self._singly - 1)
@@ -595,6 +602,7 @@ class StageLoop:
             count=0,
             config=self._configs.current.hash,
             snapshot=snapshot,
+            after=memory.n,
         )
 
     async def _last_snapshot(self, memory: _Memory) -> None:

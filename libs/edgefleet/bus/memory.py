@@ -174,6 +174,8 @@ class MemoryBus:
             )
             state["n"] = str(n)
             state[f"pos:{request.input}"] = request.last
+            if request.turn:
+                state["turn"] = request.turn
             state["jid"] = self._add(f"journal.{service_of(request.identity)}", tag_of(journal), encode(journal))
         state.update({f"f:{name}": value for name, value in request.fields.items()})
         if request.snapshot is not None:
@@ -191,6 +193,7 @@ class MemoryBus:
         if request.count and position >= id_key(request.last):
             return Answer.DUP
         moved = position != id_key(request.expected) or request.after not in (None, int(state.get("n", 0)))
+        moved = moved or request.behind not in ("", state.get("turn"))
         if owner < request.epoch or moved:
             return Answer.CONFLICT
         if request.targets_cap and any(output.stream == "targets" for output in request.outputs):

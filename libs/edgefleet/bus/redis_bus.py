@@ -402,6 +402,8 @@ def _commit_command(function: str, request: CommitRequest, reducing: bool) -> tu
             None if permit is None else permit.lease,
             reducing,
             request.after,
+            request.turn,
+            request.behind,
         )
     )
     return (

@@ -52,6 +52,7 @@ from edgefleet.venues.interface import (
 
 SESSION_START: Final = "edgefleet up"  # sets ACTIVE at a session's start; it is no person's word against our latch
 SWEEP_S: Final = 0.25
+CLEARANCE_MS: Final = 500  # what a commit was told may leave; the disk can take longer, and the latch fall meanwhile
 KEEP_SWEPT: Final = 1_000  # a command whose commit's answer was lost is never handed over
 HALT_POLL_S: Final = 0.05
 STALE_COMMAND_MS: Final = 5_000
@@ -272,16 +273,18 @@ class Gateway:
         refusal = self._refusal()
         if event.instrument not in self.instruments:
             refusal = "this executor does not reconcile the instrument; start it with --symbols"
+        known = self.memory.intend(event)
         if refusal is not None:
             self._deny(event, refusal)
             return
-        known = self.memory.intend(event)
         try:
             permitted = await self._intend(event, written or self._write_intent(event), clearance)
         except (OutOfReach, Transient) as error:
             self._deny(event, str(error))
             return
         refusal = self._refusal() if permitted else "the latch, the mode or the account's lease forbids it"
+        if known.standing != "intended":
+            refusal = "it was given up while the disk was waited for"
         if refusal is not None:
             self._deny(event, refusal)
             return
@@ -293,8 +296,10 @@ class Gateway:
         The wire waits for both, so either alone means an order that never left.
         """
         if clearance is not None:
+            cleared_at = self._clock.monotonic_ns()
             await written
-            return clearance.covers(reducing=event.reduce_only)
+            if self._clock.monotonic_ns() - cleared_at <= CLEARANCE_MS * NS_PER_MS:
+                return clearance.covers(reducing=event.reduce_only)
         asked = self._publisher.intend(account=self.account, lease=self._lease.token, reducing=event.reduce_only)
         outcomes = await asyncio.gather(written, asked, return_exceptions=True)
         for outcome in outcomes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import queue
@@ -67,10 +68,9 @@ class IntentJournal:
         self.failure = ""  # why the last write did not reach the disk; empty once one did again
         self._fd = fd
         self._end = _End(n, prev, size)
-        self._safe = self._end  # where the part ends that is known to be on disk
         self._is_torn = False  # a failed write may have left bytes behind `_end`
         self._asked: queue.SimpleQueue[_Sync | None] = queue.SimpleQueue()
-        self._unsafe: list[_Sync] = []  # asked for and not answered, oldest first
+        self._is_closed = False
         self._thread: threading.Thread | None = None
 
     @classmethod
@@ -111,7 +111,7 @@ class IntentJournal:
         Raises
         ------
         OutOfReach
-            If it could not be written. The journal is then as it was before.
+            If it could not be written, or not be synced: the line may then be there, and counts for nothing.
         """
         await self.begin(kind, body, at=at, durable=durable)
 
@@ -120,6 +120,8 @@ class IntentJournal:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         try:
+            if self._is_closed:  # the number of its descriptor may be another file's by now
+                raise OSError(errno.EBADF, "it is closed")
             self._write(kind, body, at)
         except OSError as error:
             self._fail(error, [done])
@@ -130,13 +132,12 @@ class IntentJournal:
         if self._thread is None:
             self._thread = threading.Thread(target=self._sync, name="intents", daemon=True)
             self._thread.start()
-        asked = _Sync(self._end, done, loop)
-        self._unsafe.append(asked)
-        self._asked.put(asked)
+        self._asked.put(_Sync(done, loop))
         return done
 
     async def close(self) -> None:
         """Write what waits and let the file go."""
+        self._is_closed = True
         if self._thread is not None:
             self._asked.put(None)
             await asyncio.to_thread(self._thread.join)
@@ -176,19 +177,12 @@ class IntentJournal:
                 asked.loop.call_soon_threadsafe(self._answered, batch, error)
 
     def _answered(self, batch: Sequence[_Sync], error: OSError | None) -> None:
-        batch = [asked for asked in batch if asked in self._unsafe]  # the others were failed with one before them
-        if not batch:
-            return
+        """Tell those who waited. What could not be synced stays: lines that were told as kept stand among it."""
         if error is not None:
-            # What followed is cut off with what failed: the chain goes on from what is on disk.
-            failed, self._unsafe = self._unsafe, []
-            self._end, self._is_torn = self._safe, True
-            self._fail(error, [asked.done for asked in failed])
+            self._fail(error, [asked.done for asked in batch])
             return
         self.failure = ""
-        self._safe = batch[-1].end
         for asked in batch:
-            self._unsafe.remove(asked)
             if not asked.done.done():
                 asked.done.set_result(None)
 
@@ -201,9 +195,8 @@ class IntentJournal:
 
 
 class _Sync(NamedTuple):
-    """Somebody waits until the journal is on disk up to `end`."""
+    """Somebody waits until what is written by now is on disk."""
 
-    end: _End
     done: asyncio.Future[None]
     loop: asyncio.AbstractEventLoop
 

@@ -177,7 +177,7 @@ class Publisher:
         """Commit the batches of the ring that Redis does not have, the newest being what is published now."""
         stored = self._source.counter
         missing = [*takewhile(lambda batch: batch.n > stored, reversed(self._ring))][::-1]
-        if missing and missing[0].n != stored + 1:
+        if [batch.n for batch in missing] != list(range(stored + 1, stored + 1 + len(missing))):
             self.lost_facts = True
             self._ring.clear()
             return
@@ -187,4 +187,3 @@ class Publisher:
 
     def _note(self, batch: Batch) -> None:
         self._journal.begin("events", msgspec.json.encode(batch), at=self._clock.wall_ns(), durable=False)
-

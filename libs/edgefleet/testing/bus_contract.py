@@ -470,16 +470,37 @@ class BusContract:
         found = await bus.read({"market": FIRST, "beats": FIRST}, count=10, block_ms=0)
         market, beats = found["market"], found["beats"]
 
-        def both(expected: str, n: int) -> list[CommitRequest]:
-            first = commit_of(beats, expected, stream="beats", outputs=0)
-            return [first, msgspec.structs.replace(commit_of(market, FIRST, outputs=1), after=n + 1)]
+        def both(n: int) -> list[CommitRequest]:
+            first = commit_of(beats, FIRST, stream="beats", outputs=0, after=n, turn=f"turn-{n}")
+            return [first, commit_of(market, FIRST, outputs=1, after=n + 1, behind=f"turn-{n}")]
 
-        wrong = await bus.commit_in_turn(both("1-1", 0))
-        right = await bus.commit_in_turn(both(FIRST, 0))
+        stale = await bus.commit_in_turn(both(7))
+        # A commit that was given up on comes late: the number now fits the second, and the state it was made from not.
+        late = await bus.commit(commit_of(beats[:1], FIRST, stream="beats", outputs=0))
+        overtaken = await bus.commit_in_turn(both(0))
+        before = await bus.depth("signals")
+        first = commit_of(beats[1:], beats[0].id, stream="beats", outputs=0, after=1, turn="t")
+        right = await bus.commit_in_turn([first, commit_of(market, FIRST, outputs=1, after=2, behind="t")])
 
-        assert [result.answer for result in wrong] == [Answer.CONFLICT, Answer.CONFLICT]
-        assert [(result.answer, result.n) for result in right] == [(Answer.OK, 1), (Answer.OK, 2)]
+        assert [result.answer for result in stale] == [Answer.CONFLICT, Answer.CONFLICT]
+        assert (late.answer, late.n) == (Answer.OK, 1)
+        assert [result.answer for result in overtaken] == [Answer.CONFLICT, Answer.CONFLICT]
+        assert before.added == 0
+        assert [(result.answer, result.n) for result in right] == [(Answer.OK, 2), (Answer.OK, 3)]
         assert (await bus.depth("signals")).added == 1
+
+    async def test_a_commit_that_another_input_overtook_is_refused(self, world: World) -> None:
+        bus = world.bus
+        await publish(bus, trades(2))
+        await publish(bus, trades(2), "beats")
+        await bus.claim("alpha", "alpha", ["market", "beats"])
+        found = await bus.read({"market": FIRST, "beats": FIRST}, count=10, block_ms=0)
+
+        given_up = commit_of(found["market"], FIRST, after=0)
+        instead = await bus.commit(commit_of(found["beats"], FIRST, stream="beats", after=0))
+
+        assert instead.answer is Answer.OK
+        assert (await bus.commit(given_up)).answer is Answer.CONFLICT
 
     async def test_busy_is_answered_where_the_executor_is_behind(self, world: World) -> None:
         bus = world.bus
