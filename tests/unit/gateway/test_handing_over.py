@@ -64,3 +64,19 @@ async def test_a_command_that_is_never_handed_over_does_not_hold_up_those_that_a
     await swept(rig)
 
     assert await rig.outcomes() == ["SENT", "SENT"]
+
+
+async def test_an_order_that_was_denied_is_not_sent_when_its_step_is_repeated(rig: Rig) -> None:
+    await rig.open()
+    rig.clock.advance(s=3.5)  # no beat came meanwhile
+    event = build.order_event()
+    rig.gateway.offer([encode(event)], Clearance.ALL)
+    await rig.until_told("DENIED")
+
+    rig.gateway.gates.beat()
+    rig.gateway.prepare([event])
+    rig.gateway.offer([encode(event)], Clearance.ALL)
+    await rig.gateway._publisher.flushed()
+
+    assert await rig.outcomes() == ["DENIED"]
+    assert rig.venue.placed == []
