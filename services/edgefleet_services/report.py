@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from edgefleet.bus.interface import FIRST
+from edgefleet.gateway.words import venue_trade
 from edgefleet.ledger.identity import amounts
-from edgefleet.messages import Session, VenueTrade
+from edgefleet.messages import Session
 from edgefleet.replay.report import SessionReport, VenueBooks
 from edgefleet.store.history import History
 from edgefleet_services.fleet import Finished
@@ -58,21 +59,11 @@ def _books(finished: Finished, report: SessionReport) -> VenueBooks | None:
     if finished.venue_account is None:
         return None
     trades = tuple(
-        VenueTrade(
+        venue_trade(
+            trade,
             account=finished.options.account,
-            instrument=trade.instrument,
             order_id=trade.order_id or report.order_ids.get(trade.venue_order_id, trade.venue_order_id),
-            venue_order_id=trade.venue_order_id,
-            trade_id=trade.trade_id,
-            side=trade.side,
-            quantity=trade.quantity,
-            price=trade.price,
-            fee=trade.fee,
-            fee_asset=trade.fee_asset,
-            liquidity=trade.liquidity,
-            ts_event=trade.ts_event,
             ts_init=trade.ts_event,
-            trace_id="",
         )
         for trade in finished.venue_trades
         if report.is_of_session(trade.venue_order_id, trade.trade_id, trade.ts_event)

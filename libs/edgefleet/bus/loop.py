@@ -422,7 +422,7 @@ class StageLoop:
         letter = _Batch(stream, self._configs.current, self._clock.monotonic_ns(), [entry])
         letter.outputs += dead_letter(self._stage.service, stream, entry, error)
         request = self._request(memory, letter, (), is_last=True)
-        result = (await self._bus.commit_in_turn([request]))[0]
+        result = await self._bus.commit(request)
         if result.answer is Answer.OK:
             self._singly = max(0, self._singly - 1)
             self._observe.dead_lettered(stream, entry, str(error))

@@ -85,7 +85,6 @@ class Gateway:
         self.gates = Gates(clock, halt_file, lease_is_fresh=lease.is_fresh)
         self.instruments = tuple(instruments)
         self.offset_ns: int | None = None
-        self.sent = 0
         self.sweeps = 0  # readings of `orders`
         self._bus = bus
         self._venue = venue
@@ -320,7 +319,6 @@ class Gateway:
             price=event.price,
         )
         sent_at = self._clock.wall_ns()
-        self.sent += 1
         result = await self._venue.place(order)
         self._on_sent(event, sent_at)
         match result:

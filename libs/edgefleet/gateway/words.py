@@ -103,22 +103,8 @@ class Words:
         if order_id is None:
             return
         self.heard(trade.ts_event)
-        told = VenueTrade(
-            account=self._account,
-            instrument=trade.instrument,
-            order_id=order_id,
-            venue_order_id=trade.venue_order_id,
-            trade_id=trade.trade_id,
-            side=trade.side,
-            quantity=trade.quantity,
-            price=trade.price,
-            fee=trade.fee,
-            fee_asset=trade.fee_asset,
-            liquidity=trade.liquidity,
-            ts_event=trade.ts_event,
-            ts_init=now,
-            trace_id=f"{self._venue}:trade:{trade.trade_id}",
-        )
+        trace_id = f"{self._venue}:trade:{trade.trade_id}"
+        told = venue_trade(trade, account=self._account, order_id=order_id, ts_init=now, trace_id=trace_id)
         if self._memory.take(told):
             self._tell(told)
 
@@ -168,3 +154,23 @@ class Words:
         self._tell(
             Alert(name=name, severity="critical", service="executor", text=text, ts_event=self.market_ns, ts_init=now)
         )
+
+
+def venue_trade(trade: TradeReport, *, account: str, order_id: str, ts_init: int, trace_id: str = "") -> VenueTrade:
+    """Return a trade as a venue reported it as the message that tells it; `order_id` is ours, where it is known."""
+    return VenueTrade(
+        account=account,
+        instrument=trade.instrument,
+        order_id=order_id,
+        venue_order_id=trade.venue_order_id,
+        trade_id=trade.trade_id,
+        side=trade.side,
+        quantity=trade.quantity,
+        price=trade.price,
+        fee=trade.fee,
+        fee_asset=trade.fee_asset,
+        liquidity=trade.liquidity,
+        ts_event=trade.ts_event,
+        ts_init=ts_init,
+        trace_id=trace_id,
+    )
