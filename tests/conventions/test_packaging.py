@@ -266,7 +266,7 @@ def test_what_the_fleet_imports_is_a_dependency() -> None:
 def test_what_the_tests_import_is_in_the_development_set() -> None:
     modules = {name for path in python_files(ROOT / "tests") for name in imported_modules(path.read_text())}
 
-    assert undeclared(modules, declared_distributions("dev", "postgres", "testing")) == set()
+    assert undeclared(modules, declared_distributions("dev", "postgres", "testing", "venues")) == set()
 
 
 def test_what_the_contract_kits_import_is_in_their_extra() -> None:

@@ -23,7 +23,7 @@ from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.logs import Logger, configure
 from edgefleet.telemetry.metrics import Metrics
 from edgefleet.testing import FixedConfigs
-from edgefleet.venues.binance.stream import MarketRest
+from edgefleet.venues.binance.market_rest import MarketRest
 from edgefleet_services.ingestion.service import Ingestion
 from edgefleet_services.options import ServiceOptions
 from edgefleet_services.venue.service import VenueOptions

@@ -25,10 +25,13 @@ from edgefleet.stage import Output
 from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.logs import Logger
 from edgefleet.telemetry.metrics import Metrics
-from edgefleet.venues.binance.feed import BinanceFeed, stream_names, wire_symbol
+from edgefleet.venues.binance.dialect import address
+from edgefleet.venues.binance.feed import BinanceFeed, wire_symbol
 from edgefleet.venues.binance.klines import INTERVALS, bars_from_klines
-from edgefleet.venues.binance.listing import differences
-from edgefleet.venues.binance.stream import Frames, MarketRest, open_frames, stream_base
+from edgefleet.venues.binance.listing import listed
+from edgefleet.venues.binance.market_rest import MarketRest
+from edgefleet.venues.connection import Frames, open_frames, stream_base
+from edgefleet.venues.listing import differences
 from edgefleet_services.bootstrap import service_context
 from edgefleet_services.ingestion.pace import Pace
 from edgefleet_services.ingestion.pressure import Pressure
@@ -139,7 +142,7 @@ class Ingestion:
             if instrument is None:
                 raise Misuse(f"symbol {symbol} is not in conf/instruments.yml; add its tick, lot and minimum there")
             known.append(instrument)
-        found = differences(await self._patiently(self.rest.exchange_info), known)
+        found = differences(listed(await self._patiently(self.rest.exchange_info)), known)
         if found:
             raise Misuse(f"venue {venue} and conf/instruments.yml differ: {'; '.join(found)}; correct the file")
         for instrument in known:
@@ -198,9 +201,8 @@ class Ingestion:
 
     async def _connection(self) -> bool:
         """Follow one connection; return whether the tape ended with it."""
-        opening = open_frames(
-            self.stream_url, stream_names(self.symbols), self.context.clock, stamped=self.simulated, waits=self.tape
-        )
+        url = address(self.stream_url, self.symbols)
+        opening = open_frames(url, self.context.clock, stamped=self.simulated, waits=self.tape)
         async with opening as frames:
             self.context.health.report("feed", True, "connected")
             self.context.log.info("feed_connected", tape=self.tape, symbols=",".join(self.symbols))

@@ -11,7 +11,8 @@ import pytest
 from edgefleet.errors import Poison
 from edgefleet.instruments import Instrument
 from edgefleet.venues.binance.klines import bars_from_klines
-from edgefleet.venues.binance.listing import differences
+from edgefleet.venues.binance.listing import listed
+from edgefleet.venues.listing import differences
 
 BTC = Instrument(
     symbol="BTC/USDT",
@@ -59,15 +60,16 @@ def listing(status: str = "TRADING", **filters: str) -> bytes:
         {"filterType": "LOT_SIZE", "stepSize": filters.get("lot", "0.00001000")},
         {"filterType": "NOTIONAL", "minNotional": filters.get("notional", "5.00000000")},
     ]
-    return msgspec.json.encode({"symbols": [{"symbol": "BTCUSDT", "status": status, "filters": rules}]})
+    pair = {"symbol": "BTCUSDT", "baseAsset": "BTC", "quoteAsset": "USDT", "status": status, "filters": rules}
+    return msgspec.json.encode({"symbols": [pair]})
 
 
 def test_same_rules_are_no_difference() -> None:
-    assert differences(listing(), [BTC]) == []
+    assert differences(listed(listing()), [BTC]) == []
 
 
 def test_stricter_configuration_is_no_difference() -> None:
-    assert differences(listing(tick="0.00500000", lot="0.00000100", notional="1"), [BTC]) == []
+    assert differences(listed(listing(tick="0.00500000", lot="0.00000100", notional="1")), [BTC]) == []
 
 
 @pytest.mark.parametrize(
@@ -76,14 +78,14 @@ def test_stricter_configuration_is_no_difference() -> None:
         (listing(tick="0.10"), "BTC/USDT: tick_size is 0.01 in the configuration, 0.1 at the venue"),
         (listing(lot="0.001"), "BTC/USDT: lot_size is 0.00001 in the configuration, 0.001 at the venue"),
         (listing(notional="10"), "BTC/USDT: min_notional is 5 in the configuration, 10 at the venue"),
-        (listing(status="BREAK"), "BTC/USDT is BREAK at sim, not TRADING"),
+        (listing(status="BREAK"), "BTC/USDT is not trading at sim"),
         (b'{"symbols":[]}', "BTC/USDT is not listed at sim"),
     ],
 )
 def test_each_difference_is_told_with_both_numbers(raw: bytes, told: str) -> None:
-    assert differences(raw, [BTC]) == [told]
+    assert differences(listed(raw), [BTC]) == [told]
 
 
 def test_answer_that_is_no_listing_is_refused() -> None:
     with pytest.raises(Poison):
-        differences(b"<html>", [BTC])
+        differences(listed(b"<html>"), [BTC])

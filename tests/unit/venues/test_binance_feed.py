@@ -15,7 +15,8 @@ from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Poison
 from edgefleet.messages import Beat, BookDelta, BookSnapshot, Quote, Touch, Trade, VenueStatus, encode
 from edgefleet.stage import Output
-from edgefleet.venues.binance.feed import MAX_BEATS_AT_ONCE, BinanceFeed, stream_names
+from edgefleet.venues.binance.feed import BinanceFeed, stream_names
+from edgefleet.venues.feed import MAX_BEATS_AT_ONCE
 
 BTC, ETH = "BTC/USDT@sim", "ETH/USDT@sim"
 START_MS = 1_700_000_000_000

@@ -1,19 +1,17 @@
-"""One combined WebSocket connection to a Binance-dialect venue, and the REST answers a feed needs. No sequence rules.
+"""One WebSocket connection to a venue: frames wait in a queue that the reader fills and the caller empties.
 
-Frames wait in a queue that the reader fills and the caller empties, so that a slow commit makes the next batch larger
-and nothing waits for a batch to fill.
+So a slow commit makes the next batch larger and nothing waits for a batch to fill. Knows no venue's frames.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
@@ -22,16 +20,14 @@ from websockets.frames import Frame as WireFrame
 from websockets.protocol import Event
 
 from edgefleet.clock import NS_PER_S, Clock
-from edgefleet.errors import OutOfReach, Transient
+from edgefleet.errors import Transient
 
 TAPE_HEADER = "X-Edgefleet-Tape"
 TAPE_ENDED = "tape ended"
-AS_OF_HEADER = "X-Edgefleet-As-Of"
-BOOK_LEVELS = 1_000  # of each side, in an answer that is asked for
 QUEUE_FRAMES = 4_096  # a reader that is this far ahead of the caller waits (tape) or has lost the race (live)
 ACK_EVERY_FRAMES = 16  # a simulated venue lets a tape run only so far ahead of what it was told is taken
 _PING_S = 20.0
-_MAX_FRAME_BYTES = 4 * 1024 * 1024
+_MAX_FRAME_BYTES = 16 * 1024 * 1024  # a whole book of a busy pair in one message is a few megabytes
 
 
 class Frame(NamedTuple):
@@ -101,6 +97,13 @@ class Frames:
         self._told = self._taken
         with suppress(ConnectionClosed):
             await self._socket.send(f'{{"method":"TAKEN","params":["{self._taken}"]}}')
+
+    async def send(self, texts: Iterable[str]) -> None:
+        """Send what a feed asks for; a connection that broke meanwhile is told by `closed`."""
+        if self._socket is not None:
+            with suppress(ConnectionClosed):
+                for text in texts:
+                    await self._socket.send(text)
 
     def wake(self) -> None:
         """Let `wait` return although no frame came."""
@@ -184,9 +187,9 @@ class _Connection(ClientConnection):
 
 @asynccontextmanager
 async def open_frames(
-    base_url: str, streams: Sequence[str], clock: Clock, *, stamped: bool, waits: bool
+    url: str, clock: Clock, *, stamped: bool = False, waits: bool = False, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[Frames]:
-    """Give the frames of one combined connection; it is closed at the end of the block.
+    """Give the frames of one connection; it is closed at the end of the block.
 
     `stamped` asks a simulated venue for its receive stamps. `waits` lets the venue wait for us (a tape).
 
@@ -195,16 +198,15 @@ async def open_frames(
     Transient
         If the connection cannot be made.
     """
-    url = f"{base_url.rstrip('/')}/stream?streams={'/'.join(streams)}"
     # A paused reader does not see the pong behind the frames it has not read, so where the venue waits for us no
     # keep-alive is asked for: it would end a connection that is only slow.
     ping = None if waits else _PING_S
-    headers = {TAPE_HEADER: "1"} if stamped else {}
+    sent_headers = {**(headers or {}), **({TAPE_HEADER: "1"} if stamped else {})}
     frames = Frames(clock, waits=waits)
     try:
         socket = await connect(
             url,
-            additional_headers=headers,
+            additional_headers=sent_headers,
             compression=None,
             max_size=_MAX_FRAME_BYTES,
             create_connection=partial(_Connection, frames.receive),  # type: ignore[arg-type]  # any callable
@@ -214,7 +216,7 @@ async def open_frames(
             close_timeout=2,
         )
     except (OSError, InvalidHandshake, InvalidURI, TimeoutError, ConnectionClosed) as error:
-        raise Transient(f"stream {base_url} does not answer: {error}") from error
+        raise Transient(f"stream {url.partition('?')[0]} does not answer: {error}") from error
     frames.attach(socket)
     reader = asyncio.create_task(frames.follow())
     try:
@@ -224,51 +226,6 @@ async def open_frames(
         await asyncio.gather(reader, return_exceptions=True)
         frames.end("reading was stopped")
         await socket.close()
-
-
-class MarketRest:
-    """The public REST answers that a feed needs, as the venue wrote them."""
-
-    def __init__(self, base_url: str) -> None:
-        base = base_url.rstrip("/")
-        self._root = base.removesuffix("/api/v3")
-        self._client = httpx.AsyncClient(base_url=f"{self._root}/api/v3", timeout=10.0)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
-
-    async def depth(self, symbol: str, *, as_of: int | None = None) -> bytes:
-        """Return the whole book: 1,000 levels a side.
-
-        `as_of` asks a simulated venue that plays a tape for the book as it was after that update, so that what follows
-        does not depend on how far the tape has run meanwhile.
-        """
-        headers = {} if as_of is None else {AS_OF_HEADER: str(as_of)}
-        return await self._get("/depth", headers, symbol=symbol, limit=str(BOOK_LEVELS))
-
-    async def exchange_info(self) -> bytes:
-        """Return what the venue lists."""
-        return await self._get("/exchangeInfo")
-
-    async def klines(self, symbol: str, interval: str, *, count: int) -> bytes:
-        """Return the newest `count` candles."""
-        return await self._get("/klines", symbol=symbol, interval=interval, limit=str(count))
-
-    async def sim_status(self) -> bytes:
-        """Return what a simulated venue says of its market."""
-        return await self._get(f"{self._root}/sim/status")
-
-    async def _get(self, path: str, headers: Mapping[str, str] | None = None, **params: str) -> bytes:
-        try:
-            answer = await self._client.get(path, params=params, headers=headers)
-        except httpx.HTTPError as error:
-            raise Transient(f"venue {self._root}: GET {path}: {type(error).__name__} {error}".rstrip()) from error
-        if answer.status_code == 200:
-            return answer.content
-        if answer.status_code in (418, 429) or answer.status_code >= 500:
-            raise Transient(f"venue {self._root}: GET {path} answered {answer.status_code}")
-        raise OutOfReach(f"venue {self._root}: GET {path} answered {answer.status_code}: {answer.text[:200]}")
 
 
 def stream_base(url: str) -> str:

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from edgefleet.clock import SYSTEM
 from edgefleet.errors import Transient
-from edgefleet.venues.binance.stream import QUEUE_FRAMES, Frame, Frames, open_frames, stream_base
+from edgefleet.venues.connection import QUEUE_FRAMES, Frame, Frames, open_frames, stream_base
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,7 @@ async def venue(handler: Handler, *, stamped: bool = True, waits: bool = True) -
     """Give the frames of a server that does what `handler` says."""
     async with serve(handler, "127.0.0.1", 0, compression=None) as server:
         port = next(iter(server.sockets)).getsockname()[1]
-        async with open_frames(f"ws://127.0.0.1:{port}", ["a@trade"], SYSTEM, stamped=stamped, waits=waits) as frames:
+        async with open_frames(f"ws://127.0.0.1:{port}/stream", SYSTEM, stamped=stamped, waits=waits) as frames:
             yield frames
 
 
@@ -157,7 +157,7 @@ async def test_live_market_that_outruns_us_is_given_up_with_a_reason() -> None:
 
 async def test_venue_that_does_not_answer_is_transient() -> None:
     with pytest.raises(Transient, match="does not answer"):
-        async with open_frames("ws://127.0.0.1:9", ["a@trade"], SYSTEM, stamped=False, waits=False):
+        async with open_frames("ws://127.0.0.1:9/stream", SYSTEM):
             pass
 
 

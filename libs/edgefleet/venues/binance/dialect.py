@@ -1,0 +1,112 @@
+"""Binance Spot as a dialect: addresses, spelling, listing, clock and candles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from edgefleet.clock import NS_PER_MS
+from edgefleet.errors import Poison
+from edgefleet.instruments import canonical_symbol
+from edgefleet.messages.market import Bar
+from edgefleet.venues.binance.feed import BinanceFeed, stream_names, wire_symbol
+from edgefleet.venues.binance.klines import INTERVALS, bars_from_klines
+from edgefleet.venues.binance.listing import listed
+from edgefleet.venues.binance.market_rest import BOOK_LEVELS
+from edgefleet.venues.dialect import Dialect, FeedOptions
+
+
+class _Time(msgspec.Struct):
+    serverTime: int
+
+
+class _SymbolData(msgspec.Struct):
+    s: str
+
+
+class _SymbolEnvelope(msgspec.Struct):
+    data: _SymbolData
+
+
+_TIME = msgspec.json.Decoder(_Time)
+_SYMBOL = msgspec.json.Decoder(_SymbolEnvelope)
+
+
+def make_feed(venue: str, symbols: Sequence[str], options: FeedOptions) -> BinanceFeed:
+    """Return the feed of a combined connection."""
+    return BinanceFeed(
+        venue, symbols, touch_interval_ms=options.touch_interval_ms, waits_for_books=options.waits_for_books
+    )
+
+
+def address(base: str, symbols: Sequence[str]) -> str:
+    """Return the address of one combined connection."""
+    return f"{base.rstrip('/')}/stream?streams={'/'.join(stream_names(symbols))}"
+
+
+def names(raw: bytes) -> Sequence[str]:
+    """Return the symbol in a combined envelope."""
+    try:
+        return (_SYMBOL.decode(raw).data.s,)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ()
+
+
+def book_path(name: str) -> str:
+    """Return the path of a whole book."""
+    return f"/depth?symbol={name}&limit={BOOK_LEVELS}"
+
+
+def book_of(url: str) -> str | None:
+    """Return whose book a REST address answers, None where it answers something else."""
+    parts = urlsplit(url)
+    return parse_qs(parts.query).get("symbol", [None])[0] if parts.path.endswith("/depth") else None
+
+
+def time_ns(raw: bytes) -> int:
+    """Return the venue's clock in the answer of `/time`.
+
+    Raises
+    ------
+    Poison
+        If it is none.
+    """
+    try:
+        return _TIME.decode(raw).serverTime * NS_PER_MS
+    except msgspec.MsgspecError as error:
+        raise Poison(f"the venue's clock does not decode: {error}") from error
+
+
+def bars_path(name: str, width_ms: int, count: int) -> str | None:
+    """Return the path of the newest candles, None where the venue has none of this width."""
+    interval = INTERVALS.get(width_ms)
+    return None if interval is None else f"/klines?symbol={name}&interval={interval}&limit={count}"
+
+
+def bars(raw: bytes, instrument: str, width_ms: int, until_ms: int, ts_init: int) -> Sequence[Bar]:
+    """Return the closed bars in the answer of `bars_path`."""
+    symbol, _, venue = instrument.rpartition("@")
+    trace = f"{venue}:{wire_symbol(symbol)}:"
+    return bars_from_klines(raw, instrument, width_ms, until_ms=until_ms, trace=trace, ts_init=ts_init)
+
+
+DIALECT = Dialect(
+    name="binance",
+    rest_url="https://api.binance.com/api/v3",
+    stream_url="wss://stream.binance.com:9443",
+    feed=make_feed,
+    address=address,
+    spell=wire_symbol,
+    canonical=canonical_symbol,
+    names=names,
+    book_path=book_path,
+    book_of=book_of,
+    listing_path=lambda spelled: "/exchangeInfo",
+    listing=listed,
+    time_path="/time",
+    time_ns=time_ns,
+    bars_path=bars_path,
+    bars=bars,
+)

@@ -1,0 +1,104 @@
+"""How each kind of venue is reached and read: the one table that ingestion, recorder and `data check` look into.
+
+A dialect is a value made of functions that do no I/O. Its module is imported when it is asked for, so a service that
+follows one venue carries no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from importlib import import_module
+from typing import Protocol, cast
+
+import msgspec
+
+from edgefleet.errors import Misuse
+from edgefleet.messages.market import Bar
+from edgefleet.venues.feed import Feed
+
+MODULES = {
+    "binance": "edgefleet.venues.binance.dialect",
+    "binance_usdm": "edgefleet.venues.binance.usdm",
+    "coinbase": "edgefleet.venues.coinbase.dialect",
+    "coinbase_advanced": "edgefleet.venues.coinbase.advanced",
+    "kraken": "edgefleet.venues.kraken.dialect",
+    "kraken_v1": "edgefleet.venues.kraken.v1",
+    "okx": "edgefleet.venues.okx.dialect",
+    "alpaca": "edgefleet.venues.alpaca.dialect",
+}  # each module holds its dialect as DIALECT
+
+
+class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a feed is made with beside the venue and its symbols."""
+
+    touch_interval_ms: int = 100
+    waits_for_books: bool = False  # the venue plays a tape and waits for us
+    key: str = ""  # where a venue asks for keys before it gives market data; never logged
+    secret: str = msgspec.field(default="")
+    options: Mapping[str, str] = {}  # of one dialect, such as Alpaca's feed name
+
+
+class MakeFeed(Protocol):
+    """Make the feed of one connection."""
+
+    def __call__(self, venue: str, symbols: Sequence[str], options: FeedOptions, /) -> Feed: ...
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue says of one instrument that it lists. None where it says nothing of it."""
+
+    symbol: str  # canonical
+    name: str  # as the venue spells it
+    trading: bool
+    tick_size: Decimal | None = None
+    lot_size: Decimal | None = None
+    min_quantity: Decimal | None = None
+    min_notional: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One kind of venue. Addresses are bases without a trailing slash; paths begin with one.
+
+    `names` gives the instruments that a frame of market data is about, as the venue spells them, and nothing for any
+    other frame: so a capture tells what is in it. A function that is None stands for what the venue does not offer.
+    """
+
+    name: str
+    rest_url: str  # the venue's own
+    stream_url: str
+    feed: MakeFeed
+    address: Callable[[str, Sequence[str]], str]  # stream base and canonical symbols -> where to connect
+    spell: Callable[[str], str]  # canonical -> as the venue spells it
+    canonical: Callable[[str], str]  # the other way; raises Misuse where it is not readable
+    names: Callable[[bytes], Sequence[str]]
+    book_path: Callable[[str], str] | None = None  # venue's spelling -> path; None: books come on the connection
+    book_of: Callable[[str], str | None] = field(default=lambda url: None)  # a REST address -> whose book it answers
+    listing_path: Callable[[Sequence[str]], str] | None = None
+    listing: Callable[[bytes], Sequence[Listed]] | None = None
+    time_path: str | None = None
+    time_ns: Callable[[bytes], int] | None = None  # the venue's clock in the answer of `time_path`
+    bars_path: Callable[[str, int, int], str | None] | None = None  # spelling, width in ms, count; None: no such width
+    # body, instrument, width in ms, the venue's time in ms, ts_init -> the closed bars
+    bars: Callable[[bytes, str, int, int, int], Sequence[Bar]] | None = None
+    headers: Callable[[FeedOptions], Mapping[str, str]] = field(default=lambda options: {})  # of REST
+    ping: str | None = None  # a text that keeps the connection, where the protocol's own ping does not
+    ping_every_s: float = 20.0
+    silence_s: float = 30.0  # a connection that says nothing for so long is made anew
+    confirm_s: float = 10.0  # an instrument that was asked for and says nothing for so long is asked for again
+
+
+def dialect(name: str) -> Dialect:
+    """Return a dialect by name.
+
+    Raises
+    ------
+    Misuse
+        If there is none of that name.
+    """
+    module = MODULES.get(name)
+    if module is None:
+        raise Misuse(f"venue dialect {name!r} is unknown; there are {', '.join(MODULES)}, and ccxt:<exchange id>")
+    return cast(Dialect, import_module(module).DIALECT)
