@@ -83,7 +83,7 @@ async def test_stamps_are_asked_for_only_where_they_are_wanted() -> None:
         async with venue(handler, stamped=stamped) as frames:
             await all_of(frames)
 
-    assert seen == [("1", "/stream?streams=a@trade"), (None, "/stream?streams=a@trade")]
+    assert seen == [("1", "/stream"), (None, "/stream")]
 
 
 async def test_tape_waits_for_a_slow_taker_and_loses_nothing() -> None:

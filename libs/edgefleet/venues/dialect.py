@@ -35,6 +35,7 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     touch_interval_ms: int = 100
     waits_for_books: bool = False  # the venue plays a tape and waits for us
+    bookless: tuple[str, ...] = ()  # symbols whose REST book will never come: their prints and quotes alone
     key: str = ""  # where a venue asks for keys before it gives market data; never logged
     secret: str = msgspec.field(default="")
     options: Mapping[str, str] = {}  # of one dialect, such as Alpaca's feed name
@@ -76,6 +77,7 @@ class Dialect:
     names: Callable[[bytes], Sequence[str]]
     book_path: Callable[[str], str] | None = None  # venue's spelling -> path; None: books come on the connection
     book_of: Callable[[str], str | None] = field(default=lambda url: None)  # a REST address -> whose book it answers
+    tops_by_id: bool = False  # a top-of-book frame carries the id of the book update it belongs to
     listing_path: Callable[[Sequence[str]], str] | None = None
     listing: Callable[[bytes], Sequence[Listed]] | None = None
     time_path: str | None = None

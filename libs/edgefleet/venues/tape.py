@@ -10,12 +10,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from edgefleet.errors import Misuse, Poison
 from edgefleet.matching.wire import BookTicker, DepthSnapshot, Frame, decode
+from edgefleet.venues.capture import open_recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,6 @@ class _Named(msgspec.Struct):
 
 
 _NAMED = msgspec.json.Decoder(_Named)
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_tape(files: Sequence[Path]) -> Iterator[TapeLine]:
@@ -106,7 +105,7 @@ def _parsed(path: Path, number: int, body: bytes) -> Frame | None:
 def _numbered(path: Path) -> Iterator[tuple[int, TapeLine]]:
     number = 0
     try:
-        with _open(path) as stream:
+        with open_recording(path) as stream:
             for number, line in enumerate(stream, start=1):
                 stamp, space, body = line.rstrip(b"\r\n").partition(b" ")
                 if not space or not stamp.isdigit():
@@ -120,9 +119,3 @@ def _numbered(path: Path) -> Iterator[tuple[int, TapeLine]]:
         raise Misuse(f"{path}, after line {number}: damaged gzip: {error}") from error
     except OSError as error:
         raise Misuse(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _open(path: Path) -> gzip.GzipFile | BinaryIO:
-    with path.open("rb") as probe:
-        compressed = probe.read(2) == _GZIP_MAGIC
-    return gzip.open(path, "rb") if compressed else path.open("rb")

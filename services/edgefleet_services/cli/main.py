@@ -9,7 +9,7 @@ import typer
 from dotenv import load_dotenv
 
 from edgefleet.errors import FleetError, Misuse, OutOfReach
-from edgefleet_services.cli import bench, operate, params, records, run
+from edgefleet_services.cli import bench, data, operate, params, records, run
 
 EXIT_BAD_ANSWER = 1
 EXIT_MISUSE = 2
@@ -29,6 +29,7 @@ operate.register(app)
 records.register(app)
 bench.register(app)
 app.add_typer(params.app, name="params", help="Parameters with versions.")
+app.add_typer(data.app, name="data", help="Recorded markets: check, record, convert, info.")
 
 
 def main(arguments: list[str] | None = None) -> None:

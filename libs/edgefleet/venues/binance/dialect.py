@@ -37,7 +37,11 @@ _SYMBOL = msgspec.json.Decoder(_SymbolEnvelope)
 def make_feed(venue: str, symbols: Sequence[str], options: FeedOptions) -> BinanceFeed:
     """Return the feed of a combined connection."""
     return BinanceFeed(
-        venue, symbols, touch_interval_ms=options.touch_interval_ms, waits_for_books=options.waits_for_books
+        venue,
+        symbols,
+        touch_interval_ms=options.touch_interval_ms,
+        waits_for_books=options.waits_for_books,
+        bookless=options.bookless,
     )
 
 
@@ -103,6 +107,7 @@ DIALECT = Dialect(
     names=names,
     book_path=book_path,
     book_of=book_of,
+    tops_by_id=True,
     listing_path=lambda spelled: "/exchangeInfo",
     listing=listed,
     time_path="/time",

@@ -14,6 +14,7 @@ import msgspec
 
 from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Poison
+from edgefleet.instruments import instrument_id
 from edgefleet.stage import Output
 from edgefleet.venues.binance import wire
 from edgefleet.venues.feed import Aggressor, FeedCore, Followed, are_levels, is_plausible, is_size
@@ -22,7 +23,7 @@ from edgefleet.venues.feed import Aggressor, FeedCore, Followed, are_levels, is_
 class _Pair(Followed):
     """A pair, with what its snapshot and its two sequences need."""
 
-    __slots__ = ("fresh", "lost_at", "pending", "quote_id")
+    __slots__ = ("fresh", "lost_at", "pending", "print_kind", "quote_id")
 
     def __init__(self, name: str, instrument: str, trace: str) -> None:
         super().__init__(name, instrument, trace)
@@ -30,6 +31,7 @@ class _Pair(Followed):
         self.fresh = False  # no delta was applied since the snapshot: the first may overlap it
         self.pending: list[tuple[wire.DepthDiff, int]] = []  # deltas that wait for a snapshot, with their ts_init
         self.quote_id = 0
+        self.print_kind: bytes | None = None  # `trade` or `aggTrade`: where both are sent, the first to come is heard
 
     def begin_anew(self) -> None:
         super().begin_anew()
@@ -51,12 +53,21 @@ class BinanceFeed(FeedCore[_Pair]):
     waits_for_books
         Hold all that comes after a book was lost until its new snapshot is in, as before the first one. So a tape,
         which can be held too, gives the same messages however late a snapshot is; a live market is not kept waiting.
+    bookless
+        Symbols whose snapshot will never come (a capture lacks it): nothing waits for them, and they have no book.
     """
 
     def __init__(
-        self, venue: str, symbols: Iterable[str], *, touch_interval_ms: int = 100, waits_for_books: bool = False
+        self,
+        venue: str,
+        symbols: Iterable[str],
+        *,
+        touch_interval_ms: int = 100,
+        waits_for_books: bool = False,
+        bookless: Iterable[str] = (),
     ) -> None:
         super().__init__(venue, symbols, touch_interval_ms=touch_interval_ms)
+        self._bookless = {instrument_id(symbol, venue) for symbol in bookless}
         self.waits_for_books = waits_for_books
         self._order = {followed.instrument: i for i, followed in enumerate(self._followed.values())}
         self._held: deque[tuple[int, bytes, int]] | None = deque()
@@ -64,6 +75,7 @@ class BinanceFeed(FeedCore[_Pair]):
         self._must_wait = False  # a book was lost and is waited for
         self._handlers: dict[bytes, Callable[[int, bytes, int, list[Output]], None]] = {
             b"trad": self._on_trade,
+            b"aggT": self._on_aggregate,
             b"book": self._on_ticker,
             b"dept": self._on_depth,
         }
@@ -82,7 +94,7 @@ class BinanceFeed(FeedCore[_Pair]):
         return tuple(
             followed.instrument
             for followed in self._followed.values()
-            if not followed.synced and followed.instrument not in self._snapshots
+            if not (followed.synced or followed.instrument in self._snapshots or followed.instrument in self._bookless)
         )
 
     @property
@@ -195,9 +207,22 @@ class BinanceFeed(FeedCore[_Pair]):
 
     def _on_trade(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         data = wire.TRADE.decode(raw).data
+        self._on_print(data, b"trad", stamp_ns, raw, ts_init, out)
+
+    def _on_aggregate(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
+        """Take prints of one aggressor at one price: together the volume of `trade`, with ids of their own."""
+        self._on_print(wire.AGGREGATE.decode(raw).data, b"aggT", stamp_ns, raw, ts_init, out)
+
+    def _on_print(
+        self, data: wire.Trade | wire.Aggregate, kind: bytes, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]
+    ) -> None:
         followed = self.hear(data.s, stamp_ns)
         if followed is None:
             return
+        if followed.print_kind is not kind:
+            if followed.print_kind is not None:
+                return
+            followed.print_kind = kind
         if not (is_plausible(data.p) and is_plausible(data.q)):
             self.refuse(raw, "a price or quantity that cannot be")
             return
@@ -247,7 +272,7 @@ class BinanceFeed(FeedCore[_Pair]):
         self._last_stamp = data.E * NS_PER_MS
         if followed.synced:
             self._apply(followed, data, ts_init, out)
-        else:
+        elif followed.instrument not in self._bookless:
             followed.pending.append((data, ts_init))
 
     def _on_unusual(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:

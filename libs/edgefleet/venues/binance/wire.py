@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 import msgspec
 
-from edgefleet.matching.wire import DEPTH, SNAPSHOT, TICKER, TRADE, DepthDiff, DepthSnapshot
+from edgefleet.matching.wire import DEPTH, SNAPSHOT, TICKER, TRADE, DepthDiff, DepthSnapshot, Trade
 
-__all__ = ["DEPTH", "PROBE", "SNAPSHOT", "TICKER", "TRADE", "DepthDiff", "DepthSnapshot", "is_depth_body", "stamp_ms"]
+__all__ = [
+    "AGGREGATE",
+    "DEPTH",
+    "PROBE",
+    "SNAPSHOT",
+    "TICKER",
+    "TRADE",
+    "Aggregate",
+    "DepthDiff",
+    "DepthSnapshot",
+    "Trade",
+    "is_depth_body",
+    "stamp_ms",
+]
+
+
+class Aggregate(msgspec.Struct, frozen=True, gc=False):
+    """Prints of one aggressor at one price, as `Trade` but for the aggregate's own id."""
+
+    s: str
+    E: int
+    T: int
+    p: Decimal
+    q: Decimal
+    m: bool
+    t: int = msgspec.field(name="a")
+
+
+class _AggregateEnvelope(msgspec.Struct, frozen=True, gc=False):
+    data: Aggregate
 
 
 class Probe(msgspec.Struct, gc=False):
@@ -27,6 +57,7 @@ class _Stamped(msgspec.Struct, gc=False):
     data: _StampedData | None = None
 
 
+AGGREGATE: Final = msgspec.json.Decoder(_AggregateEnvelope)
 PROBE: Final = msgspec.json.Decoder(Probe)
 _STAMPED: Final = msgspec.json.Decoder(_Stamped)
 

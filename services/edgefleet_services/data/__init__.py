@@ -1,0 +1,1 @@
+"""What the commands `data ...` do: files in, answers and files out."""
