@@ -266,6 +266,8 @@ local function fleet_claim(keys, args)
   return found + 1
 end
 
+-- Whose REDUCING lets go by itself when a feed speaks again, and is taken over by whoever else asks for REDUCING.
+local FEEDS = 'feeds'
 local RANK = { ACTIVE = 0, REDUCING = 1, HALTED = 2 }
 
 -- keys: 1 trading:state, 2 control, 3 mode; args: 1 state, 2 reason, 3 by, 4 ts, 5 person.
@@ -280,12 +282,15 @@ local function fleet_latch(keys, args)
   local now = redis.call('HMGET', keys[1], 'state', 'reason', 'by')
   local unset = not now[1]
   local loosens = RANK[args[1]] < (unset and RANK.HALTED or RANK[now[1]])
-  if now[1] == args[1] or (loosens and args[5] ~= '1') then
+  local held = now[1] == 'REDUCING' and now[3] == FEEDS
+  local mode = keys[3] and redis.call('GET', keys[3])
+  local lets_go = held and args[3] == FEEDS and args[1] == 'ACTIVE' and mode ~= 'halt' and mode ~= 'reduce'
+  local takes_over = held and args[1] == 'REDUCING' and args[3] ~= FEEDS
+  if (now[1] == args[1] and not takes_over) or (loosens and args[5] ~= '1' and not lets_go) then
     return { now[1] or '', now[2] or '', now[3] or '' }
   end
   if loosens and keys[3] then
     -- `mode` would tighten again within a second what a person has just loosened.
-    local mode = redis.call('GET', keys[3])
     if args[1] == 'ACTIVE' and (mode == 'halt' or mode == 'reduce') then
       redis.call('SET', keys[3], 'auto')
     elseif args[1] == 'REDUCING' and mode == 'halt' then

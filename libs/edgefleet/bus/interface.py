@@ -205,7 +205,10 @@ class Bus(Protocol):
         ...
 
     async def latch(self, state: str, *, reason: str, by: str, person: bool, ts: int) -> Latch:
-        """Move the trading state; only a person loosens it. Return what is now so."""
+        """Move the trading state; only a person loosens it. Return what is now so.
+
+        One exception: REDUCING taken `by` FEEDS is let go by FEEDS, unless `mode` or somebody else asked for it since.
+        """
         ...
 
     async def trading_state(self) -> Latch | None:

@@ -32,7 +32,7 @@ from edgefleet.bus.interface import (
 )
 from edgefleet.clock import NS_PER_MS, SYSTEM, Clock
 from edgefleet.errors import OutOfReach
-from edgefleet.messages import Journal, Message, OutputSpan, TradingState, encode, tag_of
+from edgefleet.messages import FEEDS, Journal, Message, OutputSpan, TradingState, encode, tag_of
 
 _RANK = {"ACTIVE": 0, "REDUCING": 1, "HALTED": 2}
 _END = (2**63, 2**63)
@@ -293,7 +293,10 @@ class MemoryBus:
     async def latch(self, state: str, *, reason: str, by: str, person: bool, ts: int) -> Latch:
         now = self._data.latch
         loosens = _RANK[state] < _RANK[now.state if now else "HALTED"]
-        if (now and now.state == state) or (loosens and not person):
+        held = now is not None and now.state == "REDUCING" and now.by == FEEDS
+        lets_go = held and by == FEEDS and state == "ACTIVE"
+        takes_over = held and by != FEEDS and state == "REDUCING"
+        if (now and now.state == state and not takes_over) or (loosens and not person and not lets_go):
             return now or NEVER_SET
         kind: Any = state
         self._data.latch = Latch(state, reason, by)

@@ -10,13 +10,14 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from edgefleet.bus.interface import FIRST, Bus, Clearance, Entry, Permit, id_key
 from edgefleet.clock import NS_PER_MS, Clock
 from edgefleet.errors import FleetError, OutOfReach, Transient
+from edgefleet.gateway.feeds import FeedWatch
 from edgefleet.gateway.gates import Gates
 from edgefleet.gateway.inquiry import Inquiry, Log
 from edgefleet.gateway.intents import IntentJournal, Line
@@ -26,6 +27,8 @@ from edgefleet.gateway.publisher import Batch, Publisher
 from edgefleet.gateway.reconcile import Classes, VenueView, classify, look, unresolved
 from edgefleet.gateway.words import Occasion, Words
 from edgefleet.messages import (
+    FEEDS,
+    Beat,
     GatewayOutcome,
     OrderEvent,
     OrderState,
@@ -55,6 +58,7 @@ SWEEP_S: Final = 0.25
 CLEARANCE_MS: Final = 500  # what a commit was told may leave; the disk can take longer, and the latch fall meanwhile
 KEEP_SWEPT: Final = 1_000  # a command whose commit's answer was lost is never handed over
 HALT_POLL_S: Final = 0.05
+FEED_POLL_S: Final = 0.5
 STALE_COMMAND_MS: Final = 5_000
 RECENT_BEATS_MS: Final = 1_500  # of the stream's own clock: what came just before us counts
 _CANCEL_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -115,6 +119,7 @@ class Gateway:
         self._swept_first: deque[bytes] = deque(maxlen=KEEP_SWEPT)  # seen in the stream, not yet handed over
         self._position = FIRST
         self._buffer: list[UserEvent] | None = None  # events that came while the venue was being looked at
+        self._feeds = FeedWatch(venue.name)
         self._reconcile = asyncio.Event()
         self._reason: Occasion = "start"
         self._bus_lost = False
@@ -156,6 +161,7 @@ class Gateway:
             self._lease.keep(),
             self._follow_user_stream(),
             self._follow_control_and_beats(),
+            self._hold_while_feeds_are_silent(),
             self._sweep_orders(),
             self._reconcile_when_asked(),
             self._watch_halt_file(),
@@ -561,6 +567,31 @@ class Gateway:
             self.gates.halted = ""
             self._log.warning("resumed", by=said.by, reason=said.reason)
 
+    async def _hold_while_feeds_are_silent(self) -> None:
+        """Hold the fleet in REDUCING while a feed it trades by is silent; then let go of that hold, and of no other."""
+        now = await self._bus.trading_state()
+        held = now is not None and now.by == FEEDS  # of an earlier life
+        while True:
+            silent = self._feeds.silent(self._params().feed_deadline_ms)
+            try:
+                if silent is not None and not held:
+                    held = await self._hold("REDUCING", silent)
+                    if held:
+                        self._alert("feed_silent", silent)
+                elif silent is None and held and self._feeds.is_back:
+                    await self._hold("ACTIVE", "every feed speaks again")
+                    held = False
+            except Transient as error:
+                self._log.warning("feed_hold_not_told", reason=str(error))  # tried again with the next look
+            await asyncio.sleep(FEED_POLL_S)
+
+    async def _hold(self, state: Literal["REDUCING", "ACTIVE"], reason: str) -> bool:
+        """Ask the latch, and return whether it is now as asked, by our hand."""
+        now = await self._bus.latch(state, reason=reason, by=FEEDS, person=False, ts=self._clock.wall_ns())
+        if now.state == state and now.by == FEEDS:
+            self._log.warning("feeds_hold", state=state, reason=reason)
+        return now.state == state and now.by == FEEDS
+
     async def _watch_halt_file(self) -> None:
         while True:
             if not self.gates.halted and self.gates.halt_file.exists():
@@ -603,6 +634,10 @@ class Gateway:
             newest = max((id_key(entry.id)[0] for entry in entries if entry.type == "beat.v1"), default=None)
             if newest is not None:
                 self.gates.beat(self._clock.wall_ns() // NS_PER_MS - newest)
+            for entry in entries:
+                beat = decode(entry.type, entry.data) if entry.type == "beat.v1" else None
+                if isinstance(beat, Beat):
+                    self._feeds.take(beat, self._params().feed_deadline_ms)
             return
         states = [entry for entry in entries if entry.type == "trading_state.v1"]
         if states:

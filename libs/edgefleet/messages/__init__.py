@@ -4,7 +4,7 @@ Messages are frozen trees of plain values, so none can be part of a cycle: `gc=F
 """
 
 from edgefleet.messages.codec import MESSAGE_TYPES, Message, decode, encode, tag_of
-from edgefleet.messages.control import Command, Session, TradingState
+from edgefleet.messages.control import FEEDS, Command, Session, TradingState
 from edgefleet.messages.market import (
     Bar,
     Beat,
@@ -53,6 +53,7 @@ from edgefleet.messages.system import (
 from edgefleet.messages.verdicts import Approved, Refusal, Refused
 
 __all__ = [
+    "FEEDS",
     "MESSAGE_TYPES",
     "Abstention",
     "Account",

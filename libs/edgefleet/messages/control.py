@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+
+FEEDS: Final = "feeds"  # `TradingState.by` of the hold that the executor takes, and lets go, for a feed that is silent
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="session.v1"):
@@ -22,7 +24,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="session.
 
 
 class TradingState(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="trading_state.v1"):
-    """The latch moved. Sent by the latch Function on `control`; only a person un-latches."""
+    """The latch moved. Sent by the latch Function on `control`.
+
+    Only a person loosens it, with one exception: REDUCING that was taken by `FEEDS` is let go by `FEEDS`.
+    """
 
     state: Literal["ACTIVE", "REDUCING", "HALTED"]
     reason: str

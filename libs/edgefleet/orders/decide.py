@@ -8,7 +8,7 @@ from typing import Final
 from edgefleet.execution.placement import NoOrder, Placement, Top, left_behind, plan, signed
 from edgefleet.ids import client_order_id
 from edgefleet.instruments import Instrument, split_id
-from edgefleet.messages import Approved, Beat, OrderState, Refusal, Touch, TradingState
+from edgefleet.messages import FEEDS, Approved, Beat, OrderState, Refusal, Touch, TradingState
 from edgefleet.orders.machine import Order
 from edgefleet.orders.state import Goal, Lane, LastTouch
 from edgefleet.orders.turn import Turn
@@ -39,16 +39,16 @@ def take_target(turn: Turn, target: Approved) -> None:
 
 
 def take_trading_state(turn: Turn, said: TradingState) -> None:
-    """Obey the latch: HALTED cancels what is open, and ACTIVE, which only a person sets, clears halted instruments."""
+    """Obey the latch: HALTED cancels what is open, and ACTIVE that a person sets clears halted instruments."""
     turn.state.trading, turn.state.trading_reason = said.state, said.reason
     for lane in turn.state.lanes.values():
         if said.state == "HALTED":
             end_goal(turn, lane, Refusal.HALTED, detail=said.reason)
             cancel_open(turn, lane, f"HALTED: {said.reason}")
         else:
-            if said.state == "ACTIVE":
+            if said.state == "ACTIVE" and said.by != FEEDS:
                 lane.halted, lane.rejects = "", 0
-            else:
+            elif said.state == "REDUCING":
                 cancel_open(turn, lane, f"REDUCING: {said.reason}", keep_reducing=True)
             consider_lane(turn, lane)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from edgefleet.messages import (
+    FEEDS,
     Account,
     Approved,
     Bar,
@@ -203,8 +204,8 @@ def _mark(
 
 
 def _take_trading_state(state: RiskState, message: TradingState) -> None:
-    """Obey the latch. Only a person sets ACTIVE again, and with it the peak that drawdown is measured from."""
-    if message.state == "ACTIVE" and state.trading != "ACTIVE":
+    """Obey the latch. A person who sets ACTIVE again sets with it the peak that drawdown is measured from."""
+    if message.state == "ACTIVE" and state.trading != "ACTIVE" and message.by != FEEDS:
         state.peaks.clear()
     if message.state == "HALTED":
         for desk in state.desks.values():

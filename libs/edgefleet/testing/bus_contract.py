@@ -32,7 +32,7 @@ from edgefleet.bus.loop import Observer, run_batch, run_stage
 from edgefleet.bus.rerun import journal_of, pack_snapshot, unpack_snapshot
 from edgefleet.clock import SYSTEM, Clock
 from edgefleet.errors import Broken, Fenced, Transient
-from edgefleet.messages import Alert, DeadLetter, InputLost, Rollback, Trade, TradingState, decode
+from edgefleet.messages import FEEDS, Alert, DeadLetter, InputLost, Rollback, Trade, TradingState, decode
 from edgefleet.params.schema import FleetConfig
 from edgefleet.testing import build
 from edgefleet.testing.configs import FixedConfigs
@@ -655,6 +655,33 @@ class BusContract:
         now = await bus.trading_state()
         assert now is not None
         assert now.reason == "to REDUCING"
+
+    async def test_feeds_let_go_of_their_own_hold_and_of_no_other(self, world: World) -> None:
+        bus = world.bus
+
+        async def latch(state: str, by: str, *, person: bool = False) -> tuple[str, str]:
+            now = await bus.latch(state, reason="test", by=by, person=person, ts=5)
+            return now.state, now.by
+
+        await latch("ACTIVE", "anna", person=True)
+        assert await latch("REDUCING", FEEDS) == ("REDUCING", FEEDS)
+        assert await latch("ACTIVE", "risk") == ("REDUCING", FEEDS)
+        assert await latch("ACTIVE", FEEDS) == ("ACTIVE", FEEDS)
+        assert await latch("REDUCING", FEEDS) == ("REDUCING", FEEDS)
+        assert await latch("REDUCING", "anna") == ("REDUCING", "anna")  # a person wants what feeds had only held
+        assert await latch("ACTIVE", FEEDS) == ("REDUCING", "anna")
+        assert await latch("REDUCING", FEEDS) == ("REDUCING", "anna")
+        assert await latch("HALTED", "risk") == ("HALTED", "risk")
+        assert await latch("ACTIVE", FEEDS) == ("HALTED", "risk")
+        told = await of_type(bus, "control", TradingState)
+        assert [(one.state, one.by) for one in told] == [
+            ("ACTIVE", "anna"),
+            ("REDUCING", FEEDS),
+            ("ACTIVE", FEEDS),
+            ("REDUCING", FEEDS),
+            ("REDUCING", "anna"),
+            ("HALTED", "risk"),
+        ]
 
     async def test_a_reason_with_quotes_and_signs_survives_the_latch(self, world: World) -> None:
         reason = 'he said "stop" / \\ at 5 € \n\t'

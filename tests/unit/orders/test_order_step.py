@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from edgefleet.ids import client_order_id
-from edgefleet.messages import Account, Alert, Balance, Beat, Command, OrderEvent, OrderState, TouchAge
+from edgefleet.messages import FEEDS, Account, Alert, Balance, Beat, Command, OrderEvent, OrderState, TouchAge
 from edgefleet.orders.facts import WOULD_TAKE
 from edgefleet.testing import build
 from edgefleet.testing.clock import START_NS
@@ -185,6 +185,8 @@ def test_instrument_halts_when_every_order_is_rejected() -> None:
         desk.feed(build.gateway_outcome(order_id=desk.orders[-1].order_id, outcome="REJECTED", code="-2010"))
 
     assert refusals(desk.feed(build.approved(target_id="t9"))) == ["HALTED"]
+    desk.feed(build.trading_state("REDUCING", by=FEEDS), build.trading_state(by=FEEDS))
+    assert refusals(desk.feed(build.approved(target_id="t9b"))) == ["HALTED"]  # a feed that speaks forgives nothing
     desk.feed(build.trading_state())
     assert states(desk.feed(build.approved(target_id="t10"))) == ["PENDING_NEW"]
 

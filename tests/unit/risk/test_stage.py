@@ -11,7 +11,7 @@ import pytest
 from tests.unit.risk.world import BTC, ETH, SECOND, World, config
 
 from edgefleet.errors import Broken
-from edgefleet.messages import Abstention, Approved, Command, OrderState, Refusal, Refused, encode
+from edgefleet.messages import FEEDS, Abstention, Approved, Command, OrderState, Refusal, Refused, encode
 from edgefleet.risk.stage import RiskState, target_id
 from edgefleet.risk.var import Z_95
 from edgefleet.testing import build
@@ -485,6 +485,9 @@ class TestTradingState:
 
         assert said[0].reason is Refusal.DRAWDOWN
         assert (said[0].observed or 0) >= 0.03
+        world.trading("REDUCING", by=FEEDS)
+        world.trading("ACTIVE", by=FEEDS)  # a feed spoke again: nothing is forgiven for it
+        assert world.state.peaks["sim|USDT"] == pytest.approx(100_000)
         world.trading("REDUCING")
         world.trading("ACTIVE")  # a person resumed: drawdown is measured from here
         after = refusal([one for one in world.beat() if one.instrument == ETH])

@@ -74,8 +74,8 @@ class World:
         self.said += verdicts
         return verdicts
 
-    def trading(self, state: Literal["ACTIVE", "REDUCING", "HALTED"]) -> None:
-        said = TradingState(state=state, reason="a test", by="person", ts_event=self.now, ts_init=self.now)
+    def trading(self, state: Literal["ACTIVE", "REDUCING", "HALTED"], by: str = "person") -> None:
+        said = TradingState(state=state, reason="a test", by=by, ts_event=self.now, ts_init=self.now)
         self.feed("control", said)
 
     def account(self, balances: Mapping[str, str]) -> None:

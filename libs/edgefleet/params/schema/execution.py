@@ -20,6 +20,12 @@ class ExecutionParams(Params):
     stale_after_ms: int = Field(
         5_000, gt=0, description="a feed older than this, by the beat, places nothing", json_schema_extra=_LOWER
     )
+    feed_deadline_ms: int = Field(
+        10_000,
+        gt=0,
+        description="a traded feed silent for longer, by the beat, holds the fleet in REDUCING until it speaks",
+        json_schema_extra=_LOWER,
+    )
     close_enough_fraction: Decimal = Field(
         Decimal("0.005"), ge=0, lt=1, description="share of a target by which a position may miss it and be left alone"
     )

@@ -1,0 +1,98 @@
+"""A feed that says nothing holds the fleet in REDUCING, and lets go when it speaks again."""
+
+from __future__ import annotations
+
+from tests.unit.gateway.rig import Rig
+
+from edgefleet.clock import NS_PER_S
+from edgefleet.gateway.feeds import FRESH_BEATS, FeedWatch
+from edgefleet.messages import FEEDS, Alert, Beat, TouchAge, TradingState, decode
+from edgefleet.testing import build
+from edgefleet.testing.clock import START_NS
+
+DEADLINE_MS = 10_000
+
+
+def beat(second: int, **ages: int | None) -> Beat:
+    """Return the beat of a second, with each symbol's age in ms."""
+    touches = tuple(
+        TouchAge(instrument=f"{name}/USDT@sim", bid=None, ask=None, age_ms=age) for name, age in ages.items()
+    )
+    return build.beat(touches=touches, ts_event=START_NS + second * NS_PER_S)
+
+
+def test_an_age_past_the_deadline_is_told_with_its_instrument() -> None:
+    watch = FeedWatch("sim")
+
+    watch.take(beat(1, BTC=DEADLINE_MS, ETH=20), DEADLINE_MS)
+    at_the_deadline = watch.silent(DEADLINE_MS)
+    watch.take(beat(2, BTC=DEADLINE_MS + 1_000, ETH=20), DEADLINE_MS)
+
+    assert at_the_deadline is None
+    assert watch.silent(DEADLINE_MS) == "BTC/USDT@sim said nothing for 11.0 s"
+
+
+def test_a_feed_that_never_spoke_is_silent_since_its_first_beat() -> None:
+    watch = FeedWatch("sim")
+
+    for second in range(12):
+        watch.take(beat(second, BTC=None), DEADLINE_MS)
+
+    assert watch.silent(DEADLINE_MS) == "BTC/USDT@sim said nothing for 11.0 s"
+
+
+def test_one_beat_is_not_enough_to_be_back() -> None:
+    watch = FeedWatch("sim")
+    watch.take(beat(1, BTC=20_000), DEADLINE_MS)
+
+    seen = []
+    for second in range(2, 2 + FRESH_BEATS):
+        watch.take(beat(second, BTC=5), DEADLINE_MS)
+        seen.append(watch.is_back)
+
+    assert seen == [False] * (FRESH_BEATS - 1) + [True]
+
+
+def test_another_venues_silence_is_not_ours() -> None:
+    watch = FeedWatch("sim")
+
+    watch.take(build.beat(venue="kraken", touches=beat(1, BTC=99_000).touches), DEADLINE_MS)
+
+    assert watch.silent(DEADLINE_MS) is None
+    assert not watch.is_back
+
+
+def test_an_instrument_that_is_no_longer_followed_is_forgotten() -> None:
+    watch = FeedWatch("sim")
+    watch.take(beat(1, BTC=5, ETH=99_000), DEADLINE_MS)
+
+    watch.take(beat(2, BTC=5), DEADLINE_MS)
+
+    assert watch.silent(DEADLINE_MS) is None
+
+
+async def test_the_fleet_is_held_and_let_go_again(rig: Rig) -> None:
+    await rig.open()
+
+    await rig.bus.append("beats", beat(1, BTC=DEADLINE_MS + 1))
+    await rig.until(lambda: rig.bus._data.latch is not None and rig.bus._data.latch.state == "REDUCING")
+    for second in range(2, 2 + FRESH_BEATS):
+        await rig.bus.append("beats", beat(second, BTC=5))
+    await rig.until(lambda: rig.bus._data.latch is not None and rig.bus._data.latch.state == "ACTIVE")
+
+    said = [decode(entry.type, entry.data) for entry in await rig.bus.span("control", "-", "+")]
+    states = [(one.state, one.by) for one in said if isinstance(one, TradingState)]
+    assert states == [("ACTIVE", "edgefleet up"), ("REDUCING", FEEDS), ("ACTIVE", FEEDS)]
+    alerts = [decode(entry.type, entry.data) for entry in await rig.bus.span("alerts", "-", "+")]
+    assert [one.name for one in alerts if isinstance(one, Alert)] == ["feed_silent"]
+
+
+async def test_a_hold_of_an_earlier_life_is_let_go_too(rig: Rig) -> None:
+    await rig.bus.latch("ACTIVE", reason="test", by="anna", person=True, ts=1)
+    await rig.bus.latch("REDUCING", reason="silent", by=FEEDS, person=False, ts=2)
+    await rig.gateway.start()
+
+    for second in range(FRESH_BEATS):
+        await rig.bus.append("beats", beat(second, BTC=5))
+
+    await rig.until(lambda: rig.bus._data.latch is not None and rig.bus._data.latch.state == "ACTIVE")
