@@ -57,6 +57,12 @@ def venue_keys(*, simulated: bool) -> tuple[str, str]:
     return key or (DEMO_KEY if simulated else ""), secret or (DEMO_SECRET if simulated else "")
 
 
+def feed_keys(venue: str) -> tuple[str, str]:
+    """Return the key and secret of a venue that asks for them before it gives market data; empty where none are set."""
+    name = f"EDGEFLEET_FEED_{venue.upper().replace('-', '_')}"
+    return os.environ.get(f"{name}_KEY") or "", os.environ.get(f"{name}_SECRET") or ""
+
+
 def redis_url_from_environment() -> str | None:
     """Return the Redis that the environment names, None where it names none."""
     return os.environ.get("REDIS_URL") or os.environ.get("EDGEFLEET_REDIS_URL") or None

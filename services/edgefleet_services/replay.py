@@ -17,8 +17,8 @@ from edgefleet.matching.exchange import SimExchange
 from edgefleet.params.files import load_fleet
 from edgefleet.replay.fleet import InProcessFleet, exchange_for
 from edgefleet.replay.report import SessionReport, VenueBooks
+from edgefleet.venues.binance.dialect import BOOK_LEVELS
 from edgefleet.venues.binance.feed import BinanceFeed, wire_symbol
-from edgefleet.venues.binance.market_rest import BOOK_LEVELS
 from edgefleet.venues.tape import check_tape, read_tape
 from edgefleet_services.venue.views import whole_book
 

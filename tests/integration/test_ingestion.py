@@ -17,14 +17,13 @@ from edgefleet.bus.loop import Configs, run_stage
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import SYSTEM, Clock
 from edgefleet.errors import Misuse
-from edgefleet.messages import Bar, Message, Signals, VenueStatus, decode
+from edgefleet.messages import Bar, Beat, Message, Signals, Trade, VenueStatus, decode
 from edgefleet.params.schema import FleetConfig
 from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.logs import Logger, configure
 from edgefleet.telemetry.metrics import Metrics
 from edgefleet.testing import FixedConfigs
-from edgefleet.venues.binance.market_rest import MarketRest
-from edgefleet_services.ingestion.service import Ingestion
+from edgefleet_services.ingestion.service import Ingestion, feed_plans
 from edgefleet_services.options import ServiceOptions
 from edgefleet_services.venue.service import VenueOptions
 
@@ -66,8 +65,7 @@ async def ingesting(venue: RunningVenue, redis_url: str, config: FleetConfig) ->
     bus = await RedisBus.connect(redis_url)
     options = ServiceOptions(redis_url=redis_url, conf_dir=Path(), data_dir=Path(), port=0, session="s1")
     setting = Setting(options, bus, FixedConfigs(config))
-    rest = MarketRest(venue.rest)
-    work = asyncio.create_task(Ingestion(setting, config.venues.venues["sim"], rest, simulated=True).run())
+    work = asyncio.create_task(Ingestion(setting, feed_plans(options, config)).run())
     setting.work = work
     try:
         yield setting
@@ -76,7 +74,6 @@ async def ingesting(venue: RunningVenue, redis_url: str, config: FleetConfig) ->
         try:
             await asyncio.wait_for(work, PATIENCE_S)
         finally:
-            await rest.close()
             await bus.close()
 
 
@@ -155,6 +152,53 @@ async def test_ingestion_started_again_after_the_end_says_nothing_more(redis_url
             after = len(await market(setting.bus))
 
     assert after == before
+
+
+async def test_two_venues_flow_into_one_market_each_under_its_own_name(redis_url: str) -> None:
+    with (
+        running(VenueOptions(market="synthetic", port=0)) as venue,
+        running(VenueOptions(market="synthetic", port=0, seed=2)) as second,
+    ):
+        async with ingesting(venue, redis_url, beside(venue, second.rest, second.ws)) as setting:
+
+            async def both() -> bool:
+                said = await market(setting.bus)
+                prints = {message.instrument for message in said if isinstance(message, Trade)}
+                beats = {message.venue for message in said if isinstance(message, Beat)}
+                return prints == {"BTC/USDT@sim", "BTC/USDT@other"} and beats == {"sim", "other"}
+
+            await until(both, "prints and beats of both")
+            await until(lambda: _has_key(setting, "instrument:info:BTC/USDT@other"), "the listing")
+            saved = (await setting.bus.load("ingestion", ())).fields
+
+    assert {"marks", "marks.other"} <= saved.keys()
+
+
+async def test_a_venue_beside_the_traded_one_that_is_down_holds_nothing_up(redis_url: str) -> None:
+    with running(VenueOptions(market="synthetic", port=0)) as venue:
+        nobody = "127.0.0.1:9"
+        async with ingesting(venue, redis_url, beside(venue, f"http://{nobody}", f"ws://{nobody}")) as setting:
+            await until(lambda: _has(setting.bus, "trade.v1"), "a trade")
+
+            async def told() -> bool:
+                return any(check.name == "feed.other" and not check.ok for check in setting.health.now().checks)
+
+            await until(told, "the health of the other")
+            told_of = {check.name: check.ok for check in setting.health.now().checks}
+
+    assert told_of["feed"]
+
+
+def beside(venue: RunningVenue, rest: str, ws: str) -> FleetConfig:
+    """Return a configuration that follows another venue beside the traded one."""
+    body = config(venue).model_dump(mode="json")
+    body["venues"]["venues"]["other"] = {"rest_url": rest, "stream_url": ws}
+    body["fleet"]["feeds"] = {"other": ["BTC/USDT"]}
+    return FleetConfig.model_validate(body)
+
+
+async def _has_key(setting: Setting, key: str) -> bool:
+    return bool(await setting.bus.redis.exists(key))
 
 
 async def _healthy(setting: Setting) -> bool:

@@ -11,7 +11,7 @@ Contradiction = tuple[tuple[str | int, ...], str]
 
 def contradictions(config: FleetConfig) -> list[Contradiction]:
     """Return (path, reason) of everything that does not go together, the path beginning with a component."""
-    return [*_unknown_models(config), *_long_windows(config)]
+    return [*_unknown_models(config), *_long_windows(config), *_unknown_feeds(config)]
 
 
 def _unknown_models(config: FleetConfig) -> Iterator[Contradiction]:
@@ -33,3 +33,11 @@ def _long_windows(config: FleetConfig) -> Iterator[Contradiction]:
         if not venue.recv_window_ms < half:
             reason = f"must be below half of fleet's take_over_ms, {half}, was {venue.recv_window_ms}"
             yield ("venues", "venues", name, "recv_window_ms"), reason
+
+
+def _unknown_feeds(config: FleetConfig) -> Iterator[Contradiction]:
+    known = config.venues.venues
+    for name in config.fleet.feeds:
+        if name not in known:
+            reason = f"names venue {name!r}; conf/venues has {', '.join(sorted(known)) or 'none'}"
+            yield ("fleet", "feeds", name), reason

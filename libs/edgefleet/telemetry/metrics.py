@@ -98,6 +98,16 @@ class Metrics:
         )
 
     @cached_property
+    def feed_events(self) -> Counter:
+        return self._counter(
+            "edgefleet_feed_events_total", "What went wrong with a venue's frames, by kind.", "venue", "event"
+        )
+
+    @cached_property
+    def clock_offset(self) -> Gauge:
+        return self._gauge("edgefleet_clock_offset_seconds", "A venue's clock minus ours, by its own word.", "venue")
+
+    @cached_property
     def dead_letters(self) -> Counter:
         return self._counter(
             "edgefleet_dead_letters_total", "Entries kept aside because no retry can process them.", "service"

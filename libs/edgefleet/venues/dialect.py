@@ -75,6 +75,7 @@ class Dialect:
     spell: Callable[[str], str]  # canonical -> as the venue spells it
     canonical: Callable[[str], str]  # the other way; raises Misuse where it is not readable
     names: Callable[[bytes], Sequence[str]]
+    rest_root: Callable[[str], str] = field(default=lambda base: base)  # REST base -> what paths are put behind
     book_path: Callable[[str], str] | None = None  # venue's spelling -> path; None: books come on the connection
     book_of: Callable[[str], str | None] = field(default=lambda url: None)  # a REST address -> whose book it answers
     tops_by_id: bool = False  # a top-of-book frame carries the id of the book update it belongs to

@@ -188,6 +188,10 @@ class Feed(Protocol):
         """Take note that a connection is up: what is to be asked for on it is in `take_requests`."""
         ...
 
+    def ask_again(self) -> None:
+        """Ask once more for what was asked for and has said nothing."""
+        ...
+
     def on_frame(self, stamp_ns: int, raw: bytes, ts_init: int) -> list[Output]:
         """Return what follows from one frame."""
         ...

@@ -21,7 +21,7 @@ from edgefleet.matching.exchange import OrderRequest, OrderType
 from edgefleet.matching.filters import VenueReject
 from edgefleet.matching.history import INTERVALS_MS
 from edgefleet.matching.wire import DepthSnapshot
-from edgefleet.venues.binance.market_rest import AS_OF_HEADER
+from edgefleet.venues.binance.dialect import AS_OF_HEADER
 
 from . import views
 from .faults import FaultPlan

@@ -12,6 +12,9 @@ class FleetParams(Params):
 
     account: str = Field("main", min_length=1, pattern=r"^[a-z0-9_-]+$", description="the account's name")
     touch_interval_ms: int = Field(100, ge=0, description="event time between two Touch of one instrument")
+    feeds: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="market data of other venues beside the traded one: symbols by venue"
+    )
     snapshot_every_inputs: int = Field(1_000, gt=0, description="inputs between two snapshots of a stage's state")
     snapshot_every_ms: int = Field(1_000, gt=0, description="the same by time; whichever comes first")
     retain_entries: int = Field(200_000, gt=0, description="entries per stream that trimming always leaves")

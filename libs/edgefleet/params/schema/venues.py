@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from edgefleet.params.schema.base import Params
+
+# The names of edgefleet.venues.dialect.MODULES, which stands above this layer; a test holds both together.
+DIALECTS = (
+    "binance",
+    "binance_usdm",
+    "coinbase",
+    "coinbase_advanced",
+    "kraken",
+    "kraken_v1",
+    "okx",
+    "alpaca",
+)
 
 
 class VenueParams(Params):
     """One venue."""
 
-    dialect: Literal["binance"] = Field("binance", description="the adapter that speaks to it")
+    dialect: str = Field("binance", description=f"how it speaks: {', '.join(DIALECTS)}, or ccxt:<exchange id>")
     rest_url: str = Field(description="base address of REST")
     stream_url: str = Field(description="base address of the WebSocket")
     maker_fee: Decimal = Field(Decimal("0.001"), ge=0, lt=1, description="fraction of notional")
     taker_fee: Decimal = Field(Decimal("0.001"), ge=0, lt=1, description="fraction of notional")
     recv_window_ms: int = Field(1_000, gt=0, le=60_000, description="age at which the venue refuses a signed request")
+    options: dict[str, str] = Field(
+        default_factory=dict, description="of one dialect, such as Alpaca's `feed`: iex, sip"
+    )
+
+    @field_validator("dialect")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in DIALECTS and not name.startswith("ccxt:"):
+            raise ValueError(f"{name!r} is none of {', '.join(DIALECTS)}, and not ccxt:<exchange id>")
+        return name
 
 
 class VenuesParams(Params):

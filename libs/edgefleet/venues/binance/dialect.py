@@ -14,7 +14,6 @@ from edgefleet.messages.market import Bar
 from edgefleet.venues.binance.feed import BinanceFeed, stream_names, wire_symbol
 from edgefleet.venues.binance.klines import INTERVALS, bars_from_klines
 from edgefleet.venues.binance.listing import listed
-from edgefleet.venues.binance.market_rest import BOOK_LEVELS
 from edgefleet.venues.dialect import Dialect, FeedOptions
 
 
@@ -29,6 +28,9 @@ class _SymbolData(msgspec.Struct):
 class _SymbolEnvelope(msgspec.Struct):
     data: _SymbolData
 
+
+BOOK_LEVELS = 1_000  # of each side, in an answer that is asked for
+AS_OF_HEADER = "X-Edgefleet-As-Of"  # asks a simulated venue that plays a tape for the book as it was after an update
 
 _TIME = msgspec.json.Decoder(_Time)
 _SYMBOL = msgspec.json.Decoder(_SymbolEnvelope)
@@ -98,13 +100,14 @@ def bars(raw: bytes, instrument: str, width_ms: int, until_ms: int, ts_init: int
 
 DIALECT = Dialect(
     name="binance",
-    rest_url="https://api.binance.com/api/v3",
+    rest_url="https://api.binance.com",
     stream_url="wss://stream.binance.com:9443",
     feed=make_feed,
     address=address,
     spell=wire_symbol,
     canonical=canonical_symbol,
     names=names,
+    rest_root=lambda base: f"{base.removesuffix('/api/v3')}/api/v3",
     book_path=book_path,
     book_of=book_of,
     tops_by_id=True,
