@@ -62,9 +62,7 @@ PROVED: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(
-    ("venue", "files", "proved"), PROVED, ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize(("venue", "files", "proved"), PROVED, ids=[files[0] for _, files, _ in PROVED])
 def test_what_the_wire_proves(
     venue: str, files: tuple[str, ...], proved: dict[str, Any], recorded: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
