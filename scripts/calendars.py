@@ -42,7 +42,7 @@ def table(first: str = FIRST, last: str = LAST) -> str:
             raise ValueError(f"{day:%Y-%m-%d} opens at {opens}; teach the table such days first")
         if closes != REGULAR[1]:
             lines.append(f"early {day:%Y-%m-%d} {closes}")
-    weekend = hours.index[hours.index.dayofweek >= 5]
+    weekend = hours.index[hours.index.day_of_week >= 5]
     if len(weekend):
         raise ValueError(f"a session on a weekend, {weekend[0]:%Y-%m-%d}; teach the table such days first")
     return "\n".join(lines) + "\n"
