@@ -129,7 +129,7 @@ class Side:
         ValueError
             If `size` is not positive.
         """
-        if not size > 0:
+        if not (size.is_finite() and size > 0):
             raise ValueError(f"a size to sweep must be positive, was {size}")
         count, seen = _WALK, 0
         filled, notional, worst = ZERO, ZERO, None
