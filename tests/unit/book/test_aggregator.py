@@ -66,7 +66,7 @@ def test_an_opportunity_is_what_single_units_earn(
         assert found is None
         return
     assert found is not None
-    assert (found.size, Fraction(found.profit)) == (units, profit)
+    assert (int(found.size), Fraction(found.profit)) == (units, profit)
     assert found.profit > 0
     assert found.net_bps > 0
     assert found.size <= min(sum(size for _, size in asks), sum(size for _, size in bids))
@@ -200,7 +200,7 @@ def test_a_rolling_vwap_is_that_of_the_window_and_nothing_stays_behind(
         assert len(rolling) == len(inside)
 
     rolling.advance(ts + 1_000 * NS_PER_MS)
-    assert (rolling.value, rolling.volume, rolling.turnover, len(rolling)) == (None, 0, 0, 0)
+    assert (rolling.value, rolling.volume, rolling.turnover, len(rolling)) == (None, NONE, NONE, 0)
 
 
 def test_a_window_of_nothing_is_refused() -> None:

@@ -222,7 +222,7 @@ def test_best_of_the_sample_equals_the_source_wherever_the_source_is_sound(
         fresh = [q for q in last.values() if stale_after_ms is None or ts - q.ts <= stale_after_ms * NS_PER_MS]
         bid = max((q.bid for q in fresh if q.bid is not None), default=None)
         ask = min((q.ask for q in fresh if q.ask is not None), default=None)
-        ours = (book.bid and book.bid.price, book.ask and book.ask.price)
+        ours = (book.bid.price if book.bid else None, book.ask.price if book.ask else None)
         if bid is not None and ask is not None and bid >= ask:
             bad += 1
             assert ours[0] is None or ours[1] is None or ours[0] < ours[1]

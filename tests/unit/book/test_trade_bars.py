@@ -83,7 +83,7 @@ steps = st.integers(-3_000, 90_000)  # ms, now and then backwards
 
 @st.composite
 def tapes(draw: st.DrawFn, start: int = START, most: int = 60) -> list[Trade]:
-    ts, trades = start, []
+    ts, trades = start, list[Trade]()
     for step, price, quantity in draw(st.lists(st.tuples(steps, prices, quantities), max_size=most)):
         ts += step * NS_PER_MS
         trades.append(build.trade(price=price, quantity=quantity, ts_event=ts, ts_init=ts, trace_id=str(len(trades))))
