@@ -7,7 +7,7 @@ does meets all of them; and what they answer is compared, so that nobody is fast
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -200,7 +200,7 @@ def _measure(snapshot: DepthSnapshot, diffs: Sequence[DepthDiff], question: Ques
     return taken
 
 
-def _average(levels: Any, size: Decimal) -> Decimal | None:
+def _average(levels: Iterable[Level], size: Decimal) -> Decimal | None:
     """Return the average price of a size walked down the levels, None where they are too thin."""
     filled, notional = ZERO, ZERO
     for price, there in levels:
