@@ -1,36 +1,67 @@
-"""An L2 order book: sizes by price, its top, and whether it is crossed. Knows nothing of venues or sequence numbers."""
+"""An L2 order book: sizes by price, its top, its depth, what a size costs. Knows nothing of venues or sequences."""
 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Literal, NamedTuple
 
 from edgefleet.messages.market import Level
+from edgefleet.units import BPS, ZERO
 
 Top = tuple[Decimal, Decimal, Decimal, Decimal]  # bid, bid size, ask, ask size
 
 # A heap may hold prices that left the book; past this many more than the book has, it is built anew.
 _SLACK = 1_024
+# Prices kept in order once somebody asked for more than the best: enough that a touch that walks seldom empties it.
+_WINDOW = 64
+_WALK = 16  # levels that a sweep looks at first
+_NOWHERE = {True: Decimal("-Infinity"), False: Decimal("Infinity")}  # the worst price that bids and asks can have
+
+
+class Sweep(NamedTuple):
+    """What an order of some size would meet on one side, best price first."""
+
+    filled: Decimal  # base units that are really there, at most what was asked
+    notional: Decimal  # quote units for them
+    worst: Decimal | None  # the last price taken, None where nothing was there
+
+    @property
+    def average(self) -> Decimal | None:
+        """Return the average price of what is there, None where nothing is."""
+        return self.notional / self.filled if self.filled else None
 
 
 class Side:
-    """One side of a book. The best price is on a heap; prices that left are dropped when they come to its top."""
+    """One side of a book. The best price is on a heap; prices that left are dropped when they come to its top.
 
-    __slots__ = ("_heap", "_sign", "sizes")
+    Who asks for `levels(count)` or a sweep makes the side keep its best prices in order from then on: the window holds
+    every price that is no worse than `_edge`. That costs a comparison per changed level; who never asks does not pay.
+    """
+
+    __slots__ = ("_edge", "_heap", "_sign", "_width", "_window", "sizes")
 
     def __init__(self, *, bids: bool) -> None:
         self.sizes: dict[Decimal, Decimal] = {}
         self._heap: list[Decimal] = []
         self._sign = -1 if bids else 1
+        self._window: list[Decimal] | None = None  # ascending, for bids too
+        self._edge = _NOWHERE[bids]
+        self._width = _WINDOW
 
     def load(self, levels: Iterable[Level]) -> None:
         """Replace everything with `levels`; a size of zero is no level."""
         self.sizes = {price: size for price, size in levels if size}
+        self._window = None
         self._rebuild()
 
     def apply(self, levels: Iterable[Level]) -> None:
         """Set each level's size; zero removes it."""
+        if self._window is not None:
+            self._apply_in_order(levels, self._window)
+            return
         sizes = self.sizes
         for price, size in levels:
             if not size:
@@ -41,6 +72,25 @@ class Side:
                 sizes[price] = size
                 heapq.heappush(self._heap, price if self._sign > 0 else price.copy_negate())
         if len(self._heap) > 2 * len(sizes) + _SLACK:
+            self._rebuild()
+
+    def _apply_in_order(self, levels: Iterable[Level], window: list[Decimal]) -> None:
+        sizes, heap, edge, bids = self.sizes, self._heap, self._edge, self._sign < 0
+        for price, size in levels:
+            if size and price in sizes:
+                sizes[price] = size
+                continue
+            inside = price >= edge if bids else price <= edge
+            if size:
+                sizes[price] = size
+                heapq.heappush(heap, price.copy_negate() if bids else price)
+                if inside:
+                    insort(window, price)
+            elif sizes.pop(price, None) is not None and inside:
+                del window[bisect_left(window, price)]
+        if len(window) > 4 * self._width:
+            self._trim(window)
+        if len(heap) > 2 * len(sizes) + _SLACK:
             self._rebuild()
 
     def best(self) -> Level | None:
@@ -55,9 +105,63 @@ class Side:
         return None
 
     def levels(self, count: int | None = None) -> tuple[Level, ...]:
-        """Return the best `count` levels, best first."""
-        ordered = sorted(self.sizes.items(), reverse=self._sign < 0)
-        return tuple(ordered if count is None else ordered[:count])
+        """Return the best `count` levels, or all, best first."""
+        sizes = self.sizes
+        if count is None or count >= len(sizes):
+            return tuple(sorted(sizes.items(), reverse=self._sign < 0))
+        if count <= 0:
+            return ()
+        window = self._window
+        if window is None or len(window) < count:
+            window = self._look(count)
+        best = window[: -count - 1 : -1] if self._sign < 0 else window[:count]
+        return tuple([(price, sizes[price]) for price in best])
+
+    def depth(self, count: int) -> Decimal:
+        """Return the sum of the best `count` levels' sizes, base units."""
+        return sum([size for _, size in self.levels(count)], ZERO)
+
+    def sweep(self, size: Decimal) -> Sweep:
+        """Return what taking `size` base units would meet, walking from the best price; less where the side is thin.
+
+        Raises
+        ------
+        ValueError
+            If `size` is not positive.
+        """
+        if not (size.is_finite() and size > 0):
+            raise ValueError(f"a size to sweep must be positive, was {size}")
+        count, seen = _WALK, 0
+        filled, notional, worst = ZERO, ZERO, None
+        while True:
+            levels = self.levels(count)
+            for price, there in levels[seen:]:
+                taken = min(there, size - filled)
+                filled += taken
+                notional += price * taken
+                worst = price
+                if filled == size:
+                    return Sweep(filled, notional, worst)
+            if len(levels) < count:
+                return Sweep(filled, notional, worst)
+            count, seen = 4 * count, count
+
+    def _look(self, count: int) -> list[Decimal]:
+        """Put the best prices in order, twice as many as are asked for."""
+        self._width = max(self._width, 2 * count)
+        bids = self._sign < 0
+        best = (heapq.nlargest if bids else heapq.nsmallest)(self._width, self.sizes)
+        self._edge = _NOWHERE[bids] if len(best) == len(self.sizes) else best[-1]
+        self._window = best[::-1] if bids else best
+        return self._window
+
+    def _trim(self, window: list[Decimal]) -> None:
+        if self._sign < 0:
+            del window[: -self._width]
+            self._edge = window[0]
+        else:
+            del window[self._width :]
+            self._edge = window[-1]
 
     def _rebuild(self) -> None:
         self._heap = list(self.sizes) if self._sign > 0 else [price.copy_negate() for price in self.sizes]
@@ -93,3 +197,79 @@ class Book:
         """Whether somebody would buy for no less than somebody sells: no such book exists for long at a venue."""
         top = self.top()
         return top is not None and top[0] >= top[2]
+
+    @property
+    def mid(self) -> Decimal | None:
+        """Return the middle of the best bid and ask, None where a side is empty."""
+        top = self.top()
+        return None if top is None else (top[0] + top[2]) / 2
+
+    @property
+    def spread_bps(self) -> float | None:
+        """Return the spread in basis points of the mid, negative where crossed, None where a side is empty."""
+        top = self.top()
+        return None if top is None else spread_bps(top[0], top[2])
+
+    @property
+    def microprice(self) -> float | None:
+        """Return the mid weighted by the sizes across from it, None where a side is empty.
+
+        ``(bid * ask_size + ask * bid_size) / (bid_size + ask_size)``: nearer to the side that is thinner.
+        """
+        top = self.top()
+        return None if top is None else microprice(*top)
+
+    def depth(self, count: int) -> tuple[Decimal, Decimal]:
+        """Return the base units of the best `count` levels of bids and of asks."""
+        return self.bids.depth(count), self.asks.depth(count)
+
+    def imbalance(self, count: int) -> float | None:
+        """Return ``(bid - ask) / (bid + ask)`` of the best `count` levels' sizes, None where the book is empty.
+
+        1.0 is nothing but bids, -1.0 nothing but asks.
+        """
+        return imbalance(*self.depth(count))
+
+    def vwap_to(self, side: Literal["buy", "sell"], size: Decimal) -> Decimal | None:
+        """Return the average price of buying (from the asks) or selling `size` base units at once.
+
+        None where the book is too thin for all of it: `sweep` of the side says what was really there.
+        """
+        swept = (self.asks if side == "buy" else self.bids).sweep(size)
+        return swept.average if swept.filled == size else None
+
+
+def imbalance(bid_size: Decimal, ask_size: Decimal) -> float | None:
+    """Return ``(bid - ask) / (bid + ask)`` of two sizes, None where both are zero.
+
+    Examples
+    --------
+    >>> imbalance(Decimal(10), Decimal(2))
+    0.6666666666666666
+    """
+    total = bid_size + ask_size
+    return float((bid_size - ask_size) / total) if total else None
+
+
+def microprice(bid: Decimal, bid_size: Decimal, ask: Decimal, ask_size: Decimal) -> float | None:
+    """Return the mid weighted by the sizes across from it, None where both sizes are zero.
+
+    Examples
+    --------
+    >>> microprice(Decimal(100), Decimal(3), Decimal(101), Decimal(1))
+    100.75
+    """
+    total = bid_size + ask_size
+    return float((bid * ask_size + ask * bid_size) / total) if total else None
+
+
+def spread_bps(bid: Decimal, ask: Decimal) -> float | None:
+    """Return the spread in basis points of the mid, None where the mid is not positive.
+
+    Examples
+    --------
+    >>> spread_bps(Decimal("99.5"), Decimal("100.5"))
+    100.0
+    """
+    middle = (bid + ask) / 2
+    return float((ask - bid) / middle) * BPS if middle > 0 else None

@@ -15,21 +15,22 @@ _NEAR = Decimal("1.1")  # a move within the believed band but past this carries 
 class LeapGuard:
     """The band that one sequence of prices is believed in.
 
-    The band follows prices that walk out of its middle. A price outside is kept out until `FRAMES_TO_BELIEVE` in a row
+    The band follows prices that walk out of its middle. A price outside is kept out until `frames_to_believe` in a row
     were outside; then the next one is believed and the band moves there.
     """
 
-    __slots__ = ("_far", "_near", "doubted")
+    __slots__ = ("_far", "_frames", "_leap", "_near", "_step", "doubted")
 
-    def __init__(self) -> None:
+    def __init__(self, leap: Decimal = LEAP, frames_to_believe: int = FRAMES_TO_BELIEVE) -> None:
+        self._leap, self._step, self._frames = leap, min(_NEAR, leap), frames_to_believe
         self._near: tuple[Decimal, Decimal] | None = None
         self._far: tuple[Decimal, Decimal] | None = None
         self.doubted = 0  # prices in a row that were kept out
 
     def believe(self, price: Decimal) -> None:
         """Put the band around `price`."""
-        self._near = (price / _NEAR, price * _NEAR)
-        self._far = (price / LEAP, price * LEAP)
+        self._near = (price / self._step, price * self._step)
+        self._far = (price / self._leap, price * self._leap)
         self.doubted = 0
 
     def leaps(self, price: Decimal) -> bool:
@@ -39,7 +40,7 @@ class LeapGuard:
             self.doubted = 0
             return False
         far = self._far
-        if far is not None and not far[0] <= price <= far[1] and self.doubted < FRAMES_TO_BELIEVE:
+        if far is not None and not far[0] <= price <= far[1] and self.doubted < self._frames:
             self.doubted += 1
             return True
         self.believe(price)

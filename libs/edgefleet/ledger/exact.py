@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+from decimal import Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 
-from edgefleet.units import ZERO
+from edgefleet.units import EXACT, ZERO
 
-# An amount that needs more digits than this is a fault somewhere else, so it raises instead of being rounded.
-EXACT = Context(prec=120, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 _SHOWN = Context(prec=28, traps=[InvalidOperation, DivisionByZero, Overflow])
 
 

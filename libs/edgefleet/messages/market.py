@@ -66,7 +66,7 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="bar.v1"):
     """One interval of trading. Sent on `market` and `beats` with `backfill=True`, before live data, for warm-up."""
 
     instrument: str
-    interval_ms: int
+    interval_ms: int  # the width by name: the last bar of a session may be shorter; 0 for volume and dollar bars
     open: Decimal
     high: Decimal
     low: Decimal
@@ -74,6 +74,9 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="bar.v1"):
     volume: Decimal  # base units
     trades: int
     backfill: bool = False
+    kind: Literal["time", "volume", "dollar"] = "time"
+    turnover: Decimal | None = None  # quote units; over `volume` it is the bar's VWAP
+    ts_open: int | None = None  # ns since the epoch, the bar's start, or the first print of a volume or dollar bar
     ts_event: int  # ns since the epoch, the bar's end
     ts_init: int
     trace_id: str

@@ -1,0 +1,415 @@
+"""Cleaning of NYSE TAQ quotes and trades by published rules, on columns. Loads numpy; opens no file, knows no stream.
+
+The rules are P1-P3, Q1-Q4 and T1-T4 of Barndorff-Nielsen et al. [1]_ in the form, the order and with the constants of
+the R package `highfrequency` [2]_, so that results can be compared row by row. Where the two differ we follow the
+package and say so.
+
+References
+----------
+.. [1] O. E. Barndorff-Nielsen, P. R. Hansen, A. Lunde, N. Shephard, "Realized kernels in practice: trades and quotes",
+   Econometrics Journal 12 (2009), C1-C32, section 3.
+.. [2] K. Boudt, O. Kleen, E. Sjoerup, "Analyzing intraday financial data in R: the highfrequency package", Journal of
+   Statistical Software 104 (2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefleet.book.sessions import DAY_NS, date_of, new_york_offset_s
+from edgefleet.clock import NS_PER_S
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Selection = Literal["median", "max_volume", "weighted_average"]
+SourceClock = Literal["utc", "new_york"]
+
+OPEN_S, CLOSE_S = 34_200, 57_600  # 09:30 and 16:00
+LARGE_SPREAD = 50.0  # times the day's median
+OUTLIER_DEVIATIONS = 10.0
+OUTLIER_WINDOW = 50
+# Sale conditions of an ordinary trade: none, regular, automatic execution, intermarket sweep, odd lot.
+ORDINARY = ("", "@", "E", "@E", "F", "FI", "@F", "@FI", "I", "@I")
+_NORMAL = 1.4826  # makes the median absolute deviation of a normal sample its standard deviation
+
+
+@dataclass(frozen=True, eq=False)
+class Quotes:
+    """Quotes of one stock in order of their stamps, one array per field."""
+
+    ts: Ints  # ns since the epoch
+    venue: NDArray[np.str_]  # TAQ's letter
+    bid: Floats
+    bid_size: Floats  # round lots
+    ask: Floats
+    ask_size: Floats
+    row: Ints  # of the source, the last of those that were merged
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+
+@dataclass(frozen=True, eq=False)
+class Trades:
+    """Trades of one stock in order of their stamps, one array per field."""
+
+    ts: Ints
+    venue: NDArray[np.str_]
+    price: Floats
+    size: Floats  # shares
+    condition: NDArray[np.str_]  # without blanks
+    correction: Ints
+    row: Ints
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+
+Rows = TypeVar("Rows", Quotes, Trades)
+
+
+@dataclass(frozen=True)
+class Report:
+    """How many rows were left after each rule, in order; the first is what came in."""
+
+    left: tuple[tuple[str, int], ...]
+
+    @property
+    def removed(self) -> dict[str, int]:
+        """Return what each rule took away."""
+        return {rule: before - after for (_, before), (rule, after) in zip(self.left, self.left[1:], strict=False)}
+
+
+def quotes(rows: Iterable[Mapping[str, str]], clock: SourceClock = "utc") -> Quotes:
+    """Return quotes from rows with the columns DT, EX, BID, BIDSIZ, OFR, OFRSIZ, such as `csv.DictReader` yields.
+
+    Rows are put in the order of their stamps, equal stamps as they came.
+
+    Parameters
+    ----------
+    clock
+        What DT is: TAQ's own files are written in New York wall time, the package's samples were exported in UTC.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If a column is missing or does not parse.
+    """
+    table = list(rows)
+    return _in_order(
+        Quotes(
+            ts=_stamps(table, clock),
+            venue=_texts(table, "EX"),
+            bid=_numbers(table, "BID"),
+            bid_size=_numbers(table, "BIDSIZ"),
+            ask=_numbers(table, "OFR"),
+            ask_size=_numbers(table, "OFRSIZ"),
+            row=np.arange(len(table)),
+        )
+    )
+
+
+def trades(rows: Iterable[Mapping[str, str]], clock: SourceClock = "utc") -> Trades:
+    """Return trades from rows with the columns DT, EX, PRICE, SIZE, COND, CORR; see `quotes`."""
+    table = list(rows)
+    return _in_order(
+        Trades(
+            ts=_stamps(table, clock),
+            venue=_texts(table, "EX"),
+            price=_numbers(table, "PRICE"),
+            size=_numbers(table, "SIZE"),
+            condition=np.array(["".join(row["COND"].split()) for row in table], dtype=np.str_),
+            correction=np.array([int(row["CORR"]) for row in table], dtype=np.int64),
+            row=np.arange(len(table)),
+        )
+    )
+
+
+def wall_time(ts: Ints) -> Ints:
+    """Return what New York's clocks show at `ts`, as ns since 1970."""
+    return ts + _offsets(ts, (ts - 5 * 3_600 * NS_PER_S) // DAY_NS)
+
+
+def from_wall_time(wall: Ints) -> Ints:
+    """Return ns since the epoch of what New York's clocks show."""
+    return wall - _offsets(wall, wall // DAY_NS)
+
+
+def _offsets(ts: Ints, days: Ints) -> Ints:
+    """Return how far New York is ahead of UTC on each day, ns; exact but for the small hours in which clocks change."""
+    known, inverse = np.unique(days, return_inverse=True)
+    seconds = [new_york_offset_s(date_of(int(day) * DAY_NS)) for day in known]
+    offsets: Ints = np.array(seconds, dtype=np.int64)[inverse] * NS_PER_S if len(ts) else ts
+    return offsets
+
+
+# --- rules that take rows away
+
+
+def exchange_hours_only(rows: Rows, open_s: int = OPEN_S, close_s: int = CLOSE_S) -> Rows:
+    """Return rows stamped within the hours of New York's clocks, both ends included (P1)."""
+    second = (wall_time(rows.ts) % DAY_NS) / NS_PER_S
+    return _where(rows, (second >= open_s) & (second <= close_s))
+
+
+def no_zero_quotes(rows: Quotes) -> Quotes:
+    """Return quotes with both prices (P2)."""
+    return _where(rows, (rows.bid != 0) & (rows.ask != 0))
+
+
+def no_zero_prices(rows: Trades) -> Trades:
+    """Return trades with a price (P2)."""
+    return _where(rows, rows.price != 0)
+
+
+def select_exchange(rows: Rows, venues: Collection[str]) -> Rows:
+    """Return rows of the named venues (P3)."""
+    return _where(rows, np.isin(rows.venue, list(venues)))
+
+
+def no_negative_spreads(rows: Quotes) -> Quotes:
+    """Return quotes whose ask is above their bid (Q2, and locked quotes as well)."""
+    return _where(rows, rows.ask > rows.bid)
+
+
+def no_large_spreads(rows: Quotes, times: float = LARGE_SPREAD) -> Quotes:
+    """Return quotes whose spread is below `times` the median spread of their day (Q3)."""
+    spread = rows.ask - rows.bid
+    return _where(rows, spread < times * _by_day(rows.ts, spread, np.median))
+
+
+def no_outlying_quotes(
+    rows: Quotes,
+    deviations: float = OUTLIER_DEVIATIONS,
+    window: int = OUTLIER_WINDOW,
+    kind: Literal["standard", "advanced"] = "standard",
+) -> Quotes:
+    """Return quotes whose mid is near the median of its neighbours (Q4).
+
+    A mid that equals that median stays, also on a day whose deviation is zero (the package takes the whole day away); a
+    day's only quote has no neighbours to vouch for it and goes.
+
+    Parameters
+    ----------
+    deviations
+        How many median absolute deviations of the whole day it may be away (the paper takes the mean absolute deviation
+        of the window).
+    window
+        How many neighbours, an even number; fewer at the ends of a day.
+    kind
+        `standard` looks at as many before as after, without the quote itself; `advanced` at those, the ones before and
+        the ones after, and takes the nearest median, so that a jump of the price is no outlier.
+
+    Raises
+    ------
+    ValueError
+        If the window is odd or not positive.
+    """
+    if window < 2 or window % 2:
+        raise ValueError(f"a window of neighbours is a positive even number, was {window}")
+    mid = (rows.bid + rows.ask) / 2
+    away = _by_day(rows.ts, mid, lambda mids: _from_neighbours(mids, window, kind))
+    return _where(rows, (away < deviations * _by_day(rows.ts, mid, _deviation)) | (away == 0))
+
+
+def no_corrections(rows: Trades) -> Trades:
+    """Return trades that were not corrected, cancelled or changed (T1)."""
+    return _where(rows, rows.correction == 0)
+
+
+def ordinary_conditions(rows: Trades, ordinary: Collection[str] = ORDINARY) -> Trades:
+    """Return trades with an ordinary sale condition (T2)."""
+    return _where(rows, np.isin(rows.condition, list(ordinary)))
+
+
+def no_trades_outside_quotes(rows: Trades, around: Quotes, lag_s: float = 0.0) -> Trades:
+    """Return trades no further outside the quote that stood at their stamp than its spread (T4).
+
+    The quote is the last one stamped no later; trades before the first quote are taken away.
+
+    Parameters
+    ----------
+    lag_s
+        How much earlier quotes are stamped than trades: 2 s in data before 2010, when trades were reported by hand. A
+        day's first quote keeps its stamp.
+    """
+    stamps = around.ts + int(lag_s * NS_PER_S)
+    first = _begins(wall_time(around.ts) // DAY_NS)
+    stamps[first] = around.ts[first]
+    if not len(around):
+        return _where(rows, np.zeros(len(rows), dtype=np.bool_))
+    at = np.searchsorted(stamps, rows.ts, side="right") - 1
+    bid, ask = around.bid[at], around.ask[at]
+    return _where(rows, (at >= 0) & (rows.price <= ask + (ask - bid)) & (rows.price >= bid - (ask - bid)))
+
+
+# --- rules that merge rows
+
+
+def merge_quotes(rows: Quotes, selection: Selection = "median") -> Quotes:
+    """Return one quote per stamp (Q1): medians, the prices of the largest sizes, or weighted by size; sizes are summed.
+
+    Of several largest sizes the highest price is taken, as the package does.
+    """
+    begins = _begins(rows.ts)
+    if not len(begins):
+        return rows
+    bid_size, ask_size = np.add.reduceat(rows.bid_size, begins), np.add.reduceat(rows.ask_size, begins)
+    bid = _merged(rows.bid, rows.bid_size, begins, selection)
+    ask = _merged(rows.ask, rows.ask_size, begins, selection)
+    return replace(_take(rows, _lasts(begins, len(rows))), bid=bid, bid_size=bid_size, ask=ask, ask_size=ask_size)
+
+
+def merge_trades(rows: Trades, selection: Selection = "median") -> Trades:
+    """Return one trade per stamp (T3); sizes are summed, but `max_volume` keeps the largest, as the package does."""
+    begins = _begins(rows.ts)
+    if not len(begins):
+        return rows
+    size = (np.maximum if selection == "max_volume" else np.add).reduceat(rows.size, begins)
+    price = _merged(rows.price, rows.size, begins, selection)
+    return replace(_take(rows, _lasts(begins, len(rows))), price=price, size=size)
+
+
+# --- all of them
+
+
+def clean_quotes(
+    rows: Quotes,
+    venues: Collection[str],
+    *,
+    selection: Selection = "median",
+    kind: Literal["standard", "advanced"] = "standard",
+) -> tuple[Quotes, Report]:
+    """Return the quotes of a venue after P1-P3 and Q1-Q4, in the package's order, and what each rule left."""
+    return _through(
+        rows,
+        {
+            "no_zero_quotes": no_zero_quotes,
+            "exchange_hours_only": exchange_hours_only,
+            "select_exchange": lambda q: select_exchange(q, venues),
+            "no_negative_spreads": no_negative_spreads,
+            "no_large_spreads": no_large_spreads,
+            "merge_quotes": lambda q: merge_quotes(q, selection),
+            "no_outlying_quotes": lambda q: no_outlying_quotes(q, kind=kind),
+        },
+    )
+
+
+def clean_trades(rows: Trades, venues: Collection[str], *, selection: Selection = "median") -> tuple[Trades, Report]:
+    """Return the trades of a venue after P1-P3 and T1-T3, in the package's order, and what each rule left.
+
+    T4 needs cleaned quotes: `no_trades_outside_quotes`.
+    """
+    return _through(
+        rows,
+        {
+            "no_zero_prices": no_zero_prices,
+            "exchange_hours_only": exchange_hours_only,
+            "select_exchange": lambda t: select_exchange(t, venues),
+            "no_corrections": no_corrections,
+            "ordinary_conditions": ordinary_conditions,
+            "merge_trades": lambda t: merge_trades(t, selection),
+        },
+    )
+
+
+def _through(rows: Rows, rules: Mapping[str, Callable[[Rows], Rows]]) -> tuple[Rows, Report]:
+    left = [("source", len(rows))]
+    for name, rule in rules.items():
+        rows = rule(rows)
+        left.append((name, len(rows)))
+    return rows, Report(tuple(left))
+
+
+# --- columns
+
+
+def _stamps(table: list[Mapping[str, str]], clock: SourceClock) -> Ints:
+    written = np.array([row["DT"] for row in table], dtype="datetime64[ns]").astype(np.int64)
+    return from_wall_time(written) if clock == "new_york" else written
+
+
+def _numbers(table: list[Mapping[str, str]], column: str) -> Floats:
+    return np.array([float(row[column]) for row in table], dtype=np.float64)
+
+
+def _texts(table: list[Mapping[str, str]], column: str) -> NDArray[np.str_]:
+    return np.array([row[column] for row in table], dtype=np.str_)
+
+
+def _in_order(rows: Rows) -> Rows:
+    return _take(rows, np.argsort(rows.ts, kind="stable"))
+
+
+def _where(rows: Rows, mask: Bools) -> Rows:
+    return _take(rows, np.flatnonzero(mask))
+
+
+def _take(rows: Rows, index: Ints) -> Rows:
+    return replace(rows, **{field.name: getattr(rows, field.name)[index] for field in fields(rows)})
+
+
+def _begins(keys: Ints) -> Ints:
+    """Return where each run of equal keys begins."""
+    return np.flatnonzero(np.append(True, keys[1:] != keys[:-1])) if len(keys) else np.zeros(0, dtype=np.int64)
+
+
+def _lasts(begins: Ints, length: int) -> Ints:
+    return np.append(begins[1:], length) - 1 if len(begins) else begins
+
+
+def _by_day(ts: Ints, values: Floats, f: Callable[[Floats], Any]) -> Floats:
+    """Return `f` of each day's values, at each of them."""
+    result = np.empty(len(values))
+    begins = _begins(wall_time(ts) // DAY_NS)
+    for begin, last in zip(begins.tolist(), _lasts(begins, len(ts)).tolist(), strict=True):
+        result[begin : last + 1] = f(values[begin : last + 1])
+    return result
+
+
+def _deviation(values: Floats) -> float:
+    return float(_NORMAL * np.median(np.abs(values - np.median(values))))
+
+
+def _merged(prices: Floats, sizes: Floats, begins: Ints, selection: Selection) -> Floats:
+    if selection == "weighted_average":
+        merged: Floats = np.add.reduceat(prices * sizes, begins) / np.add.reduceat(sizes, begins)
+        return merged
+    counts = _lasts(begins, len(prices)) - begins + 1
+    group = np.repeat(np.arange(len(begins)), counts)
+    if selection == "max_volume":
+        largest = sizes == np.maximum.reduceat(sizes, begins)[group]
+        return np.maximum.reduceat(np.where(largest, prices, -np.inf), begins)
+    ordered = prices[np.lexsort((prices, group))]
+    return (ordered[begins + (counts - 1) // 2] + ordered[begins + counts // 2]) / 2
+
+
+def _from_neighbours(mids: Floats, window: int, kind: Literal["standard", "advanced"]) -> Floats:
+    """Return how far each mid is from the median of its neighbours, NaN where it has none."""
+    half = window // 2
+    away = np.abs(mids - _rolling_median(mids, half, half))
+    if kind == "advanced":
+        for before, after in ((window, 0), (0, window)):
+            away = np.fmin(away, np.abs(mids - _rolling_median(mids, before, after)))
+    return away
+
+
+def _rolling_median(values: Floats, before: int, after: int) -> Floats:
+    """Return the median of so many values before and after each, itself left out; fewer at the ends."""
+    padded = np.concatenate([np.full(before, np.nan), values, np.full(after, np.nan)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, before + after + 1)
+    others = np.delete(windows, before, axis=1)
+    count = np.count_nonzero(~np.isnan(others), axis=1)
+    others.sort(axis=1)  # NaN comes last
+    at = np.arange(len(values))
+    low, high = np.maximum(count - 1, 0) // 2, count // 2
+    medians: Floats = np.where(
+        count > 0, (others[at, low] + others[at, np.minimum(high, others.shape[1] - 1)]) / 2, np.nan
+    )
+    return medians
