@@ -45,6 +45,7 @@ def replay_tape(
     fleet = InProcessFleet(config, VENUE, exchange, report.take)
     interval_ms = config.fleet.touch_interval_ms
     feed = BinanceFeed(VENUE, symbols, touch_interval_ms=interval_ms, waits_for_books=True)
+    feed.set_quality(config.features.quality)
     fleet.open(summary.first_ns)
     for number, line in enumerate(read_tape(files), start=1):
         fleet.on_executions(exchange.on_line(line.stamp_ns, line.body))

@@ -45,6 +45,10 @@ class Calendar(Protocol):
         """Return the open seconds of a year, by which a variance per second becomes one per year."""
         ...
 
+    def covers(self, ts: int) -> bool:
+        """Return whether the hours at `ts` are known."""
+        ...
+
     def is_open(self, ts: int) -> bool:
         """Return whether the market trades at `ts`."""
         ...
@@ -67,6 +71,9 @@ class AlwaysOpen:
 
     name = "24/7"
     annual_seconds = 365.0 * 86_400  # the custom of crypto markets
+
+    def covers(self, ts: int) -> bool:
+        return True
 
     def is_open(self, ts: int) -> bool:
         return True
@@ -95,6 +102,9 @@ class ExchangeCalendar:
         self.sessions = sessions
         self._opens = [session.open for session in sessions]
         self._from, self._until = ns_of(first), ns_of(last) + DAY_NS
+
+    def covers(self, ts: int) -> bool:
+        return self._from <= ts < self._until
 
     def is_open(self, ts: int) -> bool:
         return self.session_of(ts) is not None
@@ -156,6 +166,21 @@ def calendar_for(asset_class: AssetClass) -> Calendar:
     if asset_class == "us_stocks":
         return calendar_named("XNYS")
     raise Misuse(f"trading hours of {asset_class} are not known; crypto and us_stocks have a calendar")
+
+
+def closed_now(asset_class: AssetClass, ts: int) -> str | None:
+    """Return why instruments of a class do not trade at `ts`, None where they do, or their hours are not known here.
+
+    Where a table has hours for the class and not for that time, it is closed: none are guessed.
+    """
+    if asset_class not in ("crypto", "us_stocks"):
+        return None
+    calendar = calendar_for(asset_class)
+    if not calendar.covers(ts):
+        return f"hours of {calendar.name} are not known for {iso(ts)}; a newer table is made by scripts/calendars.py"
+    if calendar.is_open(ts):
+        return None
+    return f"{calendar.name} opens {iso(calendar.next_open(ts))}"
 
 
 def parse_table(name: str, text: str) -> ExchangeCalendar:

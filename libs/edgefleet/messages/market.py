@@ -89,6 +89,7 @@ class TouchAge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bid: Decimal | None  # None: nothing has been seen yet
     ask: Decimal | None
     age_ms: int | None
+    quarantined: bool = False  # its data is not believed at present: nothing may be decided on it
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="beat.v1"):

@@ -26,6 +26,8 @@ class Refusal(StrEnum):
     VAR_LIMIT = "VAR_LIMIT"
     DRAWDOWN = "DRAWDOWN"
     STALE_DATA = "STALE_DATA"
+    QUARANTINED = "QUARANTINED"  # the instrument's data is not believed at present
+    MARKET_CLOSED = "MARKET_CLOSED"  # outside the trading hours of the instrument
     STALE_SIGNAL = "STALE_SIGNAL"
     HALTED = "HALTED"
     REDUCING = "REDUCING"

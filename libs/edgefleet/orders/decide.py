@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from edgefleet.book.sessions import closed_now
 from edgefleet.execution.placement import NoOrder, Placement, Top, left_behind, plan, signed
 from edgefleet.ids import client_order_id
 from edgefleet.instruments import Instrument, split_id
@@ -55,7 +56,8 @@ def take_trading_state(turn: Turn, said: TradingState) -> None:
 
 def take_touch(turn: Turn, touch: Touch) -> None:
     """Remember the best prices, and look again at what waits for them."""
-    turn.state.touches[touch.instrument] = LastTouch(touch.bid, touch.ask, 0)
+    known = turn.state.touches.get(touch.instrument)
+    turn.state.touches[touch.instrument] = LastTouch(touch.bid, touch.ask, 0, known is not None and known.quarantined)
     for lane in turn.state.lanes.values():
         if lane.instrument == touch.instrument:
             consider_lane(turn, lane)
@@ -64,7 +66,7 @@ def take_touch(turn: Turn, touch: Touch) -> None:
 def take_beat(turn: Turn, beat: Beat) -> None:
     """Remember how old each feed is; look again at every goal, for goals and resting orders grow old by the beat."""
     for touch in beat.touches:
-        turn.state.touches[touch.instrument] = LastTouch(touch.bid, touch.ask, touch.age_ms)
+        turn.state.touches[touch.instrument] = LastTouch(touch.bid, touch.ask, touch.age_ms, touch.quarantined)
     for lane in turn.state.lanes.values():
         consider_lane(turn, lane)
 
@@ -110,7 +112,7 @@ def consider_lane(turn: Turn, lane: Lane | None) -> None:
     if instrument is None:
         end_goal(turn, lane, Refusal.UNKNOWN_INSTRUMENT)
         return
-    ready = _may_place(turn, lane, goal)
+    ready = _may_place(turn, lane, goal, instrument)
     if ready is not None and not _served_by_open_order(turn, lane, goal, instrument, ready):
         _place(turn, lane, goal, instrument, ready)
 
@@ -161,7 +163,7 @@ def _wait(
         turn.refuse(lane, goal.target_id, reason, limit, observed, detail, goal.trace_id)
 
 
-def _may_place(turn: Turn, lane: Lane, goal: Goal) -> Top | None:
+def _may_place(turn: Turn, lane: Lane, goal: Goal, instrument: Instrument) -> Top | None:
     """Return the touch to act at, or None where something must be waited for."""
     if not turn.state.ready:
         _wait(turn, lane, goal, Refusal.NOT_READY, detail=turn.state.not_ready_reason)
@@ -173,6 +175,10 @@ def _may_place(turn: Turn, lane: Lane, goal: Goal) -> Top | None:
         if order.state is OrderState.UNKNOWN or (not order.is_open and not order.is_settled):
             _wait(turn, lane, goal, Refusal.UNRESOLVED_ORDER, detail=f"{order.order_id} is {order.state}")
             return None
+    closed = closed_now(instrument.asset_class, turn.state.time)
+    if closed is not None:
+        _wait(turn, lane, goal, Refusal.MARKET_CLOSED, detail=closed)
+        return None
     touch = turn.state.touches.get(lane.instrument)
     top = touch.top if touch is not None else None
     if touch is None or top is None or touch.age_ms is None:
@@ -180,6 +186,9 @@ def _may_place(turn: Turn, lane: Lane, goal: Goal) -> Top | None:
         return None
     if not touch.age_ms <= turn.params.stale_after_ms:
         _wait(turn, lane, goal, Refusal.STALE_DATA, float(turn.params.stale_after_ms), float(touch.age_ms), "ms")
+        return None
+    if touch.quarantined:
+        _wait(turn, lane, goal, Refusal.QUARANTINED, detail="its market data is not believed at present")
         return None
     return top
 

@@ -32,7 +32,7 @@ class OrderStage:
     service = "executor"
     inputs = ("control", "venue.events", "beats", "targets")
     state_type = OrdersState
-    schema = 1
+    schema = 2
 
     def initial(self) -> OrdersState:
         """Return the shut state: HALTED, not ready, nothing held."""

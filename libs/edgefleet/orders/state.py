@@ -48,6 +48,7 @@ class LastTouch(msgspec.Struct):
     bid: Decimal | None = None
     ask: Decimal | None = None
     age_ms: int | None = None
+    quarantined: bool = False  # its data is not believed, as the last beat states it
 
     @property
     def top(self) -> Top | None:

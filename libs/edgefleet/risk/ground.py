@@ -11,6 +11,7 @@ from decimal import Decimal
 
 import msgspec
 
+from edgefleet.book.sessions import closed_now
 from edgefleet.messages import Refusal
 from edgefleet.params.schema.risk import RiskParams
 from edgefleet.risk.blend import trading_cost_bps
@@ -57,6 +58,11 @@ def ground_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Ground | NoEquity
         return No(Refusal.HALTED, detail=state.trading_reason)
     if desk.venue not in state.holdings:
         return No(Refusal.NO_ACCOUNT, detail=f"no balances of {plan.account} at {desk.venue} yet")
+    closed = closed_now(terms.rules.asset_class, state.time)
+    if closed is not None:
+        return No(Refusal.MARKET_CLOSED, detail=closed)
+    if desk.quarantined:
+        return No(Refusal.QUARANTINED, detail="its market data is not believed at present")
     bid, ask = desk.bid, desk.ask
     if bid is None or ask is None or desk.age_ms is None:
         return No(Refusal.NO_TOUCH)

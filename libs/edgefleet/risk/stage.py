@@ -66,7 +66,7 @@ class RiskStage:
     service = "risk"
     inputs = ("control", "fills", "orders", "beats", "ensembles")
     state_type = RiskState
-    schema = 2
+    schema = 3
 
     def __init__(self) -> None:
         self._plan: RiskPlan | None = None
@@ -141,6 +141,7 @@ class RiskStage:
         touched = []
         for touch in message.touches:
             desk = desk_of(state, touch.instrument)
+            desk.quarantined = touch.quarantined
             _mark(desk, touch.bid, touch.ask, touch.age_ms, message.ts_event, plan.params)
             touched.append(desk)
         mark_peaks(state)

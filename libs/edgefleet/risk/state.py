@@ -75,6 +75,7 @@ class Desk(msgspec.Struct, kw_only=True):
     bid: float | None = None
     ask: float | None = None
     age_ms: int | None = None  # of the feed, as the last beat states it
+    quarantined: bool = False  # its data is not believed, as the last beat states it
     returns: ReturnVariance = msgspec.field(default_factory=ReturnVariance)
     heard: dict[str, Heard] = {}  # by routing rule
     opinion: Opinion | None = None

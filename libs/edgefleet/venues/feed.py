@@ -13,6 +13,8 @@ from typing import Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from edgefleet.book import Book, LeapGuard, Top
+from edgefleet.book.quality import Judgement, QualityMonitor
+from edgefleet.book.sessions import ALWAYS_OPEN, Calendar
 from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.instruments import instrument_id
 from edgefleet.messages.market import (
@@ -26,6 +28,7 @@ from edgefleet.messages.market import (
     Trade,
     VenueStatus,
 )
+from edgefleet.params.schema.quality import QualityParams
 from edgefleet.stage import Output
 
 # After a silence longer than this only the newest beats are made: they say the same with a larger age.
@@ -56,6 +59,7 @@ class FeedCounts(msgspec.Struct):
     unfollowed: int = 0
     unknown_events: int = 0
     undecodable: int = 0
+    faults: dict[str, int] = {}  # of data quality, by label
 
 
 class BookCounts(msgspec.Struct):
@@ -176,6 +180,10 @@ class Feed(Protocol):
         """Take a new conflation interval."""
         ...
 
+    def set_quality(self, params: QualityParams) -> None:
+        """Judge prints and quotes by these thresholds: what is unsound is counted and sent to nobody."""
+        ...
+
     def take_notices(self) -> list[str]:
         """Return one line for each thing worth a log entry since the last call."""
         ...
@@ -227,6 +235,7 @@ class FeedCore(Generic[F]):
     """
 
     waits_for_books = False
+    calendar: Calendar = ALWAYS_OPEN  # the market's hours: silence outside them is no fault
 
     def __init__(self, venue: str, symbols: Iterable[str], *, touch_interval_ms: int = 100) -> None:
         self.venue = venue
@@ -241,6 +250,7 @@ class FeedCore(Generic[F]):
         self._said_ns = 0  # ns, the newest stamp of any connection; 0: none yet
         self._next_beat: int | None = None  # ns of ingestion's clock
         self._reconnected = False
+        self._quality: QualityMonitor | None = None
         self._unconfirmed: dict[str, None] = {}
         self._notices: list[str] = []
         self._requests: list[str] = []
@@ -315,6 +325,11 @@ class FeedCore(Generic[F]):
     def set_touch_interval(self, touch_interval_ms: int) -> None:
         """Take a new conflation interval."""
         self._touch_interval = touch_interval_ms * NS_PER_MS
+
+    def set_quality(self, params: QualityParams) -> None:
+        """Judge prints and quotes by these thresholds: what is unsound is counted and sent to nobody."""
+        if self._quality is None or self._quality.params != params:
+            self._quality = QualityMonitor(params, self.calendar)
 
     def take_notices(self) -> list[str]:
         """Return one line for each thing worth a log entry since the last call."""
@@ -437,7 +452,6 @@ class FeedCore(Generic[F]):
         out: list[Output],
     ) -> None:
         """Send a print that was found new and plausible."""
-        self.counts.trades += 1
         message = Trade(
             instrument=followed.instrument,
             trade_id=trade_id,
@@ -448,11 +462,13 @@ class FeedCore(Generic[F]):
             ts_init=ts_init,
             trace_id=f"{followed.trace}{trade_id}",
         )
+        if self._quality is not None and not self._passes(self._quality.on_trade(message)):
+            return
+        self.counts.trades += 1
         out.append(Output("market", message))
 
     def quote(self, followed: F, top: Top, update_id: int, ts_event: int, ts_init: int, out: list[Output]) -> None:
         """Send a top of book that was found new and plausible."""
-        self.counts.quotes += 1
         bid, bid_size, ask, ask_size = top
         message = Quote(
             instrument=followed.instrument,
@@ -465,7 +481,20 @@ class FeedCore(Generic[F]):
             ts_init=ts_init,
             trace_id=f"{followed.trace}{update_id}",
         )
+        if self._quality is not None and not self._passes(self._quality.on_quote(message)):
+            return
+        self.counts.quotes += 1
         out.append(Output("market", message))
+
+    def _passes(self, judgement: Judgement) -> bool:
+        """Count what was found, and return whether the event goes on."""
+        for finding in judgement.findings:
+            label = finding.fault.value
+            seen = self.counts.faults[label] = self.counts.faults.get(label, 0) + 1
+            if seen == 1 or seen % 100 == 0:
+                numbers = "" if finding.observed is None else f", {finding.observed:g}"
+                self._notices.append(f"{finding.instrument}: {label}{numbers}; {seen} so far")
+        return judgement.verdict == "pass"
 
     def load_book(
         self,
@@ -622,7 +651,7 @@ class FeedCore(Generic[F]):
         while boundary <= last:
             beat = Beat(
                 venue=self.venue,
-                touches=tuple(_touch_age(followed, boundary) for followed in self._followed.values()),
+                touches=tuple(self._touch_age(followed, boundary) for followed in self._followed.values()),
                 ts_event=boundary,
                 ts_init=ts_init,
                 trace_id=f"{self.venue}:beat:{boundary // NS_PER_S}",
@@ -631,6 +660,13 @@ class FeedCore(Generic[F]):
             out.append(Output("beats", beat))
             boundary += NS_PER_S
         self._next_beat = boundary
+
+    def _touch_age(self, followed: F, now_ns: int) -> TouchAge:
+        bid, ask = (None, None) if followed.top is None else (followed.top[0], followed.top[2])
+        age = None if followed.heard_ns is None else max(0, now_ns - followed.heard_ns) // NS_PER_MS
+        quality = self._quality
+        quarantined = quality is not None and quality.verdict(followed.instrument) != "pass"
+        return TouchAge(instrument=followed.instrument, bid=bid, ask=ask, age_ms=age, quarantined=quarantined)
 
     def status(self, status: Status, detail: str, ts_init: int, out: list[Output]) -> None:
         """Say that the feed changed its state; nothing where nothing was ever heard."""
@@ -678,9 +714,3 @@ def are_levels(levels: Sequence[Level]) -> bool:
     except InvalidOperation:
         return False
     return True
-
-
-def _touch_age(followed: Followed, now_ns: int) -> TouchAge:
-    bid, ask = (None, None) if followed.top is None else (followed.top[0], followed.top[2])
-    age = None if followed.heard_ns is None else max(0, now_ns - followed.heard_ns) // NS_PER_MS
-    return TouchAge(instrument=followed.instrument, bid=bid, ask=ask, age_ms=age)

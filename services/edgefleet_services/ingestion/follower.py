@@ -114,7 +114,9 @@ class Follower:
             touch_interval_ms=self.host.config.fleet.touch_interval_ms,
             waits_for_books=waits_for_books,
         )
-        return self.plan.dialect.feed(self.plan.venue, self.plan.symbols, options)
+        feed = self.plan.dialect.feed(self.plan.venue, self.plan.symbols, options)
+        feed.set_quality(self.host.config.features.quality)
+        return feed
 
     async def prepare(self) -> None:
         """Learn what market it is and check that the venue lists what is configured.
@@ -257,6 +259,7 @@ class Follower:
             await self._unless_stopped(pressed)
         if self.host.config_waits():
             self.feed.set_touch_interval(self.host.config.fleet.touch_interval_ms)
+            self.feed.set_quality(self.host.config.features.quality)
         self._ask_for_snapshots(frames)
         requests = self._requests()
         if requests:

@@ -217,7 +217,11 @@ class Ingestion:
             more = getattr(counts, event) - getattr(seen, event)
             if more > 0:
                 self.context.metrics.feed_events.labels(beat.venue, event).inc(more)
-        self._seen[beat.venue] = msgspec.structs.replace(counts)
+        for fault, count in counts.faults.items():
+            more = count - seen.faults.get(fault, 0)
+            if more > 0:
+                self.context.metrics.feed_events.labels(beat.venue, fault).inc(more)
+        self._seen[beat.venue] = msgspec.structs.replace(counts, faults=dict(counts.faults))
 
 
 def _marks(follower: Follower) -> str:

@@ -61,9 +61,10 @@ def test_files_are_merged_by_their_stamps_and_each_keeps_its_own_order(tmp_path:
     ("content", "told"),
     [
         (b"1.0: a\nnonsense\n", "line 2: neither"),
-        (gzip.compress(b"1.0: a\n" * 999)[:-30], "truncated"),
-        (gzip.compress(b"1.0: a\n" * 999)[:20] + b"\xff" * 40, "damaged gzip"),
+        (gzip.compress(b"1.0: a\n" * 999, mtime=0)[:-30], "truncated"),
+        (gzip.compress(b"1.0: a\n" * 999, mtime=0)[:20] + b"\xff" * 40, "damaged gzip"),
     ],
+    ids=["nonsense", "truncated", "damaged"],
 )
 def test_a_damaged_file_is_told_with_its_line(content: bytes, told: str, tmp_path: Path) -> None:
     path = tmp_path / "capture"

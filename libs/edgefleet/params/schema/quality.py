@@ -1,4 +1,4 @@
-"""`conf/quality.yml`: from when on market data is not believed."""
+"""`conf/features.yml`, key `quality`: from when on market data is not believed."""
 
 from __future__ import annotations
 
