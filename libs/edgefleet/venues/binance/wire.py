@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 import msgspec
 
-from edgefleet.matching.wire import DEPTH, SNAPSHOT, TICKER, TRADE, DepthDiff, DepthSnapshot
+from edgefleet.matching.wire import DEPTH, SNAPSHOT, TICKER, TRADE, BookTicker, DepthDiff, DepthSnapshot, Trade
 
-__all__ = ["DEPTH", "PROBE", "SNAPSHOT", "TICKER", "TRADE", "DepthDiff", "DepthSnapshot", "is_depth_body", "stamp_ms"]
+__all__ = [
+    "AGGREGATE",
+    "DEPTH",
+    "PROBE",
+    "SNAPSHOT",
+    "TICKER",
+    "TRADE",
+    "BookTicker",
+    "DepthDiff",
+    "DepthSnapshot",
+    "Print",
+    "Trade",
+    "is_depth_body",
+    "stamp_ms",
+]
+
+
+class Aggregate(msgspec.Struct, frozen=True, gc=False):
+    """What one order traded at one price: number `a` of its own sequence, the trades `f` to `l`."""
+
+    s: str
+    E: int
+    T: int
+    a: int
+    p: Decimal
+    q: Decimal
+    m: bool
+
+
+Print = Trade | Aggregate
+
+
+class _AggregateEnvelope(msgspec.Struct, frozen=True, gc=False):
+    data: Aggregate
 
 
 class Probe(msgspec.Struct, gc=False):
@@ -27,6 +61,7 @@ class _Stamped(msgspec.Struct, gc=False):
     data: _StampedData | None = None
 
 
+AGGREGATE: Final = msgspec.json.Decoder(_AggregateEnvelope)
 PROBE: Final = msgspec.json.Decoder(Probe)
 _STAMPED: Final = msgspec.json.Decoder(_Stamped)
 
