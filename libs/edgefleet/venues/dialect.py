@@ -38,6 +38,12 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""  # where a venue asks for keys before it gives market data; never logged
     secret: str = msgspec.field(default="")
     options: Mapping[str, str] = {}  # of one dialect, such as Alpaca's feed name
+    contract_sizes: Mapping[str, Decimal] = {}  # as listed, by canonical symbol, where the wire counts contracts
+
+    def __repr__(self) -> str:
+        """Return what was given, without the keys."""
+        shown = msgspec.structs.asdict(self) | {name: "***" for name in ("key", "secret") if getattr(self, name)}
+        return f"FeedOptions({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 class MakeFeed(Protocol):
@@ -56,6 +62,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     lot_size: Decimal | None = None
     min_quantity: Decimal | None = None
     min_notional: Decimal | None = None
+    contract_size: Decimal | None = None  # base units of one contract, where the wire counts linear contracts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -577,6 +577,11 @@ class FeedCore(Generic[F]):
         followed.top_dirty = True
         return True
 
+    def lose_top(self, followed: F) -> None:
+        """Know no top of book any more: a side is empty, or what the venue says of it is not to be believed."""
+        followed.top = None
+        followed.top_dirty = False
+
     def quote_from_book(self, followed: F, stamp: int, ts_init: int, out: list[Output]) -> None:
         """Send the top of our book where it changed: for venues whose top of book is not a stream of its own."""
         top = followed.book.top()
