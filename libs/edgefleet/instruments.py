@@ -72,7 +72,7 @@ def canonical_symbol(text: str) -> str:
     pair = pair.replace("-", "/")
     base, slash, quote = pair.partition("/")
     if slash:
-        if not base.isalnum() or not quote.isalnum() or (colon and not _SETTLED.fullmatch(settle)):
+        if not base.replace(".", "").isalnum() or not quote.isalnum() or (colon and not _SETTLED.fullmatch(settle)):
             raise Misuse(f"symbol {text!r} is not BASE/QUOTE[:SETTLE]; write it as BTC/USDT")
         return f"{pair}{colon}{settle}"
     if not base.replace(".", "").isalnum():

@@ -14,6 +14,7 @@ from edgefleet.instruments import canonical_symbol, instrument_id, split_id
         ("btcusdt", "BTC/USDT"),
         ("ETH-USDT", "ETH/USDT"),
         ("aapl", "AAPL/USD"),
+        ("brk.b", "BRK.B/USD"),
         ("btc/usdt:usdt", "BTC/USDT:USDT"),
         ("BTC-USDT:USDT", "BTC/USDT:USDT"),
         ("BTC/USD:BTC-220527", "BTC/USD:BTC-220527"),

@@ -83,6 +83,7 @@ class Dialect:
     names: Callable[[bytes], Sequence[str]]
     book_path: Callable[[str], str] | None = None  # venue's spelling -> path; None: books come on the connection
     book_of: Callable[[str], str | None] = field(default=lambda url: None)  # a REST address -> whose book it answers
+    reference_url: str | None = None  # the base of `listing_path` and `time_path`; None: `rest_url`
     listing_path: Callable[[Sequence[str]], str] | None = None
     listing: Callable[[bytes], Sequence[Listed]] | None = None
     time_path: str | None = None

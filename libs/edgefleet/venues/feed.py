@@ -52,6 +52,9 @@ class FeedCounts(msgspec.Struct):
     checksums_bad: int = 0
     trade_gaps: int = 0
     quarantined: int = 0
+    kept_out: int = 0  # prints that are true and no last price
+    withdrawn: int = 0  # prints that the venue corrected or cancelled after it sent them
+    one_sided: int = 0  # tops of which a side was empty
     duplicates: int = 0
     unfollowed: int = 0
     unknown_events: int = 0
