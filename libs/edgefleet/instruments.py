@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Literal
 
@@ -13,6 +14,9 @@ AssetClass = Literal["crypto", "us_stocks", "a_shares", "forex", "commodities"]
 
 # Quote assets that a symbol without a separator may end in, longest first so that FDUSD is not read as USD.
 _QUOTES = ("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "EUR", "GBP", "BTC", "ETH", "BNB", "TRY", "JPY")
+
+# What a contract settles in, and where it ends, its day as YYMMDD; an option's strike and right follow: `BTC-240927`.
+_SETTLED = re.compile(r"[A-Z0-9]+(-\d{6}(-\d+(\.\d+)?-[CP])?)?")
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +55,9 @@ def split_id(instrument: str) -> tuple[str, str]:
 def canonical_symbol(text: str) -> str:
     """Return `BASE/QUOTE[:SETTLE]` for `BTC/USDT`, `BTC-USDT`, `BTCUSDT` or, as a US stock, `AAPL`.
 
+    A perpetual names what it settles in, `BTC/USDT:USDT`; a dated contract also its last day, `BTC/USD:BTC-240927`, and
+    an option its strike and right behind it, `BTC/USD:BTC-240927-60000-C`. ccxt writes them so.
+
     Raises
     ------
     Misuse
@@ -61,13 +68,13 @@ def canonical_symbol(text: str) -> str:
     >>> canonical_symbol("btcusdt"), canonical_symbol("ETH-USDT"), canonical_symbol("aapl")
     ('BTC/USDT', 'ETH/USDT', 'AAPL/USD')
     """
-    name = text.strip().upper().replace("-", "/")
-    pair, colon, settle = name.partition(":")
+    pair, colon, settle = text.strip().upper().partition(":")
+    pair = pair.replace("-", "/")
     base, slash, quote = pair.partition("/")
     if slash:
-        if not base.isalnum() or not quote.isalnum() or (colon and not settle.isalnum()):
+        if not base.replace(".", "").isalnum() or not quote.isalnum() or (colon and not _SETTLED.fullmatch(settle)):
             raise Misuse(f"symbol {text!r} is not BASE/QUOTE[:SETTLE]; write it as BTC/USDT")
-        return name
+        return f"{pair}{colon}{settle}"
     if not base.replace(".", "").isalnum():
         raise Misuse(f"symbol {text!r} is not readable; write it as BTC/USDT, or AAPL for a US stock")
     for known in _QUOTES:

@@ -39,6 +39,12 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""  # where a venue asks for keys before it gives market data; never logged
     secret: str = msgspec.field(default="")
     options: Mapping[str, str] = {}  # of one dialect, such as Alpaca's feed name
+    contract_sizes: Mapping[str, Decimal] = {}  # as listed, by canonical symbol, where the wire counts contracts
+
+    def __repr__(self) -> str:
+        """Return what was given, without the keys."""
+        shown = msgspec.structs.asdict(self) | {name: "***" for name in ("key", "secret") if getattr(self, name)}
+        return f"FeedOptions({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 class MakeFeed(Protocol):
@@ -57,6 +63,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     lot_size: Decimal | None = None
     min_quantity: Decimal | None = None
     min_notional: Decimal | None = None
+    contract_size: Decimal | None = None  # base units of one contract, where the wire counts linear contracts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +86,7 @@ class Dialect:
     book_path: Callable[[str], str] | None = None  # venue's spelling -> path; None: books come on the connection
     book_of: Callable[[str], str | None] = field(default=lambda url: None)  # a REST address -> whose book it answers
     tops_by_id: bool = False  # a top-of-book frame carries the id of the book update it belongs to
+    reference_url: str | None = None  # the base of `listing_path` and `time_path`; None: `rest_url`
     listing_path: Callable[[Sequence[str]], str] | None = None
     listing: Callable[[bytes], Sequence[Listed]] | None = None
     time_path: str | None = None

@@ -55,6 +55,9 @@ class FeedCounts(msgspec.Struct):
     checksums_bad: int = 0
     trade_gaps: int = 0
     quarantined: int = 0
+    kept_out: int = 0  # prints that are true and no last price
+    withdrawn: int = 0  # prints that the venue corrected or cancelled after it sent them
+    one_sided: int = 0  # tops of which a side was empty
     duplicates: int = 0
     unfollowed: int = 0
     unknown_events: int = 0
@@ -609,6 +612,11 @@ class FeedCore(Generic[F]):
         followed.top = top
         followed.top_dirty = True
         return True
+
+    def lose_top(self, followed: F) -> None:
+        """Know no top of book any more: a side is empty, or what the venue says of it is not to be believed."""
+        followed.top = None
+        followed.top_dirty = False
 
     def quote_from_book(self, followed: F, stamp: int, ts_init: int, out: list[Output]) -> None:
         """Send the top of our book where it changed: for venues whose top of book is not a stream of its own."""

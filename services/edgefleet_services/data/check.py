@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefleet.errors import Misuse
-from edgefleet.instruments import canonical_symbol
+from edgefleet.instruments import canonical_symbol, split_id
 from edgefleet.replay.capture import Playback, contents
 from edgefleet.replay.check import MarketCheck
 from edgefleet.venues.dialect import dialect
@@ -58,7 +58,7 @@ def check_capture(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> 
         "trade_gaps": counts.trade_gaps,
         "undecodable": counts.undecodable + len(playback.refused),
         "unknown_events": counts.unknown_events,
-        "without_book": sorted(symbol for symbol in wanted if known.book_path is not None and symbol not in held.books),
+        "without_book": sorted(split_id(name)[0] for name, one in check.instruments.items() if not one.snapshots),
         "notices": (playback.refused + playback.notices)[:_NOTICES_TOLD],
     }
     total = body["total"]
@@ -88,7 +88,7 @@ def told(answer: Answer) -> Iterator[str]:
         if lag is not None:
             yield f"    received after the venue's stamp: p1 {lag['p1']} ms, p50 {lag['p50']} ms, p99 {lag['p99']} ms"
     if body["without_book"]:
-        yield f"  no REST book in the capture, so no book of {', '.join(body['without_book'])}"
+        yield f"  no snapshot in the capture, so no book of {', '.join(body['without_book'])}"
     for notice in body["notices"]:
         yield f"  {notice}"
     yield "every book is exact" if answer.ok else "NOT WELL: see crossed, checksums, gaps and unreadable frames above"

@@ -97,7 +97,11 @@ class Follower:
         self.host = host
         self.tape = False
         self.is_busy = False
-        self.rest = PublicRest(plan.dialect.rest_root(plan.rest_url), plan.dialect.headers(plan.options))
+        root, headers = plan.dialect.rest_root(plan.rest_url), plan.dialect.headers(plan.options)
+        self.rest = PublicRest(root, headers)
+        # A venue may keep its listing and its clock at another address; one that was moved keeps all at its own.
+        elsewhere = plan.dialect.reference_url if plan.rest_url == plan.dialect.rest_url else None
+        self.reference = PublicRest(elsewhere or root, headers)
         self.feed: Feed = self._make_feed(waits_for_books=False)
         self.pace = Pace(host.clock.monotonic_ns())
         self.broken_off = ""  # why the connection has to be made anew
@@ -137,7 +141,7 @@ class Follower:
             return
         known = self._configured()
         spelled = [plan.dialect.spell(symbol) for symbol in plan.symbols]
-        listed = read(await self._patiently(lambda: self.rest.get(path(spelled))))
+        listed = read(await self._patiently(lambda: self.reference.get(path(spelled))))
         found = differences(listed, known)
         if found and plan.traded:
             raise Misuse(f"venue {plan.venue} and conf/instruments.yml differ: {'; '.join(found)}; correct the file")
@@ -209,6 +213,7 @@ class Follower:
     async def close(self) -> None:
         """Let go of every connection."""
         await self.rest.close()
+        await self.reference.close()
 
     async def lost(self, reason: str) -> None:
         """Say that the connection is gone, and begin every book anew."""
@@ -362,7 +367,7 @@ class Follower:
         while True:
             asked, started = clock.wall_ns(), clock.monotonic_ns()
             try:
-                said = dialect.time_ns(await self.rest.get(dialect.time_path))
+                said = dialect.time_ns(await self.reference.get(dialect.time_path))
                 self.host.clock_offset(self.plan.venue, said - asked - (clock.monotonic_ns() - started) // 2)
             except FleetError as error:
                 self.host.log.warning("clock_not_compared", venue=self.plan.venue, reason=str(error))

@@ -23,7 +23,8 @@ def test_a_dialect_is_called_by_its_name(name: str) -> None:
     found = dialect(name)
 
     assert found.name == name
-    assert found.canonical(found.spell("BTC/USD" if name != "alpaca" else "AAPL/USD"))
+    pair = {"alpaca": "AAPL/USD", "binance_usdm": "BTC/USDT:USDT"}.get(name, "BTC/USD")
+    assert found.canonical(found.spell(pair)) == pair
 
 
 def test_an_unknown_dialect_is_told_with_those_there_are() -> None:

@@ -20,10 +20,10 @@ from edgefleet.venues.binance import wire
 from edgefleet.venues.feed import Aggressor, FeedCore, Followed, are_levels, is_plausible, is_size
 
 
-class _Pair(Followed):
+class Pair(Followed):
     """A pair, with what its snapshot and its two sequences need."""
 
-    __slots__ = ("fresh", "lost_at", "pending", "print_kind", "quote_id")
+    __slots__ = ("fresh", "lost_at", "pending", "prints_from", "quote_id")
 
     def __init__(self, name: str, instrument: str, trace: str) -> None:
         super().__init__(name, instrument, trace)
@@ -31,19 +31,20 @@ class _Pair(Followed):
         self.fresh = False  # no delta was applied since the snapshot: the first may overlap it
         self.pending: list[tuple[wire.DepthDiff, int]] = []  # deltas that wait for a snapshot, with their ts_init
         self.quote_id = 0
-        self.print_kind: bytes | None = None  # `trade` or `aggTrade`: where both are sent, the first to come is heard
+        self.prints_from = ""  # the stream its prints come from; where there are two, they tell of the same trades
 
     def begin_anew(self) -> None:
         super().begin_anew()
         self.lost_at = None
         self.quote_id = 0
+        self.prints_from = ""
 
     def lose_book(self) -> None:
         super().lose_book()
         self.pending = []
 
 
-class BinanceFeed(FeedCore[_Pair]):
+class BinanceFeed(FeedCore[Pair]):
     """Frames of one combined connection in, `market` and `beats` messages out.
 
     Parameters
@@ -84,9 +85,9 @@ class BinanceFeed(FeedCore[_Pair]):
         """Return ``BTCUSDT`` for ``BTC/USDT``."""
         return wire_symbol(symbol)
 
-    def follow(self, name: str, instrument: str, trace: str) -> _Pair:
+    def follow(self, name: str, instrument: str, trace: str) -> Pair:
         """Return what is to be known of a pair."""
-        return _Pair(name, instrument, trace)
+        return Pair(name, instrument, trace)
 
     @property
     def awaiting(self) -> tuple[str, ...]:
@@ -207,37 +208,54 @@ class BinanceFeed(FeedCore[_Pair]):
 
     def _on_trade(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         data = wire.TRADE.decode(raw).data
-        self._on_print(data, b"trad", stamp_ns, raw, ts_init, out)
+        followed = self.hear(data.s, stamp_ns)
+        if followed is not None:
+            self.take_print(followed, "trade", data, data.t, raw, ts_init, out)
 
     def _on_aggregate(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
-        """Take prints of one aggressor at one price: together the volume of `trade`, with ids of their own."""
-        self._on_print(wire.AGGREGATE.decode(raw).data, b"aggT", stamp_ns, raw, ts_init, out)
-
-    def _on_print(
-        self, data: wire.Trade | wire.Aggregate, kind: bytes, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]
-    ) -> None:
+        """Take the prints of one order at one price as one print: we do not ask for them, others have recorded them."""
+        data = wire.AGGREGATE.decode(raw).data
         followed = self.hear(data.s, stamp_ns)
-        if followed is None:
-            return
-        if followed.print_kind is not kind:
-            if followed.print_kind is not None:
+        if followed is not None:
+            self.take_print(followed, "aggTrade", data, data.a, raw, ts_init, out)
+
+    def take_print(
+        self,
+        followed: Pair,
+        stream: str,
+        data: wire.Print,
+        trade_id: int,
+        raw: bytes,
+        ts_init: int,
+        out: list[Output],
+    ) -> None:
+        """Send a print that is new and plausible, and of the stream that this connection's first print was of."""
+        if followed.prints_from != stream:
+            if followed.prints_from:
+                self.counts.duplicates += 1
                 return
-            followed.print_kind = kind
+            followed.prints_from = stream
         if not (is_plausible(data.p) and is_plausible(data.q)):
             self.refuse(raw, "a price or quantity that cannot be")
             return
         if self.keeps_out(followed, followed.prints, data.p):
             return
         self._last_stamp = data.E * NS_PER_MS
-        if not self.is_new_print(followed, data.t):
+        if not self.is_new_print(followed, trade_id):
             return
         aggressor: Aggressor = "sell" if data.m else "buy"
-        self.trade(followed, str(data.t), data.p, data.q, aggressor, data.T * NS_PER_MS, ts_init, out)
+        self.trade(followed, str(trade_id), data.p, data.q, aggressor, data.T * NS_PER_MS, ts_init, out)
         if followed.top_dirty:
             self.touch_if_due(followed, self._last_stamp, ts_init, out)
 
     def _on_ticker(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         data = wire.TICKER.decode(raw).data
+        self.take_ticker(data, self._last_stamp, stamp_ns, raw, ts_init, out)
+
+    def take_ticker(
+        self, data: wire.BookTicker, stamp: int | None, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]
+    ) -> None:
+        """Send a top of book that is new and plausible; `stamp` is the venue's, in ns."""
         followed = self.hear(data.s, stamp_ns)
         if followed is None:
             return
@@ -249,7 +267,6 @@ class BinanceFeed(FeedCore[_Pair]):
             return
         if self.keeps_out(followed, followed.bids, data.b) or self.keeps_out(followed, followed.asks, data.a):
             return
-        stamp = self._last_stamp
         if stamp is None:  # released frames always have one
             self.refuse(raw, "no frame of this connection carried a stamp yet")
             return
@@ -262,7 +279,10 @@ class BinanceFeed(FeedCore[_Pair]):
             self.touch_if_due(followed, stamp, ts_init, out)
 
     def _on_depth(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
-        data = wire.DEPTH.decode(raw).data
+        self.take_depth(wire.DEPTH.decode(raw).data, stamp_ns, raw, ts_init, out)
+
+    def take_depth(self, data: wire.DepthDiff, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
+        """Apply a plausible delta, or keep it until the book has its snapshot."""
         followed = self.hear(data.s, stamp_ns)
         if followed is None:
             return
@@ -288,7 +308,7 @@ class BinanceFeed(FeedCore[_Pair]):
             return  # the answer to a SUBSCRIBE
         self.counts.unknown_events += 1
 
-    def _load(self, followed: _Pair, body: wire.DepthSnapshot, ts_init: int, out: list[Output]) -> None:
+    def _load(self, followed: Pair, body: wire.DepthSnapshot, ts_init: int, out: list[Output]) -> None:
         """Begin a book from its snapshot, then apply what waited for it."""
         stamp = self._last_stamp or 0
         followed.fresh = True
@@ -302,30 +322,46 @@ class BinanceFeed(FeedCore[_Pair]):
             else:
                 followed.pending.append((data, received))
 
-    def _apply(self, followed: _Pair, data: wire.DepthDiff, ts_init: int, out: list[Output]) -> None:
-        """Apply one delta by the venue's rule: the first may overlap the snapshot, each next begins where one ended."""
-        if data.u <= followed.update_id:
-            self.count_stale(followed)
-            return
+    def is_stale(self, followed: Pair, data: wire.DepthDiff) -> bool:
+        """Return whether the book holds all of a delta already."""
+        return data.u <= followed.update_id
+
+    def gap(self, followed: Pair, data: wire.DepthDiff) -> str | None:
+        """Return what is wrong with a delta's place in the sequence: the first may overlap the snapshot."""
         expected = followed.update_id + 1
         if expected < data.U or (expected > data.U and not followed.fresh):
+            return f"expected update {expected}, got {data.U}"
+        return None
+
+    def first_id(self, followed: Pair, data: wire.DepthDiff) -> int:
+        """Return the first update that a delta covers, so that each next begins one past where one ended."""
+        return data.U
+
+    def _apply(self, followed: Pair, data: wire.DepthDiff, ts_init: int, out: list[Output]) -> None:
+        """Apply one delta by the venue's rule."""
+        if self.is_stale(followed, data):
+            self.count_stale(followed)
+            return
+        gap = self.gap(followed, data)
+        if gap is not None:
             self.count_gap(followed)
-            self._resync(followed, data.u, ts_init, f"expected update {expected}, got {data.U}", out)
+            self._resync(followed, data.u, ts_init, gap, out)
             followed.pending.append((data, ts_init))
             return
         stamp = data.E * NS_PER_MS
-        if not self.apply_delta(followed, data.b, data.a, data.U, data.u, stamp, ts_init, out):
+        first = self.first_id(followed, data)
+        if not self.apply_delta(followed, data.b, data.a, first, data.u, stamp, ts_init, out):
             self._resync(followed, data.u, ts_init, f"crossed after update {data.u}", out)
             return
         followed.fresh = False
         self._top_from_book(followed, stamp, ts_init, out)
 
-    def _resync(self, followed: _Pair, update_id: int, ts_init: int, reason: str, out: list[Output]) -> None:
+    def _resync(self, followed: Pair, update_id: int, ts_init: int, reason: str, out: list[Output]) -> None:
         followed.lost_at = update_id
         self._must_wait = self.waits_for_books
         self.lose(followed, reason, ts_init, out)
 
-    def _top_from_book(self, followed: _Pair, stamp: int, ts_init: int, out: list[Output]) -> None:
+    def _top_from_book(self, followed: Pair, stamp: int, ts_init: int, out: list[Output]) -> None:
         if followed.update_id > followed.top_id:
             top = followed.book.top()
             if top is not None:

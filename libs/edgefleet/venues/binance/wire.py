@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from edgefleet.matching.wire import DEPTH, SNAPSHOT, TICKER, TRADE, DepthDiff, DepthSnapshot, Trade
+from edgefleet.matching.wire import DEPTH, SNAPSHOT, TICKER, TRADE, BookTicker, DepthDiff, DepthSnapshot, Trade
 
 __all__ = [
     "AGGREGATE",
@@ -16,9 +16,10 @@ __all__ = [
     "SNAPSHOT",
     "TICKER",
     "TRADE",
-    "Aggregate",
+    "BookTicker",
     "DepthDiff",
     "DepthSnapshot",
+    "Print",
     "Trade",
     "is_depth_body",
     "stamp_ms",
@@ -26,15 +27,18 @@ __all__ = [
 
 
 class Aggregate(msgspec.Struct, frozen=True, gc=False):
-    """Prints of one aggressor at one price, as `Trade` but for the aggregate's own id."""
+    """What one order traded at one price: number `a` of its own sequence, the trades `f` to `l`."""
 
     s: str
     E: int
     T: int
+    a: int
     p: Decimal
     q: Decimal
     m: bool
-    t: int = msgspec.field(name="a")
+
+
+Print = Trade | Aggregate
 
 
 class _AggregateEnvelope(msgspec.Struct, frozen=True, gc=False):
