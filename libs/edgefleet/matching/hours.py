@@ -17,29 +17,32 @@ from edgefleet.errors import Misuse
 _HOUR_NS = 3_600 * NS_PER_S
 PRE_NS = 11 * _HOUR_NS // 2  # 04:00 to 09:30
 POST_NS = 4 * _HOUR_NS
-# A session lasts 3.5 hours at least: of these moments before now, one lies in the session that closed less than
-# `POST_NS` ago, if there is one.
-_PROBES_NS = (2 * _HOUR_NS, 4 * _HOUR_NS)
 
 
 class Session(Protocol):
-    """The regular hours of one day."""
+    """The regular hours of one day: `open <= ts < close`, ns since the epoch."""
 
     @property
-    def open_ns(self) -> int: ...
+    def date(self) -> date: ...
     @property
-    def close_ns(self) -> int: ...
+    def open(self) -> int: ...
+    @property
+    def close(self) -> int: ...
 
 
 class Sessions(Protocol):
-    """The regular hours of an exchange, as its calendar has them. All stamps are ns since the epoch."""
+    """The regular hours of an exchange, as its calendar has them."""
 
-    def session_of(self, ts_ns: int) -> Session | None:
-        """Return the session that `ts_ns` lies in (its close no longer does), None where the market is closed."""
+    def session_of(self, ts: int, /) -> Session | None:
+        """Return the session that `ts` lies in, None where the market is closed."""
         ...
 
-    def next_open(self, ts_ns: int) -> int:
-        """Return the first open after `ts_ns`."""
+    def session_before(self, ts: int, /) -> Session | None:
+        """Return the last session that has closed by `ts`, None before the first."""
+        ...
+
+    def next_open(self, ts: int, /) -> int:
+        """Return the first moment from `ts` on at which the market is open: `ts` itself in a session."""
         ...
 
 
@@ -81,12 +84,13 @@ class Hours:
 
     def next_open(self, ts_ns: int) -> int:
         """Return the first regular open after `ts_ns`."""
-        return self.sessions.next_open(ts_ns)
+        running = self.sessions.session_of(ts_ns)
+        return self.sessions.next_open(ts_ns if running is None else running.close)
 
     def next_close(self, ts_ns: int) -> int:
         """Return the first regular close after `ts_ns`."""
         running = self.sessions.session_of(ts_ns)
-        return running.close_ns if running is not None else self._session_at(self.next_open(ts_ns)).close_ns
+        return running.close if running is not None else self._session_at(self.next_open(ts_ns)).close
 
     def day_end(self, ts_ns: int, *, extended: bool) -> int:
         """Return when an order of the day, sent at `ts_ns`, ends: with the regular hours it can still trade in, or with
@@ -108,13 +112,12 @@ class Hours:
     def _find(self, ts_ns: int) -> Moment:
         running = self.sessions.session_of(ts_ns)
         if running is not None:
-            return Moment(Phase.REGULAR, running.open_ns, running.close_ns, running.close_ns)
-        for probe in _PROBES_NS:
-            before = self.sessions.session_of(ts_ns - probe)
-            if before is not None and before.close_ns <= ts_ns < before.close_ns + POST_NS:
-                return Moment(Phase.POST, before.close_ns, before.close_ns + POST_NS, before.close_ns)
+            return Moment(Phase.REGULAR, running.open, running.close, running.close)
+        before = self.sessions.session_before(ts_ns)
+        if before is not None and ts_ns < before.close + POST_NS:
+            return Moment(Phase.POST, before.close, before.close + POST_NS, before.close)
         opens = self.next_open(ts_ns)
-        close = self._session_at(opens).close_ns
+        close = self._session_at(opens).close
         if ts_ns >= opens - PRE_NS:
             return Moment(Phase.PRE, opens - PRE_NS, opens, close)
         return Moment(Phase.CLOSED, ts_ns, opens - PRE_NS, close)
