@@ -52,7 +52,8 @@ class NewYork:
         return self._day(self._calendar.minute_to_session(minute.floor("min")))
 
     def session_before(self, ts: int, /) -> Day | None:
-        return self._day(self._calendar.minute_to_session(self._calendar.previous_close(pd.Timestamp(ts + 1, tz="UTC")) - pd.Timedelta("1min")))  # fmt: skip
+        closed = self._calendar.previous_close(pd.Timestamp(ts + 1, tz="UTC"))
+        return self._day(self._calendar.minute_to_session(closed - pd.Timedelta("1min")))
 
     def next_open(self, ts: int, /) -> int:
         if self.session_of(ts) is not None:
