@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,15 +20,8 @@ from edgefleet_services.options import DEMO_KEY, DEMO_SECRET
 from edgefleet_services.venue.alpaca.venue import AlpacaVenue
 from edgefleet_services.venue.service import VenueOptions
 
+from .alpaca_client import StockDataStream, StockHistoricalDataClient, TradingClient, TradingStream
 from .venue_server import PATIENCE_S, RunningVenue, eventually, running
-
-with warnings.catch_warnings():
-    # alpaca-py 0.44 still speaks through websockets' legacy client, which says so when it is imported.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from alpaca.data.historical import StockHistoricalDataClient
-    from alpaca.data.live import StockDataStream
-    from alpaca.trading.client import TradingClient
-    from alpaca.trading.stream import TradingStream
 
 
 @dataclass(frozen=True)
@@ -43,26 +37,25 @@ class NewYork:
     """`Sessions` out of exchange-calendars: another's table, and the truth of these tests."""
 
     def __init__(self) -> None:
-        self._calendar = exchange_calendars.get_calendar("XNYS", start="2017-06-01", end="2026-12-31")
+        with warnings.catch_warnings():
+            # exchange-calendars 4.13 reads its own columns in a way that pandas 3.1 warns of.
+            warnings.simplefilter("ignore")
+            schedule = exchange_calendars.get_calendar("XNYS", start="2017-06-01", end="2026-12-31").schedule
+            self._days = [
+                Day(d.date(), int(o.value), int(c.value)) for d, o, c in schedule[["open", "close"]].itertuples()
+            ]
+        self._opens = [day.open for day in self._days]
 
     def session_of(self, ts: int, /) -> Day | None:
-        minute = pd.Timestamp(ts, tz="UTC")
-        if not self._calendar.is_open_at_time(minute, side="left", ignore_breaks=True):
-            return None
-        return self._day(self._calendar.minute_to_session(minute.floor("min")))
+        begun = bisect_right(self._opens, ts)
+        return self._days[begun - 1] if begun and ts < self._days[begun - 1].close else None
 
     def session_before(self, ts: int, /) -> Day | None:
-        closed = self._calendar.previous_close(pd.Timestamp(ts + 1, tz="UTC"))
-        return self._day(self._calendar.minute_to_session(closed - pd.Timedelta("1min")))
+        begun = bisect_right(self._opens, ts)
+        return next((day for day in reversed(self._days[max(begun - 2, 0) : begun]) if day.close <= ts), None)
 
     def next_open(self, ts: int, /) -> int:
-        if self.session_of(ts) is not None:
-            return ts
-        return int(self._calendar.next_open(pd.Timestamp(ts - 1, tz="UTC")).value)
-
-    def _day(self, session: Any) -> Day:
-        opens, closes = self._calendar.session_open(session), self._calendar.session_close(session)
-        return Day(session.date(), int(opens.value), int(closes.value))
+        return ts if self.session_of(ts) is not None else self._opens[bisect_left(self._opens, ts)]
 
 
 @cache

@@ -192,8 +192,8 @@ def check_request(request: BrokerRequest) -> None:
         raise bad_request("only one of qty or notional is accepted")
     if len(request.client_order_id or "") > LONGEST_CLIENT_ID:
         raise bad_request(f"client_order_id must be no more than {LONGEST_CLIENT_ID} characters")
-    _check_amount("qty", request.quantity, SHARE_STEP)
-    _check_amount("notional", request.notional, CENT)
+    check_amount("qty", request.quantity, SHARE_STEP)
+    check_amount("notional", request.notional, CENT)
     if request.kind is OrderKind.LIMIT:
         if request.limit_price is None:
             raise bad_request("limit orders require a limit price")
@@ -210,7 +210,7 @@ def check_request(request: BrokerRequest) -> None:
 
 def check_limit_price(price: Decimal) -> None:
     """Raise `BrokerReject` unless `price` is positive and in whole cents (below one dollar: hundredths of a cent)."""
-    if not price > 0:
+    if not (price.is_finite() and price > 0):
         raise bad_request("limit price must be > 0")
     if not price <= LARGEST:
         raise unprocessable(f"limit price must be <= {decimal_text(LARGEST)}")
@@ -227,10 +227,11 @@ def check_cost(cost: Decimal, request: BrokerRequest) -> None:
         raise forbidden(f"cost basis must be >= minimal amount of order {decimal_text(MIN_NOTIONAL)}")
 
 
-def _check_amount(name: str, value: Decimal | None, step: Decimal) -> None:
+def check_amount(name: str, value: Decimal | None, step: Decimal) -> None:
+    """Raise `BrokerReject` unless `value`, where there is one, is positive, not too large and a multiple of `step`."""
     if value is None:
         return
-    if not value > 0:
+    if not (value.is_finite() and value > 0):
         raise unprocessable(f"{name} must be > 0")
     if not value <= LARGEST:
         raise unprocessable(f"{name} must be <= {decimal_text(LARGEST)}")

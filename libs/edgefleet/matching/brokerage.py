@@ -26,6 +26,7 @@ from .broker_orders import (
     TradeUpdate,
     bad_request,
     changed,
+    check_amount,
     check_cost,
     check_limit_price,
     check_request,
@@ -187,6 +188,7 @@ class Brokerage:
         """Return the order that replaces `number` and what happened. `quantity` is the whole quantity wanted: what the
         old order has filled is taken off it. Raises `BrokerReject` and leaves the old order as it is."""
         old = self._open_order(number)
+        check_amount("qty", quantity, SHARE_STEP)
         if old.quantity is None:
             raise unprocessable("notional orders cannot be replaced")
         if limit_price is not None:

@@ -16,8 +16,6 @@ from .stock_days import DAYS, at
 
 NEW_YORK = ZoneInfo("America/New_York")
 SINCE_2007 = st.integers(*(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (2007, 2037)))
-    int(datetime(2007, 1, 1, tzinfo=UTC).timestamp()), int(datetime(2037, 1, 1, tzinfo=UTC).timestamp())
-)
 
 
 @given(SINCE_2007)
