@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import threading
 import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
-import exchange_calendars
-import pandas as pd
-
+from edgefleet.clock import NS_PER_S
 from edgefleet_services.options import DEMO_KEY, DEMO_SECRET
 from edgefleet_services.venue.alpaca.venue import AlpacaVenue
 from edgefleet_services.venue.service import VenueOptions
@@ -40,7 +40,8 @@ class NewYork:
         with warnings.catch_warnings():
             # exchange-calendars 4.13 reads its own columns in a way that pandas 3.1 warns of.
             warnings.simplefilter("ignore")
-            schedule = exchange_calendars.get_calendar("XNYS", start="2017-06-01", end="2026-12-31").schedule
+            calendars: Any = importlib.import_module("exchange_calendars")
+            schedule = calendars.get_calendar("XNYS", start="2017-06-01", end="2026-12-31").schedule
             self._days = [
                 Day(d.date(), int(o.value), int(c.value)) for d, o, c in schedule[["open", "close"]].itertuples()
             ]
@@ -66,7 +67,7 @@ def new_york() -> NewYork:
 
 def at(moment: str) -> int:
     """Return the stamp of a New York wall time, `2024-11-29 09:30`."""
-    return int(pd.Timestamp(moment, tz="America/New_York").value)
+    return int(datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo("America/New_York")).timestamp()) * NS_PER_S
 
 
 @dataclass

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
-import msgpack
+import msgspec
 import pytest
 from websockets.sync.client import connect
 
@@ -526,14 +526,14 @@ def test_keys_in_the_headers_are_enough() -> None:
             f"{venue.venue.ws}/v2/sip", additional_headers=KEYS | {"Content-Type": "application/msgpack"}
         ) as socket,
     ):
-        assert msgpack.unpackb(socket.recv()) == [{"T": "success", "msg": "connected"}]
-        assert msgpack.unpackb(socket.recv()) == [{"T": "success", "msg": "authenticated"}]
+        assert msgspec.msgpack.decode(socket.recv(decode=False)) == [{"T": "success", "msg": "connected"}]
+        assert msgspec.msgpack.decode(socket.recv(decode=False)) == [{"T": "success", "msg": "authenticated"}]
 
 
 @pytest.mark.parametrize("codec", ["json", "msgpack"])
 def test_account_stream_sends_binary_frames_in_both_encodings(venue: Clients, codec: str) -> None:
-    pack: Any = json.dumps if codec == "json" else msgpack.packb
-    unpack: Any = json.loads if codec == "json" else msgpack.unpackb
+    pack: Any = json.dumps if codec == "json" else msgspec.msgpack.encode
+    unpack: Any = json.loads if codec == "json" else msgspec.msgpack.decode
     headers = {"Content-Type": "application/msgpack"} if codec == "msgpack" else {}
     with connect(f"{venue.venue.ws}/stream", additional_headers=headers) as socket:
         for secret, status in (("wrong", "unauthorized"), (DEMO_SECRET, "authorized")):

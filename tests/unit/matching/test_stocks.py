@@ -66,7 +66,7 @@ def test_exchange_that_quotes_nothing_has_left() -> None:
     best = nbbo.update(quote("N", "0", "10.02", "0"))
 
     assert best is not None
-    assert (best.bid, best.bid_size, best.bid_exchange) == (0, 0, "")
+    assert (best.bid, best.bid_size, best.bid_exchange) == (D(0), D(0), "")
 
 
 def test_newer_quote_that_crosses_an_older_one_stands_alone() -> None:
@@ -128,7 +128,7 @@ def test_minute_without_a_price_has_no_bar_and_its_volume_counts_in_the_day() ->
 
     assert [bar.volume for bar in history.bars(MINUTE)] == [100]
     (day,) = history.bars(DAY)
-    assert (day.volume, day.start_ns) == (107, at("00:00"))
+    assert (day.volume, day.start_ns) == (D(107), at("00:00"))
 
 
 def test_minute_is_told_once_when_it_is_over() -> None:
@@ -179,10 +179,9 @@ def test_longer_bars_are_what_the_prints_themselves_say(prints: list[tuple[int, 
         expected.setdefault(wide.start_of(ts_ns), []).append((cents, size))
 
     for bar, (begins, inside) in zip(history.bars(wide), expected.items(), strict=True):
-        cents = [c for c, _ in inside]
+        prices = [D(c) / 100 for c, _ in inside]
         assert bar.start_ns == begins
-        assert (bar.open, bar.close) == (D(cents[0]) / 100, D(cents[-1]) / 100)
-        assert (bar.high, bar.low) == (D(max(cents)) / 100, D(min(cents)) / 100)
+        assert (bar.open, bar.high, bar.low, bar.close) == (prices[0], max(prices), min(prices), prices[-1])
         assert bar.volume == sum(size for _, size in inside)
         assert bar.amount == sum(D(c) / 100 * size for c, size in inside)
 
@@ -199,14 +198,10 @@ def test_synthetic_stock_trades_in_regular_hours_alone_in_cents_and_whole_shares
     assert night == []
     assert after[0].ts_ns >= at("09:30", month=12, day=2)
     assert all(at("12:59:50") <= event.ts_ns <= at("13:00") for event in before)
-    for event in before + after:
-        for value, step in (
-            (event.trade and event.trade.price, D("0.01")),
-            (event.trade and event.trade.size, D(1)),
-            (event.quote and event.quote.bid, D("0.01")),
-            (event.quote and event.quote.ask_size, D(1)),
-        ):
-            assert value is None or not value % step
+    trades = [event.trade for event in before + after if event.trade is not None]
+    quotes = [event.quote for event in before + after if event.quote is not None]
+    assert not any(price % D("0.01") for price in [t.price for t in trades] + [q.bid for q in quotes])
+    assert not any(size % 1 for size in [t.size for t in trades] + [q.ask_size for q in quotes])
 
 
 def test_synthetic_stock_is_its_seed_s_however_time_is_cut() -> None:
