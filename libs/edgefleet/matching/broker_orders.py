@@ -17,10 +17,9 @@ from edgefleet.errors import FleetError
 from edgefleet.units import ZERO, decimal_text
 
 from .engine import Side
-from .stocks import CENT, SHARE_STEP, SUB_PENNY
+from .stocks import CENT, LARGEST, SHARE_STEP, SUB_PENNY
 
 MIN_NOTIONAL = Decimal(1)  # USD
-LARGEST = Decimal(1_000_000_000)  # shares, USD, USD a share
 LONGEST_CLIENT_ID = 128
 # Ids are UUIDs on the wire and the same in every run of the same requests.
 _SPACE = UUID("5d2a1f0e-6f2c-5a54-9d5b-2b0a8c1f7e11")

@@ -38,7 +38,7 @@ from .exchange import ExchangeState, Execution, ExecutionType, Fees, OrderReques
 from .filters import VenueReject
 from .hours import EXTENDED, Hours, Moment, Phase
 from .recorded import RecordedMarket
-from .stocks import SHARE_STEP, StockEvent, stock_rules
+from .stocks import CENT, SHARE_STEP, StockEvent, stock_rules
 from .wire import BookTicker, DepthDiff, DepthSnapshot
 
 CASH = "USD"
@@ -111,6 +111,7 @@ class Brokerage:
         self._open: dict[int, None] = {}
         self._fills: list[TradeUpdate] = []
         self._by_client_id: dict[str, int] = {}
+        self._by_id: dict[str, int] = {}
         self._resting: dict[int, int] = {}  # the broker's order by the exchange's
         self._engine_ids: dict[int, int] = {}  # and the other way round
         self._moment = Moment(Phase.CLOSED, 0, 0, 0)
@@ -229,6 +230,11 @@ class Brokerage:
     def order(self, number: int) -> BrokerOrder:
         """Return an order, open or not, or raise `KeyError`."""
         return self._orders[number]
+
+    def by_id(self, order_id: str) -> BrokerOrder | None:
+        """Return the order of this id on the wire, None where there is none."""
+        number = self._by_id.get(order_id)
+        return None if number is None else self._orders[number]
 
     def by_client_id(self, client_order_id: str) -> BrokerOrder | None:
         """Return the order of this client id, None where there is none."""
@@ -395,6 +401,8 @@ class Brokerage:
         return {"updated_ns": self.now_ns}
 
     def _store(self, order: BrokerOrder) -> BrokerOrder:
+        if order.number not in self._orders:
+            self._by_id[order.id] = order.number
         self._orders[order.number] = order
         self._by_client_id[order.client_order_id] = order.number
         if order.is_open:
@@ -594,7 +602,7 @@ class Brokerage:
 
 
 def _affordable(market: RecordedMarket, side: Side, budget: Decimal) -> tuple[Decimal, bool]:
-    """Return the shares that `budget` USD trade for now, and whether that is all they would ever trade for."""
+    """Return the shares that `budget` USD trade for now, and whether that is all: no cent, or no share, is left."""
     shares = ZERO
     for price, size in market.available(side.opposite):
         part = budget / price
@@ -603,4 +611,4 @@ def _affordable(market: RecordedMarket, side: Side, budget: Decimal) -> tuple[De
             return shares + part, True
         shares += size
         budget -= size * price
-    return shares, False
+    return shares, budget < CENT

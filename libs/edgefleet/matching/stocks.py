@@ -21,6 +21,7 @@ from .wire import BookTicker, Frame, Trade
 SHARE_STEP = Decimal("1E-9")  # Alpaca keeps quantities to nine decimals
 CENT = Decimal("0.01")
 SUB_PENNY = Decimal("0.0001")  # the tick below one dollar (Rule 612 of Regulation NMS)
+LARGEST = Decimal(1_000_000_000)  # shares, USD, USD a share: what is asked beyond it is a mistake
 OFF_EXCHANGE = "D"  # FINRA's facilities: nobody who waited in a book of an exchange was in that trade
 
 # Sale conditions by what they leave unchanged, after the "consolidated processing" tables of the CTS and UTP output
@@ -102,11 +103,12 @@ def stock_rules(symbol: str) -> MarketRules:
         tick_size=SUB_PENNY,
         step_size=SHARE_STEP,
         min_quantity=SHARE_STEP,
-        max_quantity=Decimal(1_000_000_000),
+        max_quantity=LARGEST,
         min_price=SUB_PENNY,
+        max_price=LARGEST,
         min_notional=ZERO,
-        max_notional=Decimal(10**15),
-        multiplier_up=Decimal(10**9),
+        max_notional=LARGEST * LARGEST,
+        multiplier_up=LARGEST * LARGEST,
         multiplier_down=ZERO,
         max_orders=1_000_000,
     )

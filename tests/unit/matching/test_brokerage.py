@@ -81,6 +81,29 @@ def test_notional_order_goes_on_until_it_is_spent() -> None:
     assert D("14999.99") < stock.broker.order(order.number).cost <= 15_000
 
 
+@pytest.mark.parametrize(("ask", "size"), [("100.00", "10"), ("99.99", "10"), ("0.0003", "100")])
+def test_notional_order_that_spends_the_last_quote_to_its_end_is_filled(ask: str, size: str) -> None:
+    stock = Stock(at("11:59"))
+    stock.quote(NOON, "0.0001", ask, ask_size=size)
+    budget = D(ask) * D(size)
+
+    stock.broker.place(buy(notional=max(budget.quantize(D("0.01")), D(1))))
+
+    (order,) = stock.broker.orders()
+    whole = order.notional is not None and order.notional - order.cost < D("0.01")
+    assert (order.status is BrokerStatus.FILLED) == whole
+
+
+def test_prices_and_quantities_at_the_edge_are_the_broker_s_to_refuse_and_never_the_exchange_s() -> None:
+    stock = trading(usd="1e12", shares="1000000000")
+    for limit in ("1000000000", "0.0001", "1", "0.9999"):
+        order, _ = stock.broker.place(sell("1000000", limit, "ioc"))
+        assert not stock.broker.order(order.number).is_open
+    stock.quote(later(NOON, 1), "0.0001", "0.0002", "1000000000", "1000000000")
+    order, _ = stock.broker.place(buy("1000000000", "0.0002", "ioc"))
+    assert stock.broker.order(order.number).status is BrokerStatus.FILLED
+
+
 def test_resting_order_waits_behind_what_is_quoted_at_its_price() -> None:
     stock = trading()
     order, updates = stock.broker.place(buy("10", "99.99"))

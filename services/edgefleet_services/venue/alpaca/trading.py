@@ -177,10 +177,10 @@ class TradingApi:
 
     def _order(self, request: Request) -> BrokerOrder:
         order_id = request.path_params["order_id"]
-        for order in reversed(self.broker.orders()):
-            if order.id == order_id:
-                return order
-        raise not_found(f"order not found for {order_id}")
+        order = self.broker.by_id(order_id)
+        if order is None:
+            raise not_found(f"order not found for {order_id}")
+        return order
 
     # --- positions
 
