@@ -7,7 +7,7 @@ import hmac
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,9 +17,9 @@ from urllib.parse import urlencode
 import httpx
 import uvloop
 
-from edgefleet.clock import NS_PER_MS, SYSTEM
+from edgefleet.clock import NS_PER_MS, SYSTEM, Clock
 from edgefleet_services.options import DEMO_KEY, DEMO_SECRET
-from edgefleet_services.venue.service import VenueOptions, serve
+from edgefleet_services.venue.service import ServedVenue, VenueOptions, serve, venue_of
 
 PATIENCE_S = 20.0
 
@@ -72,8 +72,10 @@ def signed_query(**params: object) -> str:
 
 
 @contextmanager
-def running(options: VenueOptions) -> Iterator[RunningVenue]:
-    """Serve a venue with `options` on a free port until the block ends."""
+def running(
+    options: VenueOptions, make: Callable[[VenueOptions, Clock], ServedVenue] = venue_of
+) -> Iterator[RunningVenue]:
+    """Serve a venue with `options`, built by `make`, on a free port until the block ends."""
     ports: list[int] = []
     ready = threading.Event()
     failures: list[BaseException] = []
@@ -86,7 +88,7 @@ def running(options: VenueOptions) -> Iterator[RunningVenue]:
     async def main() -> None:
         stop = asyncio.Event()
         handles.append((asyncio.get_running_loop(), stop))
-        await serve(options, stop=stop, ready=say)
+        await serve(options, stop=stop, ready=say, make=make)
 
     def run() -> None:
         try:

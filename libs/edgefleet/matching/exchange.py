@@ -66,10 +66,11 @@ class ExecutionType(StrEnum):
 
 
 class Fees(msgspec.Struct, frozen=True):
-    """Commission rates, as a fraction of what is received and in that asset."""
+    """Commission rates, as a fraction of what is received and in that asset; or of the amount, always in quote."""
 
     maker: Decimal = Decimal("0.001")
     taker: Decimal = Decimal("0.001")
+    in_quote: bool = False  # as a stock broker takes them
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -445,6 +446,8 @@ class SimExchange:
             asset, need = rules.quote, sum((price * size for price, size in plan), ZERO)
         else:
             asset, need = rules.quote, quantity * _present(request.price)
+        if self.fees.in_quote and asset == rules.quote:
+            need *= 1 + max(self.fees.maker, self.fees.taker)
         if not need <= self._free[asset]:
             raise VenueReject(-2010, "Account has insufficient balance for requested action.")
 
@@ -502,12 +505,17 @@ class SimExchange:
             paid, cost, received, gain = rules.quote, amount, rules.base, quantity
         else:
             paid, cost, received, gain = rules.base, quantity, rules.quote, amount
-        commission = (gain * rate).quantize(FEE_STEP, ROUND_DOWN)
-        purse = self._locked if is_maker else self._free
-        purse[paid] -= cost
-        self._free[received] += gain - commission
-        if purse[paid] < 0:
-            raise Broken(f"{paid} balance fell to {purse[paid]} on order {order_id}")
+        charged = rules.quote if self.fees.in_quote else received
+        commission = ((amount if self.fees.in_quote else gain) * rate).quantize(FEE_STEP, ROUND_DOWN)
+        if is_maker:
+            _, reserved = self._reserved(order, quantity)
+            self._locked[paid] -= reserved
+            self._free[paid] += reserved
+        self._free[paid] -= cost
+        self._free[received] += gain
+        self._free[charged] -= commission
+        if self._locked[paid] < 0 or self._free[paid] < 0:
+            raise Broken(f"{paid} balance fell to {min(self._locked[paid], self._free[paid])} on order {order_id}")
         executed = order.executed + quantity
         order = msgspec.structs.replace(
             order,
@@ -530,7 +538,7 @@ class SimExchange:
             quantity=quantity,
             quote_quantity=amount,
             commission=commission,
-            commission_asset=received,
+            commission_asset=charged,
             time=self.market_time_ms,
             is_maker=is_maker,
         )
@@ -544,7 +552,10 @@ class SimExchange:
 
     def _reserved(self, order: Order, quantity: Decimal) -> tuple[str, Decimal]:
         rules = self.rules[order.symbol]
-        return (rules.quote, quantity * order.price) if order.side is Side.BUY else (rules.base, quantity)
+        if order.side is Side.SELL:
+            return rules.base, quantity
+        amount = quantity * order.price
+        return rules.quote, amount * (1 + self.fees.maker) if self.fees.in_quote else amount
 
     def _withdraw(self, order: Order, status: OrderStatus, execution: ExecutionType, cancel_id: str = "") -> Execution:
         asset, amount = self._reserved(order, order.left)

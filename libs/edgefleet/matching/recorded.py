@@ -21,6 +21,7 @@ from .wire import BookTicker, DepthDiff, DepthSnapshot, Level, Trade
 
 # A quarter of an hour of diffs; a snapshot that comes later is newer than what falls out here.
 _HELD = 9_000
+UNSEEN = Decimal("Infinity")  # the queue ahead of an order at a price that no recorded quote has shown yet
 # Diffs that a book can be taken back by: many more than a consumer of a tape may be behind its venue.
 REMEMBERED = 2_048
 
@@ -187,9 +188,17 @@ class _Taken:
 
 
 class RecordedMarket:
-    """One symbol's recorded market, with what we took from it and what of ours rests in it."""
+    """One symbol's recorded market, with what we took from it and what of ours rests in it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    top_only
+        Whether only tops of book are recorded. What stands behind the top is unknown then: an order that comes there
+        takes its place when its price becomes the best, behind all that is shown at it.
+    """
+
+    def __init__(self, *, top_only: bool = False) -> None:
+        self._top_only = top_only
         self.book = RecordedBook(REMEMBERED)
         self.ticker: BookTicker | None = None
         self.last_trade: Trade | None = None
@@ -245,8 +254,9 @@ class RecordedMarket:
 
     def rest(self, order_id: int, side: Side, price: Decimal, quantity: Decimal, ahead: Decimal | None = None) -> None:
         """Let an order wait, behind all that is shown at its price (or behind `ahead`, where that is known)."""
-        queue = self._size_shown(side, price) if ahead is None else ahead
-        self._resting[order_id] = Resting(order_id, side, price, quantity, queue)
+        if ahead is None:
+            ahead = UNSEEN if self._is_unseen(side, price) else self._size_shown(side, price)
+        self._resting[order_id] = Resting(order_id, side, price, quantity, ahead)
 
     def remove(self, order_id: int) -> None:
         """Take an order out of the queue."""
@@ -321,7 +331,7 @@ class RecordedMarket:
         if not self._resting:
             return []
         for order in self._resting.values():
-            if order.ahead:
+            if order.ahead and not (order.ahead == UNSEEN and self._is_unseen(order.side, order.price)):
                 order.ahead = min(order.ahead, self._size_shown(order.side, order.price))
         fills: list[Passive] = []
         for side in (Side.BUY, Side.SELL):
@@ -332,6 +342,11 @@ class RecordedMarket:
                 self.take(side, levels)
                 self._fill(order, sum((size for _, size in levels), ZERO), fills)
         return fills
+
+    def _is_unseen(self, side: Side, price: Decimal) -> bool:
+        """Return whether nothing is known of the queue at `price`: it is behind the top, and only tops are recorded."""
+        top = self.top(side)
+        return self._top_only and top is not None and not crosses(side.opposite, top[0], price)
 
     def _size_shown(self, side: Side, price: Decimal) -> Decimal:
         top = self.top(side)

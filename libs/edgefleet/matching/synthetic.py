@@ -283,6 +283,10 @@ class SyntheticMarket:
         """Return each symbol's book as it stands, as a REST body."""
         return {asset.rules.symbol: asset.snapshot() for asset in self._assets}
 
+    def skip(self, until_ns: int) -> None:
+        """Let time pass in which nothing happens, as over a stock market's night."""
+        self._next_ns = max(self._next_ns, until_ns)
+
     def advance(self, until_ns: int) -> Iterator[tuple[int, bytes]]:
         """Yield (stamp in ns, combined-stream envelope) of every whole tenth of a second up to `until_ns`."""
         while self._next_ns + STEP_NS <= until_ns:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+Payload = str | bytes  # a text or a binary frame
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 MARKET_QUEUE = 64  # frames a consumer may be behind a tape before the tape waits
@@ -30,7 +31,7 @@ class Consumer:
         self.sent = 0
         self._given = 0  # frames of the market, ever
         self._taken: int | None = None  # of those, as the consumer says; None: it says nothing
-        self._queue: deque[str] = deque()
+        self._queue: deque[Payload] = deque()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -42,7 +43,7 @@ class Consumer:
         """Return how many frames are queued."""
         return len(self._queue)
 
-    def offer(self, text: str) -> None:
+    def offer(self, text: Payload) -> None:
         """Queue a frame without waiting; a consumer that is too far behind is cut off."""
         if self.gone or self._closing is not None:
             return
@@ -54,7 +55,7 @@ class Consumer:
         if not self._wake.is_set():
             self._wake.set()
 
-    async def put(self, text: str) -> None:
+    async def put(self, text: Payload) -> None:
         """Queue a frame, waiting until the consumer has read enough to take it."""
         while not self._has_room() and not self.gone:
             self._room.clear()
@@ -93,7 +94,7 @@ class Consumer:
                 text = queue.popleft()
                 if len(queue) < MARKET_QUEUE // 2:
                     self._room.set()
-                await send({"type": "websocket.send", "text": text})
+                await send({"type": "websocket.send", "text" if isinstance(text, str) else "bytes": text})
                 self.sent += 1
             elif self._closing is not None:
                 code, reason = self._closing

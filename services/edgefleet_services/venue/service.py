@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -33,8 +33,10 @@ from .rest import RestApi
 from .sockets import SocketApi
 
 log = structlog.get_logger()
+Value = TypeVar("Value")
 
 SAVE_EVERY_S = 0.5
+START_CASH = Decimal(100_000)
 # Small, so that a tape at full speed is never far ahead of what its consumers have read.
 SEND_BUFFER_BYTES = 65_536
 
@@ -48,6 +50,7 @@ class VenueOptions:
     `https://api.binance.com/api/v3`). `state_file` keeps the account over restarts.
     """
 
+    dialect: Literal["binance", "alpaca"] = "binance"
     market: Literal["tape", "synthetic", "relay"] = "synthetic"
     symbols: tuple[str, ...] = ("BTC/USDT",)
     tape: tuple[Path, ...] = ()
@@ -56,9 +59,10 @@ class VenueOptions:
     warm_up_s: int = 120  # of synthetic market before the start, for those who ask for candles at once
     host: str = "127.0.0.1"
     port: int = 9180
-    balances: Mapping[str, Decimal] = field(default_factory=lambda: {"USDT": Decimal(100_000)})
-    maker_fee: Decimal = Decimal("0.001")
-    taker_fee: Decimal = Decimal("0.001")
+    balances: Mapping[str, Decimal] | None = None  # None: 100,000 of what the dialect's venue is paid in
+    maker_fee: Decimal | None = None  # None: what the dialect's venue takes
+    taker_fee: Decimal | None = None
+    start_ns: int | None = None  # where a synthetic market's time begins; None: now, by the wall clock
     state_file: Path | None = None
     upstream_ws: str = ""
     upstream_rest: str = ""
@@ -74,8 +78,46 @@ class _Protocol(HttpToolsProtocol):
         self.scope["edgefleet.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
 
 
+class ServedMarket(Protocol):
+    """A market that may break down."""
+
+    async def until_broken(self) -> None:
+        """Raise the `Broken` that stops the venue; return never."""
+        ...
+
+
+class ServedVenue(Protocol):
+    """What `serve` asks of a venue, whatever it speaks."""
+
+    @property
+    def app(self) -> Starlette:
+        """Return what answers requests."""
+        ...
+
+    @property
+    def market(self) -> ServedMarket:
+        """Return the market, which may break down."""
+        ...
+
+    async def open(self) -> None:
+        """Let pass what lies before the first request."""
+        ...
+
+    async def run_market(self) -> None:
+        """Serve the market to its end."""
+        ...
+
+    async def keep_saved(self) -> None:
+        """Write the account to the state file whenever it changed."""
+        ...
+
+    def save(self) -> None:
+        """Write the account to the state file, if it is to be kept."""
+        ...
+
+
 class Venue:
-    """A venue that is ready to be served: everything is checked and opened here, or an error is raised.
+    """A Binance venue that is ready to be served: everything is checked and opened here, or an error is raised.
 
     Raises
     ------
@@ -88,8 +130,12 @@ class Venue:
         self.clock = clock
         speed_factor(options.speed)
         self._summary: TapeSummary | None = check_tape(options.tape) if options.market == "tape" else None
+        if options.start_ns is not None:
+            raise Misuse("only a stock market's synthetic time can be set: --dialect alpaca")
         rules = [rules_for(symbol) for symbol in options.symbols]
-        self.exchange = SimExchange(rules, options.balances, Fees(options.maker_fee, options.taker_fee))
+        fees = Fees()
+        fees = Fees(_given(options.maker_fee, fees.maker), _given(options.taker_fee, fees.taker))
+        self.exchange = SimExchange(rules, _given(options.balances, {"USDT": START_CASH}), fees)
         progress = Progress(market=options.market, speed=options.speed if options.market == "tape" else "1")
         self.market = VenueMarket(self.exchange, progress)
         self._synthetic: SyntheticMarket | None = None
@@ -101,8 +147,8 @@ class Venue:
         elif not options.upstream_ws or not options.upstream_rest:
             raise Misuse("a relay needs an upstream: its WebSocket and its REST address")
         if options.state_file is not None and options.state_file.exists():
-            self.exchange.load(_read_state(options.state_file))
-        self._writing = threading.Lock()
+            self.exchange.load(read_state(options.state_file, ExchangeState))
+        self._file = StateFile(options.state_file)
         self.rest = RestApi(self.market, clock, options.key, options.secret)
         self.app = Starlette(routes=[*self.rest.routes(), *SocketApi(self.market).routes()])
 
@@ -148,16 +194,23 @@ class Venue:
             await asyncio.sleep(SAVE_EVERY_S)
             if self.market.changed:
                 self.market.changed = False
-                await asyncio.to_thread(self._write, msgspec.json.encode(self.exchange.dump()))
+                await asyncio.to_thread(self._file.write, msgspec.json.encode(self.exchange.dump()))
 
     def save(self) -> None:
         """Write the account to the state file, if it is to be kept."""
-        if self.options.state_file is not None:
-            self._write(msgspec.json.encode(self.exchange.dump()))
+        self._file.write(msgspec.json.encode(self.exchange.dump()))
 
-    def _write(self, data: bytes) -> None:
+
+class StateFile:
+    """Where an account is kept over restarts; without a path it is kept nowhere."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._writing = threading.Lock()
+
+    def write(self, data: bytes) -> None:
         """Write the state file whole or not at all."""
-        path = self.options.state_file
+        path = self._path
         if path is None:
             return
         draft = path.with_name(path.name + ".draft")
@@ -169,11 +222,26 @@ class Venue:
             draft.replace(path)
 
 
-def _read_state(path: Path) -> ExchangeState:
+def read_state(path: Path, kind: type[Value]) -> Value:
+    """Return the saved account, or raise `Misuse` where the file holds none of this kind."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ExchangeState)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError) as error:
         raise Misuse(f"{path}: not a saved account of the simulated venue: {error}") from error
+
+
+def _given(value: Value | None, default: Value) -> Value:
+    return default if value is None else value
+
+
+def venue_of(options: VenueOptions, clock: Clock) -> ServedVenue:
+    """Return the venue that speaks the dialect `options` name."""
+    if options.dialect == "binance":
+        return Venue(options, clock)
+    # Here and not above: it is built of this module's parts, and a venue of the other dialect does not load it.
+    from .alpaca.venue import AlpacaVenue
+
+    return AlpacaVenue(options, clock)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -196,7 +264,7 @@ async def serve(
     clock: Clock = SYSTEM,
     stop: asyncio.Event | None = None,
     ready: Callable[[int], Any] | None = None,
-    make: Callable[[VenueOptions, Clock], Venue] = Venue,
+    make: Callable[[VenueOptions, Clock], ServedVenue] = venue_of,
 ) -> None:
     """Serve the venue until `stop` is set, or, where none is given, until SIGINT or SIGTERM.
 

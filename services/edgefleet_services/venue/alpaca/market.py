@@ -1,0 +1,139 @@
+"""The stock venue as its handlers see it: account, history, listeners. Knows no HTTP and no source of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from edgefleet.errors import Broken
+from edgefleet.matching.broker_orders import TradeUpdate
+from edgefleet.matching.brokerage import Brokerage
+from edgefleet.matching.stock_history import DAY, Bar, StockHistory
+from edgefleet.matching.stocks import StockEvent
+from edgefleet.telemetry.metrics import Metrics
+
+from ..consumers import Consumer, Hub, Payload
+from ..market import Progress
+from . import views
+from .codec import Codec
+
+TRADE_UPDATES = "trade_updates"
+EVERYTHING = "*"
+
+
+class AlpacaConsumer(Consumer):
+    """One WebSocket and the encoding it asked for."""
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__(combined=False)
+        self.codec = codec
+
+    def tell(self, message: object, *, binary: bool = False) -> None:
+        """Queue a message of the venue's own, without waiting."""
+        self.offer(self.codec.encode(message, binary=binary))
+
+
+class AlpacaMarket:
+    """One account, its market's history, and the consumers of both."""
+
+    def __init__(self, broker: Brokerage, progress: Progress, created_ns: int) -> None:
+        self.broker = broker
+        self.progress = progress
+        self.created_ns = created_ns
+        self.hub = Hub()
+        self.history = {symbol: StockHistory() for symbol in broker.exchange.rules}
+        self.changed = False  # since the account was last saved
+        self.metrics = Metrics()
+        self._counted = {
+            kind: self.metrics.messages.labels(service="venue", type=kind) for kind in ("trade", "quote", "depth")
+        }
+        self._break = asyncio.Event()
+        self._broken: Broken | None = None
+
+    async def serve(self, event: StockEvent, *, live: bool) -> None:
+        """Let one event happen: to the account first, then to whoever listens, so none knows more than the account."""
+        self.progress.lines_served += 1
+        await self.pass_time(event.ts_ns, live=live)
+        self.tell_account(self.broker.on_event(event))
+        history = self.history.get(event.symbol)
+        if event.trade is not None:
+            self._counted["trade"].inc()
+            if history is not None:
+                history.add(event.trade)
+            trade = event.trade
+            await self._publish("trades", "t", event.symbol, lambda codec: views.trade(trade, codec.stamp), live=live)
+        elif event.quote is not None:
+            self._counted["quote"].inc()
+            quote = event.quote
+            if history is not None:
+                history.quotes.append(quote)
+            await self._publish("quotes", "q", event.symbol, lambda codec: views.quote(quote, codec.stamp), live=live)
+        else:
+            self._counted["depth"].inc()
+
+    async def pass_time(self, ts_ns: int, *, live: bool) -> None:
+        """Let time come to `ts_ns`: orders that end, bars that close."""
+        self.tell_account(self.broker.on_time(ts_ns))
+        for symbol, history in self.history.items():
+            minute = history.closed(ts_ns)
+            if minute is None:
+                continue
+            await self._publish_bar("bars", "b", symbol, minute, live=live)
+            if self.listeners("dailyBars", symbol):
+                await self._publish_bar("dailyBars", "d", symbol, history.bars(DAY)[-1], live=live)
+
+    def listeners(self, channel: str, symbol: str) -> list[Consumer]:
+        """Return who takes a channel of `symbol`, by its name or by taking everything."""
+        named = self.hub.of(f"{channel}@{symbol}")
+        return named + [other for other in self.hub.of(f"{channel}@{EVERYTHING}") if other not in named]
+
+    async def _publish_bar(self, channel: str, kind: str, symbol: str, bar: Bar, *, live: bool) -> None:
+        await self._publish(channel, kind, symbol, lambda codec: views.bar(bar, codec.stamp), live=live)
+
+    async def _publish(
+        self, channel: str, kind: str, symbol: str, view: Callable[[Codec], views.Json], *, live: bool
+    ) -> None:
+        frames: dict[Codec, Payload] = {}
+        for consumer in self.listeners(channel, symbol):
+            if not isinstance(consumer, AlpacaConsumer):
+                continue
+            codec = consumer.codec
+            if codec not in frames:
+                frames[codec] = codec.encode(views.streamed(kind, symbol, view(codec)))
+            if live:
+                consumer.offer(frames[codec])
+            else:
+                await consumer.put(frames[codec])
+
+    def tell_account(self, updates: list[TradeUpdate]) -> None:
+        """Send what happened to the account's orders to who listens to it."""
+        if not updates:
+            return
+        self.changed = True
+        for consumer in self.hub.of(TRADE_UPDATES):
+            if isinstance(consumer, AlpacaConsumer):
+                for update in updates:
+                    consumer.tell({"stream": TRADE_UPDATES, "data": views.trade_update(update)}, binary=True)
+
+    def break_down(self, error: Broken) -> None:
+        """Stop the venue: an account whose arithmetic is false is served to nobody."""
+        self._broken = error
+        self._break.set()
+
+    async def until_broken(self) -> None:
+        """Raise the `Broken` that `break_down` is given; return never."""
+        await self._break.wait()
+        if self._broken is not None:
+            raise self._broken
+
+    def fail(self, reason: str) -> None:
+        """Tell that the market broke off, in the status and to every market-data consumer."""
+        self.progress.failure = reason
+        for consumer in self.hub.market_consumers():
+            consumer.close(1011, reason[:120])
+
+    def end(self) -> None:
+        """Close every market-data consumer once it has had all there was."""
+        self.progress.finished = True
+        for consumer in self.hub.market_consumers():
+            consumer.close(1000, "tape ended")

@@ -1,0 +1,153 @@
+"""A stock venue put together: its account, its market, its handlers. No arithmetic, no wire format."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import structlog
+from starlette.applications import Starlette
+
+from edgefleet.clock import NS_PER_S, Clock
+from edgefleet.errors import Broken, FleetError, Misuse
+from edgefleet.instruments import canonical_symbol
+from edgefleet.matching.brokerage import CASH, Brokerage, BrokerState
+from edgefleet.matching.exchange import Fees
+from edgefleet.matching.hours import Hours, Sessions
+from edgefleet.matching.synthetic_stocks import SyntheticStocks
+from edgefleet.units import ZERO
+from edgefleet.venues.taq import read_taq
+
+from ..feeds import speed_factor
+from ..market import Progress
+from ..service import SAVE_EVERY_S, START_CASH, StateFile, VenueOptions, read_state
+from .data import DataApi
+from .feeds import MarketTime, advance, run_synthetic, run_tape
+from .market import AlpacaMarket
+from .simulation import SimulationApi
+from .sockets import SocketApi
+from .trading import TradingApi
+
+log = structlog.get_logger()
+
+
+class AlpacaVenue:
+    """A stock venue that is ready to be served: everything is checked and opened here, or an error is raised.
+
+    Parameters
+    ----------
+    sessions
+        The regular hours of its exchange; without them New York's.
+
+    Raises
+    ------
+    Misuse
+        For a symbol that is no US stock, an unreadable tape or state file, a bad speed, a tape of another symbol.
+    """
+
+    def __init__(self, options: VenueOptions, clock: Clock, sessions: Sessions | None = None) -> None:
+        self.options = options
+        self.clock = clock
+        if options.market == "relay":
+            raise Misuse("a stock venue relays no other: --market synthetic or tape")
+        speed_factor(options.speed)
+        symbols = [stock_symbol(symbol) for symbol in options.symbols]
+        hours = Hours(new_york() if sessions is None else sessions)
+        taped = options.market == "tape"
+        fees = Fees(_or_none(options.maker_fee), _or_none(options.taker_fee))
+        balances = {CASH: START_CASH} if options.balances is None else options.balances
+        broker = Brokerage(symbols, balances, hours, fees, top_only=taped)
+        start_ns = options.start_ns if options.start_ns is not None else clock.wall_ns()
+        self._source: SyntheticStocks | None = None
+        progress = Progress(market=options.market, speed=options.speed)
+        if taped:
+            start_ns, progress.lines_total = _checked(options.tape, symbols)
+        else:
+            begins = start_ns - options.warm_up_s * NS_PER_S
+            self._source = SyntheticStocks(symbols, hours, seed=options.seed, start_ns=begins)
+            broker.start(begins)
+        if options.state_file is not None and options.state_file.exists():
+            broker.load(read_state(options.state_file, BrokerState))
+        if taped:
+            broker.start(start_ns)
+        self.market = AlpacaMarket(broker, progress, start_ns)
+        self._time = MarketTime(clock, options.start_ns, options.speed)
+        self._file = StateFile(options.state_file)
+        simulation = SimulationApi(self.market)
+        trading = TradingApi(self.market, simulation, clock, options.key, options.secret)
+        data = DataApi(self.market, trading.gate)
+        sockets = SocketApi(self.market, options.key, options.secret)
+        self.app = Starlette(routes=[*trading.routes(), *data.routes(), *simulation.routes(), *sockets.routes()])
+
+    async def open(self) -> None:
+        """Let pass what lies before the first request: a synthetic market's past."""
+        if self._source is not None:
+            await advance(self.market, self._source, self._time.now_ns())
+
+    async def run_market(self) -> None:
+        """Serve the market to its end; a failure is told in the status and closes the consumers."""
+        try:
+            if self._source is not None:
+                await run_synthetic(self.market, self._source, self._time)
+            else:
+                await run_tape(self.market, read_taq(self.options.tape), self.clock)
+        except Broken:
+            raise
+        except FleetError as error:
+            self.market.fail(str(error))
+            log.error("market_stopped", market=self.options.market, error=str(error))
+        else:
+            log.info("tape_ended", events=self.market.progress.lines_served)
+
+    async def keep_saved(self) -> None:
+        """Write the account to the state file whenever it changed, beside the loop: a disk may take its time."""
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            if self.market.changed:
+                self.market.changed = False
+                await asyncio.to_thread(self._file.write, msgspec.json.encode(self.market.broker.dump()))
+
+    def save(self) -> None:
+        """Write the account to the state file, if it is to be kept."""
+        self._file.write(msgspec.json.encode(self.market.broker.dump()))
+
+
+def new_york() -> Sessions:
+    """Return the regular hours of New York's exchanges, from the table this package ships."""
+    try:
+        module = importlib.import_module("edgefleet.book.sessions")
+    except ImportError as error:
+        raise Misuse(f"a stock venue needs the calendar of its exchange: {error}") from error
+    sessions: Sessions = module.calendar_for("us_stocks")
+    return sessions
+
+
+def stock_symbol(symbol: str) -> str:
+    """Return a stock as Alpaca writes it: `AAPL/USD` is `AAPL`. Raises `Misuse` for a pair that is no US stock."""
+    base, _, quote = canonical_symbol(symbol).partition("/")
+    if quote != CASH:
+        raise Misuse(f"{symbol} is no US stock; the stock venue trades AAPL or AAPL/USD")
+    return base
+
+
+def _or_none(fee: Decimal | None) -> Decimal:
+    return ZERO if fee is None else fee
+
+
+def _checked(files: Sequence[Path], symbols: Sequence[str]) -> tuple[int, int]:
+    """Return the first stamp and the number of events of a tape, all of it having been read."""
+    first, events, found = 0, 0, ""
+    for event in read_taq(files):
+        first = first or event.ts_ns
+        found = event.symbol
+        events += 1
+    if not events:
+        raise Misuse(f"the tape is empty: {', '.join(str(path) for path in files)}")
+    absent = [symbol for symbol in symbols if symbol != found]
+    if absent:
+        raise Misuse(f"the tape holds {found}, not {', '.join(absent)}")
+    return first, events
