@@ -149,7 +149,7 @@ class QualityMonitor:
             limit = float(quote.bid * self.params.leap_times)
             findings.append(Finding(name, Fault.PRICE_LEAP, ts, float(quote.ask), limit))
         if not findings:
-            self._changed(known, (quote.bid, quote.bid_size, quote.ask, quote.ask_size), ts)
+            self._changed(known, _figures(quote), ts)
         self._stuck(known, name, ts, findings)
         return self._judged(known, ts, findings)
 
@@ -215,7 +215,7 @@ class QualityMonitor:
             findings.append(
                 Finding(quote.instrument, Fault.OUT_OF_ORDER, quote.ts_event, float(update_id), float(last))
             )
-        elif update_id and update_id == last:
+        elif update_id and update_id == last and _figures(quote) == known.quote:  # a stamp may stand for the id
             findings.append(Finding(quote.instrument, Fault.DUPLICATE, quote.ts_event))
         known.update_id = max(last, update_id)
 
@@ -304,6 +304,10 @@ class QualityMonitor:
             known = self._watched[instrument] = _Watched(symbol, venue in self.counting_venues, self.params)
             self._venues.setdefault(symbol, []).append(known)
         return known
+
+
+def _figures(quote: Quote | Touch) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+    return quote.bid, quote.bid_size, quote.ask, quote.ask_size
 
 
 def contradicts_itself(bar: Bar) -> bool:

@@ -92,6 +92,7 @@ class InProcessFleet:
         self._queue: deque[Input] = deque()
         self._count = 0
         self._now = 0
+        self._listed = {f"{one.base}/{one.quote}@{venue}": name for name, one in exchange.rules.items()}
 
     def open(self, now: int) -> None:
         """Begin the session: the latch is ACTIVE, the account is known, the start gate is open."""
@@ -164,7 +165,7 @@ class InProcessFleet:
             self._cancel(event)
 
     def _place(self, event: OrderEvent) -> None:
-        symbol = event.instrument.rpartition("@")[0].replace("/", "")
+        symbol = self._listed[event.instrument]
         request = OrderRequest(
             symbol=symbol,
             side=_SIDE[event.side],
@@ -185,7 +186,7 @@ class InProcessFleet:
             self._report(execution, "answer")
 
     def _cancel(self, event: OrderEvent) -> None:
-        symbol = event.instrument.rpartition("@")[0].replace("/", "")
+        symbol = self._listed[event.instrument]
         try:
             execution = self.exchange.cancel(symbol, client_order_id=event.order_id)
         except VenueReject as reject:

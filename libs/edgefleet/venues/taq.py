@@ -55,6 +55,15 @@ def read_taq(files: Sequence[Path]) -> Iterator[StockEvent]:
             yield state.on_quote(best)
 
 
+def is_taq(path: Path) -> bool:
+    """Return whether a file begins with TAQ's columns; one that cannot be read does not."""
+    try:
+        with _open(path) as stream:
+            return tuple(stream.readline().strip().split(",")) in (_TRADES, _QUOTES)
+    except (Misuse, OSError, EOFError, zlib.error, UnicodeDecodeError):
+        return False
+
+
 def stamp_ns(text: str, days: dict[str, int]) -> int:
     """Return `2018-01-02 14:30:00.115000010` in ns since the epoch; `days` remembers what dates came to.
 
