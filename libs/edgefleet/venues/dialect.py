@@ -7,16 +7,21 @@ follows one venue carries no other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import import_module
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
 
+from edgefleet.clock import Clock
 from edgefleet.errors import Misuse
 from edgefleet.messages.market import Bar
 from edgefleet.venues.feed import Feed
+
+if TYPE_CHECKING:
+    from edgefleet.venues.connection import Frames
 
 MODULES = {
     "binance": "edgefleet.venues.binance.dialect",
@@ -28,6 +33,7 @@ MODULES = {
     "okx": "edgefleet.venues.okx.dialect",
     "alpaca": "edgefleet.venues.alpaca.dialect",
 }  # each module holds its dialect as DIALECT
+CCXT = "ccxt:"  # and an exchange id
 
 
 class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +57,14 @@ class MakeFeed(Protocol):
     """Make the feed of one connection."""
 
     def __call__(self, venue: str, symbols: Sequence[str], options: FeedOptions, /) -> Feed: ...
+
+
+class OpenSource(Protocol):
+    """Open the frames of some symbols, where the connection is not a WebSocket of ours."""
+
+    def __call__(
+        self, symbols: Sequence[str], options: FeedOptions, clock: Clock, /
+    ) -> AbstractAsyncContextManager[Frames]: ...
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +109,7 @@ class Dialect:
     # body, instrument, width in ms, the venue's time in ms, ts_init -> the closed bars
     bars: Callable[[bytes, str, int, int, int], Sequence[Bar]] | None = None
     headers: Callable[[FeedOptions], Mapping[str, str]] = field(default=lambda options: {})  # of REST
+    open_source: OpenSource | None = None  # in place of `address`
     ping: str | None = None  # a text that keeps the connection, where the protocol's own ping does not
     ping_every_s: float = 20.0
     silence_s: float = 30.0  # a connection that says nothing for so long is made anew
@@ -109,6 +124,8 @@ def dialect(name: str) -> Dialect:
     Misuse
         If there is none of that name.
     """
+    if name.startswith(CCXT):
+        return cast(Dialect, import_module("edgefleet.venues.ccxt.dialect").of(name.removeprefix(CCXT)))
     module = MODULES.get(name)
     if module is None:
         raise Misuse(f"venue dialect {name!r} is unknown; there are {', '.join(MODULES)}, and ccxt:<exchange id>")

@@ -621,7 +621,9 @@ class FeedCore(Generic[F]):
     def quote_from_book(self, followed: F, stamp: int, ts_init: int, out: list[Output]) -> None:
         """Send the top of our book where it changed: for venues whose top of book is not a stream of its own."""
         top = followed.book.top()
-        if top is not None and self.set_top(followed, top, followed.update_id):
+        if top is None:
+            self.lose_top(followed)
+        elif self.set_top(followed, top, followed.update_id):
             self.quote(followed, top, followed.update_id, stamp, ts_init, out)
         if followed.top_dirty:
             self.touch_if_due(followed, stamp, ts_init, out)

@@ -348,9 +348,12 @@ class OkxFeed(FeedCore[Contract]):
             return
         if best[0] == followed.update_id:
             self.compare_top(followed, best[1], best[2])
-        top = followed.book.top()
-        if top is not None and followed.update_id > followed.top_id:
-            self.set_top(followed, top, followed.update_id)
+        if followed.update_id > followed.top_id:
+            top = followed.book.top()
+            if top is None:
+                self.lose_top(followed)
+            else:
+                self.set_top(followed, top, followed.update_id)
         if followed.top_dirty:
             self.touch_if_due(followed, stamp, ts_init, out)
 

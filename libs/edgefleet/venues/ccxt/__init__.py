@@ -1,0 +1,1 @@
+"""Any venue that ccxt.pro can watch: market data."""
