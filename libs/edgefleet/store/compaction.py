@@ -3,13 +3,16 @@
 The new directory is built beside the data, with the merged file and, under the old inodes, every file that stays; then
 the two directories change places in one system call. Whoever lists the partition before sees all the small files, after
 it the large one: never both, never neither. Who listed before and opens after is told that the file is gone: our
-readers then look where its rows are now, others repeat their query.
+readers then look where its rows are now, others repeat their query. The replaced directory stays, out of the way, until
+the next run: who is in the middle of listing it sees all of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -19,17 +22,37 @@ from typing import Any
 
 from edgefleet.errors import Broken, Misuse, OutOfReach
 from edgefleet.store.arrow import Draft, make_directory, pa, pq, sync
-from edgefleet.store.partitions import DRAFTS, ROWS_PER_GROUP, Part, Partitions
+from edgefleet.store.partitions import DRAFTS, MARKS, ROWS_PER_GROUP, Part, Partitions
 
-_SWAPS = "_compacting"
+_BUILT, _REPLACED = "_compacting", "_replaced"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV)
+
+
+@contextlib.contextmanager
+def compacting(partitions: Partitions) -> Iterator[None]:
+    """Hold the right to compact, and remove what the last run replaced.
+
+    Raises
+    ------
+    OutOfReach
+        If another process compacts the same directory.
+    """
+    make_directory(partitions.root / MARKS)
+    with (partitions.root / MARKS / "compaction.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutOfReach(f"another process compacts {partitions.root}; wait until it has ended") from None
+        for name in (_BUILT, _REPLACED):
+            shutil.rmtree(partitions.root / DRAFTS / name, ignore_errors=True)
+        yield
 
 
 def compact(partitions: Partitions, partition: str, written: dict[str, Any], *, most_rows: int = 5_000_000) -> int:
     """Merge neighbouring files of each writer into files of at most `most_rows` rows; return how many went away.
 
-    One process at a time compacts a directory of partitions; writers and readers go on meanwhile.
+    To be called within `compacting`; writers and readers go on meanwhile.
 
     Raises
     ------
@@ -41,24 +64,29 @@ def compact(partitions: Partitions, partition: str, written: dict[str, Any], *, 
     runs = [run for run in _runs(partitions.parts(partition), most_rows) if len(run) > 1]
     if not runs:
         return 0
-    built = partitions.root / DRAFTS / _SWAPS
-    shutil.rmtree(built, ignore_errors=True)  # what a kill left: a new directory unused, or an old one replaced
-    built = built / "partition"
+    built = partitions.root / DRAFTS / _BUILT
     make_directory(built)
     try:
         for run in runs:
             _merge(run, built, written)
-        merged = {part.path.name for run in runs for part in run}
-        with partitions.naming(alone=True):  # nobody adds a file between the last look and the exchange
-            for part in partitions.parts(partition):
-                if part.path.name not in merged:
-                    os.link(part.path, built / part.path.name)
-            sync(built)
-            _exchange(built, partitions.root / partition)
-            sync((partitions.root / partition).parent)
-    finally:
-        shutil.rmtree(built.parent, ignore_errors=True)
+        _put_in_place(partitions, partition, built, {part.path.name for run in runs for part in run})
+    except BaseException:
+        shutil.rmtree(built, ignore_errors=True)
+        raise
     return sum(len(run) - 1 for run in runs)
+
+
+def _put_in_place(partitions: Partitions, partition: str, built: Path, merged: set[str]) -> None:
+    replaced = partitions.root / DRAFTS / _REPLACED
+    make_directory(replaced)
+    with partitions.naming(alone=True):  # nobody adds a file between the last look and the exchange
+        for part in partitions.parts(partition):
+            if part.path.name not in merged:
+                os.link(part.path, built / part.path.name)
+        sync(built)
+        _exchange(built, partitions.root / partition)
+        sync((partitions.root / partition).parent)
+    built.rename(replaced / str(len(list(replaced.iterdir()))))
 
 
 def _runs(parts: Iterable[Part], most_rows: int) -> Iterator[list[Part]]:

@@ -48,6 +48,7 @@ class Part(NamedTuple):
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """What a writer has committed: as of this, all is on the disk."""
 
+    commits: int = 0
     seq: int = 0  # the last row's number
     rows: int = 0
     position: str = ""  # where its source stood, in the source's own words
@@ -73,10 +74,7 @@ class Partitions:
     def parts(self, partition: str) -> list[Part]:
         """Return the files of a partition by their first rows; none where there is no such partition."""
         directory = self.root / partition
-        try:
-            names = os.listdir(directory)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        names = _listing(directory)
         parts = [
             Part(directory / name, partition, match[1], int(match[2]), int(match[3]))
             for name in names
@@ -132,12 +130,13 @@ class Partitions:
         with self.naming(alone=False):
             for draft, name in mark.files:
                 final = self.root / name
+                if self._holds(name):
+                    continue
                 make_directory(final.parent)
                 try:
                     (self.root / DRAFTS / draft).rename(final)
                 except FileNotFoundError:
-                    if not self._holds(name):
-                        raise Broken(f"{final} was committed and is nowhere; restore it from a copy") from None
+                    raise Broken(f"{final} was committed and is nowhere; restore it from a copy") from None
                 moved.add(final.parent)
             for directory in sorted(moved):
                 sync(directory)
@@ -206,7 +205,9 @@ class PartitionWriter:
         draft = self._drafts.get(partition)
         if draft is None:
             self._count += 1
-            path = self._partitions.root / DRAFTS / self.name / f"{self._count}.draft"
+            # A name that an earlier commit used would be taken for that commit's own after a kill.
+            name = f"{self.mark.commits + 1}-{self._count}.draft"
+            path = self._partitions.root / DRAFTS / self.name / name
             draft = self._drafts[partition] = _Open(Draft(path, layout.schema, layout.written), first)
         draft.file.add(table, ROWS_PER_GROUP)
         draft.last = last
@@ -222,7 +223,9 @@ class PartitionWriter:
         if files:
             sync(self._partitions.root / DRAFTS / self.name)
         rows = self.mark.rows + self.uncommitted
-        mark = Mark(seq=seq, rows=rows, position=position, finished=finished, files=tuple(files))
+        mark = Mark(
+            commits=self.mark.commits + 1, seq=seq, rows=rows, position=position, finished=finished, files=tuple(files)
+        )
         write_whole(self._partitions.root / MARKS / f"{self.name}.json", msgspec.json.encode(mark))
         self._drafts.clear()
         self.mark = mark
@@ -241,3 +244,15 @@ class _Open:
 
     def __init__(self, file: Draft, first: int) -> None:
         self.file, self.first, self.last, self.rows = file, first, first, 0
+
+
+def _listing(directory: Path) -> list[str]:
+    """Return the names in a directory as of one moment, none where it is absent."""
+    while True:
+        try:
+            before = directory.stat().st_ino
+            names = os.listdir(directory)
+            if directory.stat().st_ino == before:
+                return names
+        except (FileNotFoundError, NotADirectoryError):
+            return []

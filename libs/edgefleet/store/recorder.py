@@ -1,7 +1,8 @@
 """Takes messages and raw frames as they come and keeps them: the archive, and the tape where one is kept.
 
-`Recorder` is fed by whoever has a feed. `StreamRecorder` follows the `market` stream of a fleet and can be killed at any
-moment: it goes on after the last entry that is committed, from Redis or, where that is trimmed, from the ledger's files.
+`Recorder` is fed by whoever has a feed. `StreamRecorder` follows the `market` stream of a fleet and can be killed at
+any moment: it goes on after the last entry that is committed, from Redis or, where that is trimmed, from the ledger's
+files.
 """
 
 from __future__ import annotations

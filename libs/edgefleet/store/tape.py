@@ -1,8 +1,8 @@
 """Raw frames as they came to files of lines, `<receive stamp, ns> <json>`, in gzip. Knows no venue.
 
 `edgefleet.venues.tape` reads them. A file grows as `NAME.gz.open`, one whole gzip member per flush, and is called
-`NAME.gz` when it is closed: a file of that name is whole. After a kill `recover_tapes` cuts what was not flushed off the
-open file and closes it.
+`NAME.gz` when it is closed: a file of that name is whole. After a kill `recover_tapes` cuts what was not flushed off
+the open file and closes it.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -105,7 +106,7 @@ class MarketArchive:
                 for _, message in _merged(self._by_event(of_day, within, writers)):
                     yield message
             return
-        streams = {}
+        streams: dict[str, list[_Unit]] = {}
         for each in chosen:
             for part in self.partitions.parts(each.partition):
                 if writers is None or part.writer in writers:
@@ -158,7 +159,7 @@ class MarketArchive:
 
     def _file(self, chosen: Chosen, part: Part, within: tuple[int, int]) -> _Unit:
         def rows() -> Iterator[tuple[tuple[int, ...], MarketMessage]]:
-            for seq, message in self._rows(chosen, part, _EVER, within):
+            for seq, message in self._rows(chosen, part, (part.first, part.last), within):
                 yield (seq,), message
 
         return _Unit((part.first,), rows)
@@ -246,8 +247,6 @@ def _by_receipt(streams: dict[str, Iterator[tuple[tuple[int, ...], MarketMessage
 
 
 def _day_start(date: str) -> int:
-    from datetime import datetime
-
     try:
         return int(datetime.fromisoformat(f"{date}T00:00:00+00:00").timestamp()) * 1_000_000_000
     except ValueError:

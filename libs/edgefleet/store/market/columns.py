@@ -7,13 +7,13 @@ in the order of the fields, ``price:size`` for the levels of a side, all of them
 
 from __future__ import annotations
 
+import itertools
 import types
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from decimal import Context, Decimal
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 from urllib.parse import quote, unquote
-
-import msgspec
 
 from edgefleet.errors import Misuse
 from edgefleet.instruments import split_id
@@ -59,7 +59,11 @@ class Kind(NamedTuple):
     @property
     def decimals(self) -> list[str]:
         """Return the fields whose digits are kept, in order."""
-        return [name for name, kind in self.fields.items() if kind in (DECIMAL, LEVELS, TOUCHES)]
+        return _decimal_fields(self.fields)
+
+
+def _decimal_fields(fields: dict[str, pa.DataType]) -> list[str]:
+    return [name for name, type_ in fields.items() if type_ in (DECIMAL, LEVELS, TOUCHES)]
 
 
 def _plain(annotation: object) -> pa.DataType:
@@ -90,7 +94,9 @@ def _kind(message: type[Any]) -> Kind:
     tag = str(message.__struct_config__.tag)
     name = tag.rpartition(".")[0]
     order = ["seq", "ts_event", "ts_init"]  # first what one looks for first
-    typed = {"seq": pa.int64(), **fields, "digits": pa.string()}
+    typed = {"seq": pa.int64(), **fields}
+    if _decimal_fields(fields):
+        typed["digits"] = pa.string()
     schema = pa.schema([(each, typed.pop(each)) for each in order] + list(typed.items()))
     layout = Layout(schema.with_metadata({"edgefleet.message": tag}), _written(schema))
     return Kind(name, message, tag, fields, "instrument" not in fields and "venue" in fields, layout)
@@ -180,7 +186,8 @@ def table_of(kind: Kind, sequence: Sequence[int], messages: Sequence[MarketMessa
     arrays: dict[str, pa.Array] = {"seq": pa.array(sequence, pa.int64())}
     for name, type_ in kind.fields.items():
         arrays[name] = _array(columns[name], type_)
-    arrays["digits"] = pa.array(_digits(kind, columns, len(messages)), pa.string())
+    if kind.decimals:
+        arrays["digits"] = pa.array(_digits(kind, columns, len(messages)), pa.string())
     schema = kind.layout.schema
     return pa.Table.from_arrays([arrays[name] for name in schema.names], schema=schema)
 
@@ -196,8 +203,9 @@ def unfit(kind: Kind, message: MarketMessage) -> str | None:
 
 def messages_of(kind: Kind, instrument: str, rows: pa.RecordBatch) -> Iterator[tuple[int, MarketMessage]]:
     """Yield number and message of each row, in order."""
-    digits = rows.column("digits").to_pylist()
-    read = _Reader(digits, len(kind.decimals))
+    if not rows.num_rows:
+        return
+    read = _Reader(rows.column("digits").to_pylist() if kind.decimals else [], len(kind.decimals))
     columns = [read.column(rows.column(name), type_) for name, type_ in kind.fields.items()]
     names = tuple(kind.fields)
     make: Callable[..., MarketMessage] = kind.type
@@ -207,8 +215,6 @@ def messages_of(kind: Kind, instrument: str, rows: pa.RecordBatch) -> Iterator[t
 
 
 def _date(day: int) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
 
 
@@ -304,8 +310,7 @@ class _Reader:
     """The columns of one batch, taken in the order of the fields, for `digits` names them so."""
 
     def __init__(self, digits: list[str], fields: int) -> None:
-        self._count = len(digits)
-        self._rows = [text.split(",") for text in digits] if len(set(digits)) > 1 else [digits[0].split(",")]
+        self._rows = [text.split(",") for text in (digits if len(set(digits)) > 1 else digits[:1])]
         if any(len(row) != fields for row in self._rows):
             raise Misuse(f"`digits` must name {fields} fields in each row")
         self._at = 0
@@ -326,7 +331,7 @@ class _Reader:
 
     def _items(self, values: pa.Array, type_: pa.DataType) -> list[Any]:
         offsets = values.offsets.to_pylist()
-        lengths = [after - before for before, after in zip(offsets, offsets[1:], strict=False)]
+        lengths = [after - before for before, after in itertools.pairwise(offsets)]
         first, second = _both(self._next(), lengths)
         inner = dict(zip((field.name for field in type_.value_type), values.flatten().flatten(), strict=True))
         if type_ == LEVELS:
@@ -339,7 +344,7 @@ class _Reader:
                 for instrument, bid, ask, age in zip(instruments, bids, asks, ages, strict=True)
             ]
         start = offsets[0]
-        return [tuple(flat[i - start : j - start]) for i, j in zip(offsets, offsets[1:], strict=False)]
+        return [tuple(flat[i - start : j - start]) for i, j in itertools.pairwise(offsets)]
 
 
 def _both(texts: list[str], lengths: list[int]) -> tuple[list[str], list[str]]:

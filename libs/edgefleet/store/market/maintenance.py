@@ -9,7 +9,7 @@ import msgspec
 
 from edgefleet.errors import Misuse
 from edgefleet.store.arrow import pa, pq
-from edgefleet.store.compaction import compact
+from edgefleet.store.compaction import compact, compacting
 from edgefleet.store.market.archive import Chosen, MarketArchive
 from edgefleet.store.partitions import Part
 
@@ -92,11 +92,12 @@ def compact_archive(archive: MarketArchive, *, before: str | None = None, least_
         Where the file system cannot exchange two directories; see `edgefleet.store.compaction`.
     """
     removed = 0
-    for chosen in archive.chosen():
-        if before is not None and chosen.date >= before:
-            continue
-        if len(archive.partitions.parts(chosen.partition)) >= least_files:
-            removed += compact(archive.partitions, chosen.partition, chosen.kind.layout.written)
+    with compacting(archive.partitions):
+        for chosen in archive.chosen():
+            if before is not None and chosen.date >= before:
+                continue
+            if len(archive.partitions.parts(chosen.partition)) >= least_files:
+                removed += compact(archive.partitions, chosen.partition, chosen.kind.layout.written)
     return removed
 
 
@@ -125,7 +126,8 @@ def _info(archive: MarketArchive, *, check: bool) -> ArchiveInfo:
 
 
 def _holding(kind: str, instrument: str, pairs: list[tuple[Chosen, Part]], found: dict[str, int]) -> Holding:
-    rows, size, stamps = 0, 0, []
+    rows, size = 0, 0
+    stamps: list[int] = []
     for _, part in pairs:
         try:
             metadata = pq.read_metadata(part.path)
