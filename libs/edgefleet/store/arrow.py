@@ -21,12 +21,14 @@ with absent("numpy", "pyarrow._azurefs", "pyarrow._gcsfs", "pyarrow._hdfs", "pya
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["WITH_NUMPY", "Draft", "make_directory", "pa", "pq", "sync", "write_whole"]
+__all__ = ["STAMP", "WITH_NUMPY", "Draft", "make_directory", "pa", "pq", "sync", "write_whole"]
 
 # Every pool and helper thread of the library costs memory that a ledger does not have to spare.
 pa.set_memory_pool(pa.system_memory_pool())
 pa.set_cpu_count(1)
 pa.set_io_thread_count(1)
+
+STAMP = pa.timestamp("ns", "UTC")
 
 
 class Draft:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from edgefleet.clock import Clock
 from edgefleet.errors import Misuse
 from edgefleet.store.arrow import pa, pq
-from edgefleet.store.market.columns import DAY_NS, KINDS, Kind, MarketMessage, messages_of, named_in, venue_of
+from edgefleet.store.days import DAY_NS, start_of
+from edgefleet.store.market.columns import KINDS, Kind, MarketMessage, messages_of, named_in, venue_of
 from edgefleet.store.market.writer import MarketWriter
 from edgefleet.store.partitions import Part, Partitions
 
@@ -248,7 +248,7 @@ def _by_receipt(streams: dict[str, Iterator[tuple[tuple[int, ...], MarketMessage
 
 def _day_start(date: str) -> int:
     try:
-        return int(datetime.fromisoformat(f"{date}T00:00:00+00:00").timestamp()) * 1_000_000_000
+        return start_of(date)
     except ValueError:
         raise Misuse(f"date={date} is no date: a partition of a market archive is named date=YYYY-MM-DD") from None
 

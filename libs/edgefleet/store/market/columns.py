@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import types
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from decimal import Context, Decimal
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 from urllib.parse import quote, unquote
@@ -18,7 +17,8 @@ from urllib.parse import quote, unquote
 from edgefleet.errors import Misuse
 from edgefleet.instruments import split_id
 from edgefleet.messages import market
-from edgefleet.store.arrow import pa
+from edgefleet.store.arrow import STAMP, pa
+from edgefleet.store.days import date_of
 from edgefleet.store.partitions import Layout
 
 MarketMessage = (
@@ -36,12 +36,8 @@ MarketMessage = (
 
 SCALE = 18
 DECIMAL = pa.decimal128(38, SCALE)
-STAMP = pa.timestamp("ns", "UTC")
 LEVELS = pa.list_(pa.struct([("price", DECIMAL), ("size", DECIMAL)]))
 TOUCHES = pa.list_(pa.struct([("instrument", pa.string()), ("bid", DECIMAL), ("ask", DECIMAL), ("age_ms", pa.int64())]))
-DAY_NS = 86_400 * 1_000_000_000
-_LAST_DAY = 106_751  # 2262-04-11, the last that int64 nanoseconds reach whole
-
 _EXACT = Context(prec=80)
 Columns = dict[str, list[Any]]
 
@@ -131,7 +127,7 @@ BY_TYPE: dict[type[Any], Kind] = {kind.type: kind for kind in KINDS.values()}
 
 def partition_of(kind: Kind, instrument: str, day: int) -> str:
     """Return the directory of one instrument's messages of one kind and UTC day (days since the epoch)."""
-    return f"date={_date(day)}/kind={kind.name}/instrument={quote(instrument, safe='')}"
+    return f"date={date_of(day)}/kind={kind.name}/instrument={quote(instrument, safe='')}"
 
 
 def named_in(partition: str) -> tuple[str, Kind, str]:
@@ -147,20 +143,6 @@ def named_in(partition: str) -> tuple[str, Kind, str]:
         return date, KINDS[kind], unquote(instrument)
     except (ValueError, KeyError):
         raise Misuse(f"{partition!r} is no partition of a market archive: date=/kind=/instrument=") from None
-
-
-def day_of(ts_event: int) -> int:
-    """Return the UTC day of a stamp, in days since the epoch.
-
-    Raises
-    ------
-    ValueError
-        If int64 nanoseconds do not reach there.
-    """
-    day = ts_event // DAY_NS
-    if not 0 <= day < _LAST_DAY:
-        raise ValueError(f"ts_event must be nanoseconds between 1970 and 2262, was {ts_event}")
-    return day
 
 
 def owner_of(message: MarketMessage) -> str:
@@ -212,10 +194,6 @@ def messages_of(kind: Kind, instrument: str, rows: pa.RecordBatch) -> Iterator[t
     named = {} if kind.by_venue else {"instrument": instrument}
     for seq, *values in zip(rows.column("seq").to_pylist(), *columns, strict=True):
         yield seq, make(**named, **dict(zip(names, values, strict=True)))
-
-
-def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
 
 
 # --- to columns

@@ -13,12 +13,11 @@ from typing import Self
 
 from edgefleet.clock import NS_PER_MS, Clock
 from edgefleet.errors import Misuse, OutOfReach
+from edgefleet.store.days import DAY_NS, day_of
 from edgefleet.store.market.columns import (
     BY_TYPE,
-    DAY_NS,
     Kind,
     MarketMessage,
-    day_of,
     owner_of,
     partition_of,
     table_of,
