@@ -1,8 +1,9 @@
 """pyarrow as this package loads it, and files that are there whole or not at all. Knows no stream and no message.
 
-The library finds numpy and the clients of far-away file systems by itself and would load them for conversions that
-nobody here asks for: 16 MB of memory (so does `cast`, which comes with every kernel of the library: 20 MB). A process
-that wants data frames imports numpy first; `WITH_NUMPY` says whether it did.
+The library looks for the clients of far-away file systems by itself: memory for what nobody here asks for. So does it
+for numpy: 16 MB that a service spares by ``edgefleet.lean.sparing("numpy")`` around its imports. In such a process a
+table cannot become a data frame, and trying ends it: `WITH_NUMPY` says so before. (`cast` comes with every kernel of
+the library: 20 MB. Nothing of this package uses it, but for research.)
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgefleet.lean import absent
+from edgefleet.lean import absent, spared
 
-WITH_NUMPY = "numpy" in sys.modules
-
-with absent("numpy", "pyarrow._azurefs", "pyarrow._gcsfs", "pyarrow._hdfs", "pyarrow._s3fs"):
+with absent(*spared("numpy"), "pyarrow._azurefs", "pyarrow._gcsfs", "pyarrow._hdfs", "pyarrow._s3fs"):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["STAMP", "WITH_NUMPY", "Draft", "make_directory", "pa", "pq", "sync", "write_whole"]
+__all__ = ["STAMP", "WITHOUT_NUMPY", "WITH_NUMPY", "Draft", "make_directory", "pa", "pq", "sync", "write_whole"]
 
 # Every pool and helper thread of the library costs memory that a ledger does not have to spare.
 pa.set_memory_pool(pa.system_memory_pool())
 pa.set_cpu_count(1)
 pa.set_io_thread_count(1)
 
+WITH_NUMPY = "numpy" in sys.modules  # asked after pyarrow was loaded, which loads it where it may
+WITHOUT_NUMPY = "pyarrow was loaded without numpy in this process, a service: read tables and frames in another"
 STAMP = pa.timestamp("ns", "UTC")
 
 

@@ -32,7 +32,7 @@ def numbered(first: int, count: int, instrument: str = "BTC/USDT@binance", step_
 
 
 def _numbered(n: int, instrument: str, step_ns: int) -> MarketMessage:
-    price, size = Decimal(60_000) + Decimal(n).scaleb(-2), Decimal(n % 97).scaleb(-8)
+    price, size = Decimal(60_000) + Decimal(n).scaleb(-2), Decimal(n % 97).scaleb(-3)
     stamps: dict[str, Any] = {"ts_event": START + n * step_ns, "ts_init": START + n * step_ns, "trace_id": f"t:{n}"}
     match n % 3:
         case 0:

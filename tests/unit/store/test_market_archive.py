@@ -388,9 +388,11 @@ def test_archives_are_written_and_read_without_the_libraries_that_weigh_most() -
 import sys, tempfile
 from pathlib import Path
 from edgefleet.clock import SYSTEM
+from edgefleet.lean import sparing
 from edgefleet.messages import VenueStatus
-from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.maintenance import check_archive, compact_archive
+with sparing("numpy"):
+    from edgefleet.store.market.archive import MarketArchive
+    from edgefleet.store.market.maintenance import check_archive, compact_archive
 archive = MarketArchive(Path(tempfile.mkdtemp()))
 status = VenueStatus(venue="v", status="connected", ts_event=1, ts_init=1, trace_id="")
 with archive.writer("rec", SYSTEM) as writer:

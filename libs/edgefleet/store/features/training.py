@@ -1,7 +1,4 @@
-"""Point-in-time tables of features for training: what was known at each moment that is asked for, and nothing later.
-
-Import this, numpy or pandas before anything else of `edgefleet.store`, as for `edgefleet.store.market.research`.
-"""
+"""Point-in-time tables of features for training: what was known at each moment that is asked for, and nothing later."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgefleet.errors import Misuse
-from edgefleet.store.arrow import STAMP, WITH_NUMPY, pa
+from edgefleet.store.arrow import STAMP, WITH_NUMPY, WITHOUT_NUMPY, pa
 from edgefleet.store.features.as_of import Stamps, in_force
 from edgefleet.store.features.offline import FeatureStore
 from edgefleet.store.features.sets import FeatureSet
@@ -33,10 +30,10 @@ def as_of(
     Raises
     ------
     Misuse
-        If a file cannot be read, the store has other definitions, or pyarrow was loaded without numpy before.
+        If a file cannot be read, the store has other definitions, or the process spares numpy (`edgefleet.lean`).
     """
     if not WITH_NUMPY:
-        raise Misuse("pyarrow was loaded without numpy: import edgefleet.store.features.training before other modules")
+        raise Misuse(WITHOUT_NUMPY)
     known = store.find(features.name, features.version)
     if known.digest != features.digest:
         raise Misuse(f"the store has {known.label}, asked for was {features.label}: definitions differ")

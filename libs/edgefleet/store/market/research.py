@@ -1,17 +1,11 @@
-"""The archive as Arrow tables, for research. Knows no stream and no order of messages but the columns' own.
-
-Import this, numpy or pandas before anything else of `edgefleet.store`: the services load pyarrow without numpy, and in
-such a process a table cannot become a data frame.
-"""
+"""The archive as Arrow tables, for research. Knows no stream and no order of messages but the columns' own."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy  # noqa: F401  # before pyarrow, which looks for it when it is loaded and never again
-
 from edgefleet.errors import Misuse
-from edgefleet.store.arrow import WITH_NUMPY, pa
+from edgefleet.store.arrow import WITH_NUMPY, WITHOUT_NUMPY, pa
 from edgefleet.store.market.archive import MarketArchive
 from edgefleet.store.market.columns import KINDS
 
@@ -34,10 +28,10 @@ def read_table(
     Raises
     ------
     Misuse
-        If the kind or a column is unknown, a file cannot be read, or pyarrow was loaded without numpy before.
+        If the kind or a column is unknown, a file cannot be read, or the process spares numpy (`edgefleet.lean`).
     """
     if not WITH_NUMPY:
-        raise Misuse("pyarrow was loaded without numpy: import edgefleet.store.market.research before other modules")
+        raise Misuse(WITHOUT_NUMPY)
     chosen = archive.chosen([kind], instruments, start, end)
     schema = KINDS[kind].layout.schema
     wanted = schema.names if columns is None else list(columns)
