@@ -171,7 +171,7 @@ class FeatureWriter:
         if error is None:
             self.close()
         else:
-            self._writer.close()
+            self.abandon()
 
     @property
     def mark(self) -> Mark:
@@ -232,6 +232,10 @@ class FeatureWriter:
                 self.commit()
         finally:
             self._writer.close()
+
+    def abandon(self) -> None:
+        """End without what is not committed."""
+        self._writer.close()
 
     def _spill(self) -> None:
         held, self._held, self._values = self._held, {}, 0
