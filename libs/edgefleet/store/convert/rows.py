@@ -8,10 +8,11 @@ import io
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from edgefleet.errors import Misuse
 
@@ -60,7 +61,7 @@ class Row:
             raise self.wrong(f"{name} must be {what}, was {text!r}") from None
 
 
-def rows(path: Path, columns: tuple[str, ...], *, optional: int = 0, header: bool | None = None) -> Iterator[Row]:
+def rows(path: Path, columns: tuple[str, ...], *, optional: int = 0, header: bool | None = None) -> Generator[Row]:
     """Yield the rows of a file.
 
     Parameters
@@ -112,9 +113,9 @@ def first_line(path: Path) -> list[str]:
     Misuse
         If the file cannot be read.
     """
-    for row in rows(path, (), header=False):
-        return row.fields
-    return []
+    with closing(rows(path, (), header=False)) as lines:
+        first = next(lines, None)
+    return [] if first is None else first.fields
 
 
 def _places(path: Path, found: Sequence[str], columns: tuple[str, ...], optional: int) -> dict[str, int]:
@@ -129,19 +130,21 @@ def _key(name: str) -> str:
     return name.strip().lower().replace("_", "").replace(" ", "")
 
 
-def _opened(path: Path) -> IO[str]:
-    raw: IO[bytes] = path.open("rb")
-    magic = raw.read(4)
-    raw.seek(0)
-    if magic[:2] == b"\x1f\x8b":
-        raw = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]  # it reads bytes as well
-    elif magic == b"PK\x03\x04":
-        members = zipfile.ZipFile(raw)
-        names = [name for name in members.namelist() if not name.endswith("/")]
-        if len(names) != 1:
-            raise Misuse(f"{path}: a zip of one file is expected, it holds {len(names)}")
-        raw = members.open(names[0])
-    return io.TextIOWrapper(raw, "utf-8", newline="")
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    with ExitStack() as files:
+        raw: Any = files.enter_context(path.open("rb"))
+        magic = raw.read(4)
+        raw.seek(0)
+        if magic[:2] == b"\x1f\x8b":
+            raw = files.enter_context(gzip.open(raw, "rb"))
+        elif magic == b"PK\x03\x04":
+            members = files.enter_context(zipfile.ZipFile(raw))
+            names = [name for name in members.namelist() if not name.endswith("/")]
+            if len(names) != 1:
+                raise Misuse(f"{path}: a zip of one file is expected, it holds {len(names)}")
+            raw = files.enter_context(members.open(names[0]))
+        yield files.enter_context(io.TextIOWrapper(raw, "utf-8", newline=""))
 
 
 def _finite(text: str) -> Decimal:
