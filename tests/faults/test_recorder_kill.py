@@ -57,7 +57,7 @@ def test_a_recorder_killed_again_and_again_loses_and_repeats_nothing(tmp_path: P
         visible = list(tmp_path.glob("date=*/kind=*/instrument=*/*.parquet"))
         rows = sum(pq.read_metadata(path).num_rows for path in visible)
         numbers = f"read_parquet('{tmp_path}/date=*/*/*/*.parquet', union_by_name = true)"
-        distinct = duckdb.sql(f"select count(*), count(distinct seq) from {numbers}").fetchall()[0]
+        distinct = duckdb.execute(f"select count(*), count(distinct seq) from {numbers}").fetchall()[0]
         assert distinct == (rows, rows)
         assert rows >= reported
         if kill % 4 == 3:

@@ -364,10 +364,10 @@ def test_what_is_no_taq_line_is_told(tmp_path: Path, text: str, told: str) -> No
 @pytest.mark.data
 def test_the_recorded_stock_is_converted_whole(recorded: Path, tmp_path: Path) -> None:
     """131,401 quotes and 77,263 trades: 96 quotes have a side of zero, 2 trades were corrected or cancelled."""
-    files = [recorded / "stocks_taq" / name for name in ("quotes.csv.gz", "trades.csv.gz")]
+    quotes, trades = (recorded / "stocks_taq" / name for name in ("quotes.csv.gz", "trades.csv.gz"))
     archive, left_out = MarketArchive(tmp_path), Counter[str]()
 
-    result = convert(read_taq(*files, left_out), archive, "taq", SYSTEM, left_out=left_out)
+    result = convert(read_taq(quotes, trades, left_out), archive, "taq", SYSTEM, left_out=left_out)
 
     assert result.rows == result.written == 131_401 + 77_263 - 96 - 2
     assert result.left_out == {"quote with a side of zero": 96, "trade corrected or cancelled": 2}

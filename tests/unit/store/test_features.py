@@ -132,7 +132,7 @@ def test_others_read_the_features_without_us(tmp_path: Path) -> None:
     files = tmp_path / "set=flow" / "version=1" / "date=*" / "instrument=*" / "*.parquet"
 
     assert pl.read_parquet(files).sort("seq")["ofi"].to_list() == [0.1, None]
-    assert duckdb.sql(f"select instrument, sum(spread) from '{files}' group by all").fetchall() == [(BTC, 3.0)]
+    assert duckdb.execute(f"select instrument, sum(spread) from '{files}' group by all").fetchall() == [(BTC, 3.0)]
 
 
 def test_a_training_set_says_what_made_it(tmp_path: Path) -> None:

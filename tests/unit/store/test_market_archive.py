@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import shutil
 import subprocess
@@ -233,7 +234,7 @@ def test_a_reader_that_listed_before_a_compaction_reads_every_row_once(tmp_path:
     for order in ("stream", "event"):
         directory = tmp_path / order
         archive = written(directory, given, commits=10)
-        reading = archive.read(order=order)  # type: ignore[arg-type]  # the two orders there are
+        reading = archive.read(order=order)
         seen = [next(reading) for _ in range(10)]
 
         assert compact_archive(archive) > 0
@@ -265,7 +266,7 @@ def test_a_commit_whose_files_were_merged_is_not_missed_when_its_writer_comes_ag
 def test_where_directories_cannot_be_exchanged_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = written(tmp_path, numbered(0, 600), commits=4)
     files = data(tmp_path)
-    monkeypatch.setattr(compaction.ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
 
     with pytest.raises(OutOfReach, match="cannot exchange two directories"):
         compact_archive(archive)

@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import duckdb
-import pandas as pd
 import polars as pl
 import pytest
 from tests.unit.store.market_messages import numbered
@@ -19,6 +20,7 @@ from edgefleet.messages import BookDelta, Trade
 from edgefleet.store.market.columns import MarketMessage
 from edgefleet.store.market.maintenance import compact_archive
 
+pd: Any = import_module("pandas")  # it brings no types
 GIVEN = numbered(0, 6_000)
 TRADES = [message for message in GIVEN if isinstance(message, Trade)]
 DELTAS = [message for message in GIVEN if isinstance(message, BookDelta)]
@@ -65,13 +67,13 @@ def test_polars_reads_the_archive(directory: Path) -> None:
 
 def test_duckdb_reads_the_archive(directory: Path) -> None:
     source = f"read_parquet('{directory}/date=*/kind=trade/*/*.parquet', hive_partitioning = true)"
-    rows = duckdb.sql(f"select price, epoch_ns(ts_event), instrument from {source} order by seq").fetchall()
-    total = duckdb.sql(f"select sum(quantity), count(distinct date) from {source}").fetchall()[0]
+    rows = duckdb.execute(f"select price, epoch_ns(ts_event), instrument from {source} order by seq").fetchall()
+    total = duckdb.execute(f"select sum(quantity), count(distinct date) from {source}").fetchall()[0]
 
     assert rows == [(trade.price, trade.ts_event, "BTC/USDT@binance") for trade in TRADES]
     assert total == (sum(trade.quantity for trade in TRADES), 2)
     deltas = f"read_parquet('{directory}/date=*/kind=book_delta/*/*.parquet')"
-    levels = duckdb.sql(f"select bids from {deltas} order by seq").fetchall()
+    levels = duckdb.execute(f"select bids from {deltas} order by seq").fetchall()
     assert [tuple((level["price"], level["size"]) for level in bids) for (bids,) in levels] == [
         delta.bids for delta in DELTAS
     ]
@@ -82,8 +84,8 @@ def test_a_notional_in_duckdb_needs_a_cast_and_says_so(directory: Path) -> None:
     source = f"read_parquet('{directory}/date=*/kind=trade/*/*.parquet')"
 
     with pytest.raises(duckdb.OutOfRangeException, match="explicit cast"):
-        duckdb.sql(f"select sum(price * quantity) from {source}").fetchall()
-    found = duckdb.sql(f"select sum(price::double * quantity::double) from {source}").fetchall()[0]
+        duckdb.execute(f"select sum(price * quantity) from {source}").fetchall()
+    found = duckdb.execute(f"select sum(price::double * quantity::double) from {source}").fetchall()[0]
 
     assert found[0] == pytest.approx(float(sum((t.price * t.quantity for t in TRADES), Decimal(0))), rel=1e-12)
 
