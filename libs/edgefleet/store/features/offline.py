@@ -256,6 +256,7 @@ def layout_of(features: FeatureSet) -> Layout:
     stamps = ["seq", "ts_event", "available_at"]
     written = {
         "compression": "zstd",
+        "compression_level": 6,
         "use_dictionary": False,
         "column_encoding": dict.fromkeys(stamps, "DELTA_BINARY_PACKED"),
         "write_statistics": stamps,

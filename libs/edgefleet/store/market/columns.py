@@ -115,6 +115,7 @@ def _written(schema: pa.Schema) -> dict[str, Any]:
             repeated += [f"{field.name}.list.element.{inner}" for inner in ("instrument", "bid", "ask", "age_ms")]
     return {
         "compression": "zstd",
+        "compression_level": 6,
         "use_dictionary": repeated,
         "column_encoding": packed,
         "write_statistics": ["seq", "ts_event", "ts_init"],
@@ -296,7 +297,7 @@ class _Reader:
     def column(self, values: pa.Array, type_: pa.DataType) -> list[Any]:
         if type_ == DECIMAL:
             texts = self._next()
-            return _decimals(values, texts if len(texts) > 1 else texts * len(values))
+            return _decimals(values, texts if len(texts) > 1 else texts[0])
         if type_ in (LEVELS, TOUCHES):
             return self._items(values, type_)
         if type_ == STAMP:
@@ -325,13 +326,14 @@ class _Reader:
         return [tuple(flat[i - start : j - start]) for i, j in itertools.pairwise(offsets)]
 
 
-def _both(texts: list[str], lengths: list[int]) -> tuple[list[str], list[str]]:
-    """Return the digits of both numbers of every level of a batch."""
-    if len(texts) == 1:
+Digits = str | list[str]  # of all numbers, or of each
+
+
+def _both(texts: list[str], lengths: list[int]) -> tuple[Digits, Digits]:
+    """Return the digits of both numbers of the levels of a batch."""
+    if len(texts) == 1 and " " not in texts[0]:
         first, _, second = texts[0].partition(":")
-        total = sum(lengths)
-        if " " not in texts[0]:
-            return [first] * total, [second] * total
+        return first, second
     pairs: list[str] = []
     for text, length in zip(texts if len(texts) == len(lengths) else texts * len(lengths), lengths, strict=True):
         pairs += text.split(" ") if " " in text else [text] * length
@@ -339,25 +341,26 @@ def _both(texts: list[str], lengths: list[int]) -> tuple[list[str], list[str]]:
     return [pair[0] for pair in split], [pair[2] for pair in split]
 
 
-def _decimals(values: pa.Array, digits: list[str]) -> list[Decimal | None]:
+def _decimals(values: pa.Array, digits: Digits) -> list[Decimal | None]:
     """Return the numbers, each with as many digits after the point as the venue wrote."""
-    if len(values) == 0:
-        return []
+    if len(values) == 0 or digits == "":
+        return [None] * len(values)
     # The column's own bytes, for numbers repeat: a look-up costs a fifth of making one anew.
     raw = values.buffers()[1][values.offset * 16 : (values.offset + len(values)) * 16].to_pybytes()
-    known: dict[tuple[bytes, str], Decimal | None] = {}
-    found = []
-    for i, text in enumerate(digits):
-        key = raw[i * 16 : i * 16 + 16], text
-        value = known.get(key)
-        if value is None and text:
-            value = known[key] = _decimal(int.from_bytes(key[0], "little", signed=True), int(text))
-        found.append(value)
+    keys = [raw[i : i + 16] for i in range(0, len(raw), 16)]
+    found: list[Decimal | None]
+    if isinstance(digits, str):
+        made = {key: _decimal(key, digits) for key in set(keys)}
+        found = [made[key] for key in keys]
+    else:
+        each = {pair: _decimal(*pair) for pair in set(zip(keys, digits, strict=True)) if pair[1]}
+        found = [each.get(pair) for pair in zip(keys, digits, strict=True)]
     if values.null_count:
         return [value if there else None for value, there in zip(found, values.is_valid().to_pylist(), strict=True)]
     return found
 
 
-def _decimal(scaled: int, digits: int) -> Decimal:
+def _decimal(stored: bytes, text: str) -> Decimal:
+    scaled, digits = int.from_bytes(stored, "little", signed=True), int(text)
     whole = scaled // 10 ** (SCALE - digits) if digits <= SCALE else scaled * 10 ** (digits - SCALE)
     return _EXACT.scaleb(Decimal(whole), -digits)
