@@ -18,3 +18,25 @@ def absent(*modules: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+_spared: set[str] = set()
+
+
+@contextmanager
+def sparing(*modules: str) -> Iterator[None]:
+    """Say that what is imported in the block will not be asked for what it could do with these modules.
+
+    A library of ours that knows how then goes without them (see `spared`), for the life of the process.
+    """
+    added = {name for name in modules if name not in _spared}
+    _spared.update(added)
+    try:
+        yield
+    finally:
+        _spared.difference_update(added)
+
+
+def spared(*modules: str) -> tuple[str, ...]:
+    """Return those of the modules that the importer said it can go without."""
+    return tuple(name for name in modules if name in _spared)

@@ -13,7 +13,9 @@ ARCHIVES = """
 import sys, tempfile
 from pathlib import Path
 from edgefleet.bus.interface import Entry
-from edgefleet.store.archive import MERGE_FILES, Archive
+from edgefleet.lean import sparing
+with sparing("numpy"):
+    from edgefleet.store.archive import MERGE_FILES, Archive
 archive = Archive(Path(tempfile.mkdtemp()))
 for n in range(1, MERGE_FILES + 1):
     archive.write("market", [Entry(f"{n}-0", "trade.v1", b"{}")])

@@ -7,7 +7,6 @@ removed, a merged file covers them, and readers take the widest. Nothing here is
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,23 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgefleet.bus.interface import FIRST, Entry, id_key
-from edgefleet.lean import absent
+from edgefleet.store.arrow import Draft, pa, pq
 from edgefleet.store.columns import Columns
-
-# It loads what it finds of these, for conversions and far-away files that nobody asks for here: 16 MB of memory. (So
-# does `cast`, which comes with every kernel of the library: 20 MB.)
-with absent("numpy", "pyarrow._azurefs", "pyarrow._gcsfs", "pyarrow._hdfs", "pyarrow._s3fs"):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
 ROWS_PER_GROUP = 1_000
 MERGE_FILES = 30  # neighbours below MERGE_ROWS that become one file
 MERGE_ROWS = 50_000
-
-# Every pool and helper thread of the library costs memory that a ledger does not have to spare.
-pa.set_memory_pool(pa.system_memory_pool())
-pa.set_cpu_count(1)
-pa.set_io_thread_count(1)
 
 SCHEMA = pa.schema(
     [
@@ -142,11 +130,12 @@ class Archive:
             rows += count
         if len(small) < MERGE_FILES:
             return 0
-        whole = _Unfinished(self.directory / stream, small[0].first)
+        directory = self.directory / stream
+        whole = _draft(directory, small[0].first)
         try:
             for table in _tables(file.path for file in small):
-                whole.add(table)
-            whole.close(small[-1].last)
+                whole.add(table, ROWS_PER_GROUP)
+            whole.close(directory / f"{small[0].first}_{small[-1].last}.parquet")
         except BaseException:
             whole.abandon()
             raise
@@ -208,7 +197,8 @@ class OpenFile:
 
     def __init__(self, directory: Path, stream: str, mark: str) -> None:
         self._directory, self._stream = directory, stream
-        self._unfinished: _Unfinished | None = None
+        self._draft: Draft | None = None
+        self._first = ""
         self._last = id_key(mark)
         self.rows = 0
 
@@ -223,50 +213,29 @@ class OpenFile:
         milliseconds, sequences = columns.keys()
         if not (milliseconds[0], sequences[0]) > self._last:
             raise ValueError(f"entries of {self._stream} must follow {_id(*self._last)}, began at {columns.ids[0]!r}")
-        if self._unfinished is None:
-            self._unfinished = _Unfinished(self._directory, columns.ids[0].decode())
-        self._unfinished.add(_table(self._stream, columns, milliseconds, sequences))
+        if self._draft is None:
+            self._first = columns.ids[0].decode()
+            self._draft = _draft(self._directory, self._first)
+        self._draft.add(_table(self._stream, columns, milliseconds, sequences), ROWS_PER_GROUP)
         self._last = milliseconds[-1], sequences[-1]
         self.rows += len(columns)
 
     def close(self) -> str:
         """Make the file a part of the archive and return its last id, the new mark."""
-        if self._unfinished is None:
+        if self._draft is None:
             raise ValueError(f"a file of {self._stream} needs at least one entry")
-        self._unfinished.close(_id(*self._last))
-        return _id(*self._last)
+        last = _id(*self._last)
+        self._draft.close(self._directory / f"{self._first}_{last}.parquet")
+        return last
 
     def abandon(self) -> None:
         """Remove what was written."""
-        if self._unfinished is not None:
-            self._unfinished.abandon()
+        if self._draft is not None:
+            self._draft.abandon()
 
 
-class _Unfinished:
-    """Row groups under a name that is no file of the archive yet."""
-
-    def __init__(self, directory: Path, first: str) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._directory, self._first = directory, first
-        self._path = directory / f"{first}.tmp"
-        self._sink = pa.OSFile(str(self._path), "wb")
-        self._writer = pq.ParquetWriter(self._sink, SCHEMA, **_WRITTEN)
-
-    def add(self, table: pa.Table) -> None:
-        self._writer.write_table(table, row_group_size=ROWS_PER_GROUP)
-
-    def close(self, last: str) -> None:
-        self._writer.close()
-        self._sink.close()
-        _sync(self._path)
-        self._path.rename(self._directory / f"{self._first}_{last}.parquet")
-        _sync(self._directory)
-
-    def abandon(self) -> None:
-        self._writer.is_open = False  # or its destructor would write an end to what is given up
-        with contextlib.suppress(OSError):
-            self._sink.close()
-        self._path.unlink(missing_ok=True)
+def _draft(directory: Path, first: str) -> Draft:
+    return Draft(directory / f"{first}.tmp", SCHEMA, _WRITTEN)
 
 
 def _id(milliseconds: int, sequence: int) -> str:
@@ -320,11 +289,3 @@ def _entries(path: Path, after: tuple[int, int]) -> Iterator[Entry]:
             for entry_id, kind, data in zip(rows["id"], rows["type"], rows["data"], strict=True):
                 if id_key(entry_id) > after:
                     yield Entry(entry_id, kind, data)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

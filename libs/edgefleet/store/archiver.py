@@ -7,9 +7,7 @@ memory nor the number of files grows with the rate.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -17,6 +15,7 @@ import msgspec
 from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
 from edgefleet.store.archive import MERGE_FILES, ROWS_PER_GROUP, Archive, OpenFile, is_archived
+from edgefleet.store.arrow import write_whole
 from edgefleet.store.columns import Columns
 from edgefleet.store.db import LedgerDatabase, LookupRow
 
@@ -212,7 +211,7 @@ class Archiver:
             directory = self._archive.directory / "snapshots" / identity
             path = directory / f"{state.get('snap_n', '0')}.msgpack"
             if not path.exists():
-                _write_whole(path, msgspec.msgpack.encode({"state": state, "snapshot": snapshot}))
+                write_whole(path, msgspec.msgpack.encode({"state": state, "snapshot": snapshot}))
 
 
 class _Named(msgspec.Struct):
@@ -239,13 +238,3 @@ def lookups(stream: str, entries: Iterable[Entry]) -> list[LookupRow]:
             row = (named.account, named.instrument, named.order_id, named.target_id, named.ts_event, named.cause)
             rows.append(LookupRow(stream, entry.id, entry.type, *row))
     return rows
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import uvloop
 
 from edgefleet.errors import Fenced, Misuse
-from edgefleet.lean import absent
+from edgefleet.lean import absent, sparing
 from edgefleet_services.options import ServiceOptions
 
 _PR_SET_PDEATHSIG = 1
@@ -70,7 +70,8 @@ def run_venue(
 
 def _lean_module(name: str) -> Any:
     # httpx and structlog load what prints in colours for their own command lines, 4 MB of every process.
-    with absent("pygments", "rich"):
+    # No service makes data frames: pyarrow need not look for numpy.
+    with absent("pygments", "rich"), sparing("numpy"):
         return importlib.import_module(name)
 
 

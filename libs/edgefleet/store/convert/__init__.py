@@ -1,0 +1,1 @@
+"""Files of others to market messages and into the archive."""

@@ -1,0 +1,1 @@
+"""Market messages as typed Parquet that others read without us, and back in the order of the stream."""

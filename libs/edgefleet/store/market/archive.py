@@ -1,0 +1,287 @@
+"""The market archive of a directory: its messages in the order of the stream. Writes nothing.
+
+A reader needs no lock. It opens files as it comes to them; where small files were merged meanwhile, it finds the same
+rows, by their numbers, in the file that took their place.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from edgefleet.clock import Clock
+from edgefleet.errors import Misuse
+from edgefleet.store.arrow import pa, pq
+from edgefleet.store.days import DAY_NS, start_of
+from edgefleet.store.market.columns import KINDS, Kind, MarketMessage, messages_of, named_in, venue_of
+from edgefleet.store.market.writer import MarketWriter
+from edgefleet.store.partitions import Part, Partitions
+
+BATCH_ROWS = 4_096
+_EVER = (-(2**63), 2**63 - 1)
+
+Order = Literal["stream", "event"]
+Row = tuple[int, MarketMessage]  # number and message
+
+
+class Chosen(NamedTuple):
+    """A partition that was asked for."""
+
+    partition: str
+    date: str
+    kind: Kind
+    instrument: str
+
+
+class _Unit(NamedTuple):
+    """Rows that come no earlier than `first` in the order that is asked for."""
+
+    first: tuple[int, ...]
+    rows: Callable[[], Iterator[tuple[tuple[int, ...], MarketMessage]]]
+
+
+class MarketArchive:
+    """Typed market messages under one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.partitions = Partitions(directory)
+
+    def writer(self, name: str, clock: Clock, **options: Any) -> MarketWriter:
+        """Return a writer; options as `MarketWriter` has them."""
+        return MarketWriter(self.partitions, name, clock, **options)
+
+    def chosen(
+        self,
+        kinds: Collection[str] | None = None,
+        instruments: Collection[str] | None = None,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> list[Chosen]:
+        """Return the partitions that may hold what is asked for. With instruments come their venues' own messages.
+
+        Raises
+        ------
+        Misuse
+            If a kind is none of the archive's, or the directory is no archive.
+        """
+        if kinds is not None and (unknown := sorted(set(kinds) - set(KINDS))):
+            raise Misuse(f"{', '.join(unknown)} is no kind of market message; there are {', '.join(KINDS)}")
+        owners = None if instruments is None else {*instruments, *map(venue_of, instruments)}
+        found = []
+        for partition in self._known():
+            date, kind, instrument = named_in(partition)
+            if (kinds is None or kind.name in kinds) and (owners is None or instrument in owners):
+                first = _day_start(date)
+                if (end is None or first < end) and (start is None or first + DAY_NS > start):
+                    found.append(Chosen(partition, date, kind, instrument))
+        return found
+
+    def read(
+        self,
+        kinds: Collection[str] | None = None,
+        instruments: Collection[str] | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        order: Order = "stream",
+        writers: Collection[str] | None = None,
+    ) -> Iterator[MarketMessage]:
+        """Yield the messages whose `ts_event` is in ``[start, end)``.
+
+        In the order ``stream`` each writer's messages come exactly as it was given them, and several writers' are
+        merged by `ts_init`. In the order ``event`` all come by `ts_event`, and equal ones as they were written.
+
+        Raises
+        ------
+        Misuse
+            Where a file cannot be read or has other columns.
+        """
+        chosen = self.chosen(kinds, instruments, start, end)
+        within = (_EVER[0] if start is None else start, _EVER[1] if end is None else end - 1)
+        if order == "event":
+            for date in sorted({each.date for each in chosen}):
+                of_day = [each for each in chosen if each.date == date]
+                for _, message in _merged(self._by_event(of_day, within, writers)):
+                    yield message
+            return
+        streams: dict[str, list[_Unit]] = {}
+        for each in chosen:
+            for part in self.partitions.parts(each.partition):
+                if writers is None or part.writer in writers:
+                    streams.setdefault(part.writer, []).append(self._file(each, part, within))
+        yield from _by_receipt({writer: _merged(units) for writer, units in streams.items()})
+
+    def batches(
+        self, chosen: Chosen, part: Part, rows: tuple[int, int] = _EVER, within: tuple[int, int] = _EVER,
+        *, batch_rows: int = BATCH_ROWS,
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
+        """Yield the rows of a file whose numbers are in `rows` and stamps in `within` or near it, both ends included.
+
+        What was merged into another file meanwhile is read there.
+        """
+        try:
+            file = pq.ParquetFile(part.path)
+        except FileNotFoundError:
+            for successor in self._successors(part, rows):
+                low, high = max(rows[0], part.first), min(rows[1], part.last)
+                yield from self.batches(chosen, successor, (low, high), within, batch_rows=batch_rows)
+            return
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _unreadable(part.path, str(error).splitlines()[0]) from error
+        with file:
+            _check_columns(part.path, file, chosen.kind)
+            for group in range(file.num_row_groups):
+                if not (_touches(file, group, "seq", rows) and _touches(file, group, "ts_event", within)):
+                    continue
+                try:
+                    yield from file.iter_batches(batch_rows, row_groups=[group], use_threads=False)
+                except (pa.ArrowInvalid, OSError) as error:
+                    raise _unreadable(part.path, str(error).splitlines()[0]) from error
+
+    def _known(self) -> list[str]:
+        if self.partitions.root.exists() and not self.partitions.root.is_dir():
+            raise Misuse(f"{self.partitions.root} is a file; a market archive is a directory")
+        return self.partitions.partitions()
+
+    def _successors(self, part: Part, rows: tuple[int, int]) -> list[Part]:
+        """Return the files that hold now what a file held that was merged."""
+        low, high = max(rows[0], part.first), min(rows[1], part.last)
+        found = [
+            other
+            for other in self.partitions.parts(part.partition)
+            if other.writer == part.writer and other.first <= high and other.last >= low
+        ]
+        if not found:
+            raise Misuse(f"{part.path} was there and is gone, and no other file has its rows")
+        return found
+
+    def _file(self, chosen: Chosen, part: Part, within: tuple[int, int]) -> _Unit:
+        def rows() -> Iterator[tuple[tuple[int, ...], MarketMessage]]:
+            for seq, message in self._rows(chosen, part, (part.first, part.last), within):
+                yield (seq,), message
+
+        return _Unit((part.first,), rows)
+
+    def _rows(self, chosen: Chosen, part: Part, rows: tuple[int, int], within: tuple[int, int]) -> Iterator[Row]:
+        for batch in self.batches(chosen, part, rows, within):
+            for seq, message in messages_of(chosen.kind, chosen.instrument, batch):
+                if rows[0] <= seq <= rows[1] and within[0] <= message.ts_event <= within[1]:
+                    yield seq, message
+
+    def _by_event(
+        self, chosen: Iterable[Chosen], within: tuple[int, int], writers: Collection[str] | None
+    ) -> list[_Unit]:
+        """Return a day's row groups, each sorted when it is opened."""
+        units = []
+        for each in chosen:
+            for part in self.partitions.parts(each.partition):
+                if writers is None or part.writer in writers:
+                    units += self._groups(each, part, within)
+        return units
+
+    def _groups(self, chosen: Chosen, part: Part, within: tuple[int, int]) -> list[_Unit]:
+        try:
+            metadata = pq.read_metadata(part.path)
+        except FileNotFoundError:
+            found = (self._groups(chosen, other, within) for other in self._successors(part, _EVER))
+            return [unit for units in found for unit in units]
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _unreadable(part.path, str(error).splitlines()[0]) from error
+        units = []
+        for group in range(metadata.num_row_groups):
+            seq, stamps = (_span(metadata, group, name) for name in ("seq", "ts_event"))
+            if stamps[0] <= within[1] and stamps[1] >= within[0]:
+                units.append(_Unit((stamps[0],), self._sorted(chosen, part, seq, within)))
+        return units
+
+    def _sorted(
+        self, chosen: Chosen, part: Part, rows: tuple[int, int], within: tuple[int, int]
+    ) -> Callable[[], Iterator[tuple[tuple[int, ...], MarketMessage]]]:
+        def load() -> Iterator[tuple[tuple[int, ...], MarketMessage]]:
+            found = [((message.ts_event, seq), message) for seq, message in self._rows(chosen, part, rows, within)]
+            found.sort(key=lambda row: row[0])
+            return iter(found)
+
+        return load
+
+
+def _merged(units: list[_Unit]) -> Iterator[tuple[tuple[int, ...], MarketMessage]]:
+    """Yield the rows of all units in order; a unit is opened when its first row may be next."""
+    waiting = sorted(units, key=lambda unit: unit.first, reverse=True)
+    heap: list[tuple[tuple[int, ...], int, MarketMessage, Iterator[tuple[tuple[int, ...], MarketMessage]]]] = []
+    opened = 0
+    while waiting or heap:
+        while waiting and (not heap or waiting[-1].first <= heap[0][0]):
+            rows = waiting.pop().rows()
+            opened += 1
+            if (row := next(rows, None)) is not None:
+                heapq.heappush(heap, (row[0], opened, row[1], rows))
+        if not heap:
+            return
+        key, number, message, rows = heap[0]
+        yield key, message
+        if (row := next(rows, None)) is not None:
+            heapq.heapreplace(heap, (row[0], number, row[1], rows))
+        else:
+            heapq.heappop(heap)
+
+
+def _by_receipt(streams: dict[str, Iterator[tuple[tuple[int, ...], MarketMessage]]]) -> Iterator[MarketMessage]:
+    """Yield the messages of all writers by `ts_init`, each writer's own order unbroken."""
+
+    def stamped(writer: str) -> Iterator[tuple[int, str, MarketMessage]]:
+        latest = _EVER[0]
+        for _, message in streams[writer]:
+            latest = max(latest, message.ts_init)
+            yield latest, writer, message
+
+    if len(streams) == 1:
+        for _, message in next(iter(streams.values())):
+            yield message
+        return
+    merged = heapq.merge(*(stamped(writer) for writer in sorted(streams)), key=lambda row: row[:2])
+    for _, _, message in merged:
+        yield message
+
+
+def _day_start(date: str) -> int:
+    try:
+        return start_of(date)
+    except ValueError:
+        raise Misuse(f"date={date} is no date: a partition of a market archive is named date=YYYY-MM-DD") from None
+
+
+def _span(metadata: Any, group: int, name: str) -> tuple[int, int]:
+    """Return the least and the greatest value of a column in a row group; everything where that is not written."""
+    row_group = metadata.row_group(group)
+    for i in range(row_group.num_columns):
+        column = row_group.column(i)
+        if column.path_in_schema == name:
+            statistics = column.statistics
+            # Raw: nanoseconds do not fit the library's own `datetime`.
+            return (statistics.min_raw, statistics.max_raw) if statistics is not None else _EVER
+    return _EVER
+
+
+def _touches(file: Any, group: int, name: str, within: tuple[int, int]) -> bool:
+    least, greatest = _span(file.metadata, group, name)
+    return least <= within[1] and greatest >= within[0]
+
+
+def _check_columns(path: Path, file: Any, kind: Kind) -> None:
+    found, wanted = file.schema_arrow, kind.layout.schema
+    if found.equals(wanted, check_metadata=False):
+        return
+    for field in wanted:
+        at = found.get_field_index(field.name)
+        if at < 0:
+            raise _unreadable(path, f"it has no column {field.name}")
+        if found.field(at).type != field.type:
+            was = found.field(at).type
+            raise _unreadable(path, f"its column {field.name} is {was}, a {kind.name} has {field.type}")
+
+
+def _unreadable(path: Path, reason: str) -> Misuse:
+    return Misuse(f"{path}: no readable part of a market archive: {reason}; move it away, or restore it from a copy")

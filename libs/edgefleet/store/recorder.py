@@ -1,0 +1,179 @@
+"""Takes messages and raw frames as they come and keeps them: the archive, and the tape where one is kept.
+
+`Recorder` is fed by whoever has a feed. `StreamRecorder` follows the `market` stream of a fleet and can be killed at
+any moment: it goes on after the last entry that is committed, from Redis or, where that is trimmed, from the ledger's
+files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from edgefleet.bus.interface import FIRST
+from edgefleet.clock import Clock
+from edgefleet.errors import Poison
+from edgefleet.messages import Message, decode
+from edgefleet.store.history import History
+from edgefleet.store.market.archive import MarketArchive
+from edgefleet.store.market.columns import BY_TYPE, MarketMessage
+from edgefleet.store.tape import TapeWriter
+
+MARKET = "market"
+_TURN_ENTRIES = 1_000
+
+
+class RecorderCounts(msgspec.Struct):
+    """What a recorder has seen since it was made. Only grows."""
+
+    messages: int = 0
+    frames: int = 0
+    refused: int = 0  # messages that no column can hold, or entries that no message is in
+    passed: int = 0  # entries that are no market message
+    last_refused: str = ""
+
+
+class Recorder:
+    """Messages to an archive and frames to a tape, each committed as it is due. Call `turn` again and again.
+
+    Parameters
+    ----------
+    name
+        The writer's name in the archive; one recorder at a time has it.
+    tape_dir
+        Where raw frames go; None: they are not kept.
+    commit_ms
+        The most that a kill can cost a recorder whose source does not repeat itself.
+    """
+
+    def __init__(
+        self,
+        archive: MarketArchive,
+        name: str,
+        clock: Clock,
+        *,
+        tape_dir: Path | None = None,
+        commit_rows: int = 200_000,
+        commit_ms: int = 30_000,
+    ) -> None:
+        self.counts = RecorderCounts()
+        self._writer = archive.writer(
+            name, clock, commit_rows=commit_rows, commit_ms=commit_ms, refuse=self._on_refused
+        )
+        try:
+            self._tape = None if tape_dir is None else TapeWriter(tape_dir, name, clock, flush_ms=commit_ms)
+        except BaseException:
+            self._writer.abandon()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abandon()
+
+    @property
+    def position(self) -> str:
+        """Return the position of the source that is committed, empty before the first."""
+        return self._writer.mark.position
+
+    @property
+    def recorded(self) -> int:
+        """Return how many messages are committed, of all that ever recorded under the name."""
+        return self._writer.mark.rows
+
+    def take(self, outputs: Iterable[tuple[str, Message]], position: str | None = None) -> None:
+        """Add what a feed made, as it gives it: pairs of stream and message. What is not for `market` is passed by."""
+        wanted: list[MarketMessage] = []
+        for stream, message in outputs:
+            if stream == MARKET and type(message) in BY_TYPE:
+                wanted.append(message)  # type: ignore[arg-type]  # the line above says so
+            else:
+                self.counts.passed += 1
+        self.counts.messages += len(wanted)
+        self._writer.take(wanted, position)
+
+    def take_frame(self, stamp_ns: int, body: bytes, stream: str | None = None) -> None:
+        """Add a raw frame to the tape; `stream` names the channel of a frame that does not say it itself."""
+        if self._tape is not None:
+            self.counts.frames += 1
+            self._tape.add(stamp_ns, body, stream)
+
+    def turn(self) -> bool:
+        """Commit what is due; return whether the archive was."""
+        if self._tape is not None:
+            self._tape.turn()
+        return self._writer.turn()
+
+    def close(self) -> None:
+        """Commit all and end."""
+        try:
+            if self._tape is not None:
+                self._tape.close()
+        finally:
+            self._writer.close()
+
+    def abandon(self) -> None:
+        """End without what is not committed, as a kill would."""
+        if self._tape is not None:
+            self._tape.abandon()
+        self._writer.abandon()
+
+    def _on_refused(self, message: MarketMessage, reason: str) -> None:
+        self.counts.refused += 1
+        self.counts.last_refused = f"{type(message).__name__} at {message.ts_event}: {reason}"
+
+
+class StreamRecorder:
+    """The fleet's `market` stream to an archive. Call `turn` again and again, and `close` at the end."""
+
+    def __init__(self, history: History, recorder: Recorder, stream: str = MARKET) -> None:
+        self._history = history
+        self._recorder = recorder
+        self._stream = stream
+        self._position = recorder.position or FIRST
+
+    @property
+    def counts(self) -> RecorderCounts:
+        """Return what was seen."""
+        return self._recorder.counts
+
+    def turn(self) -> bool:
+        """Take at most a thousand entries; return whether there may be more.
+
+        Raises
+        ------
+        OutOfReach
+            If Redis does not answer or the disk takes no more.
+        """
+        taken = 0
+        first = "-" if self._position == FIRST else self._position
+        for entry in self._history.entries(self._stream, first):
+            if entry.id == self._position:
+                continue
+            try:
+                self._recorder.take([(MARKET, decode(entry.type, entry.data))], entry.id)
+            except Poison as error:
+                self.counts.refused += 1
+                self.counts.last_refused = f"{self._stream}/{entry.id}: {error}"
+            self._position = entry.id
+            taken += 1
+            if taken == _TURN_ENTRIES:
+                break
+        self._recorder.turn()
+        return taken == _TURN_ENTRIES
+
+    def close(self) -> None:
+        """Take and commit everything that is in the stream now."""
+        while self.turn():
+            pass
+        self._recorder.close()
