@@ -70,9 +70,7 @@ class VenueMarket:
         self._book_ready = asyncio.Event()
         self._break = asyncio.Event()
         self._broken: Broken | None = None
-        self.on_rested_order_traded: Callable[[], None] = lambda: (
-            None
-        )  # an order of ours that waited, for the first time
+        self.on_rested_order_traded: Callable[[], None] = lambda: None  # once for each order that waited
         self._derived = Derived(self)
         self.faults = FaultPlan()
         self._mutations: Mutations | None = None  # None: frames are sent as they are

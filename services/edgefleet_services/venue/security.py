@@ -49,7 +49,7 @@ def check_signature(query: str, body: str, secret: str) -> None:
 
 
 def check_payload(params: Mapping[str, object], secret: str) -> None:
-    """Raise `VenueReject` unless a request of the WebSocket API is signed: its parameters by name, joined as a query."""
+    """Raise `VenueReject` unless a WebSocket request is signed: its parameters by name, joined as a query."""
     signed = "&".join(f"{name}={params[name]}" for name in sorted(params) if name != "signature")
     check_signature(f"{signed}&signature={params.get('signature', '')}", "", secret)
 
