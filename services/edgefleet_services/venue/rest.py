@@ -31,6 +31,7 @@ from .security import Keys, check_signature, check_window
 
 Params = dict[str, str]
 Answer = Callable[["RestApi", Params], Any]
+Weight = int | Callable[[Request], int]
 
 DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))
 BOOK_PATIENCE_S = 5.0  # a relay fetches its books when the first consumer comes: a depth request waits for them
@@ -114,12 +115,12 @@ class RestApi:
             ("ticker/bookTicker", 2, RestApi.book_ticker),
             ("avgPrice", 2, RestApi.average_price),
         ]
-        signed: list[tuple[str, str, int, Answer]] = [
+        signed: list[tuple[str, str, Weight, Answer]] = [
             ("GET", "account", 20, RestApi.account),
             ("GET", "order", 4, RestApi.get_order),
             ("GET", "allOrders", 20, RestApi.all_orders),
             ("DELETE", "order", 1, RestApi.cancel_order),
-            ("GET", "openOrders", 6, RestApi.open_orders),
+            ("GET", "openOrders", _open_orders_weight, RestApi.open_orders),
             ("DELETE", "openOrders", 1, RestApi.cancel_open_orders),
             ("GET", "myTrades", 20, RestApi.my_trades),
         ]
@@ -128,7 +129,7 @@ class RestApi:
             ("PUT", RestApi.keep_listen_key),
             ("DELETE", RestApi.drop_listen_key),
         ]
-        routes: list[BaseRoute] = [Route("/api/v3/depth", self._guard("depth", None, self.depth))]
+        routes: list[BaseRoute] = [Route("/api/v3/depth", self._guard("depth", _depth_weight, self.depth))]
         routes += [self._public(path, weight, answer) for path, weight, answer in public]
         routes.append(Route("/api/v3/order", self._guard("order", 1, self.place_order), methods=["POST"]))
         routes.append(Route("/api/v3/order/test", self._guard("order/test", 1, self.test_order), methods=["POST"]))
@@ -147,9 +148,9 @@ class RestApi:
     # --- plumbing
 
     def _guard(
-        self, path: str, weight: int | None, handler: Callable[[Request], Awaitable[Response]]
+        self, path: str, weight: Weight, handler: Callable[[Request], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Return `handler` behind the limits and the faults of `/api/v3/<path>`; a weight of None is a depth request's.
+        """Return `handler` behind the limits and the faults of `/api/v3/<path>`.
 
         What is refused is said as Binance says it, and every answer tells the address its weight.
         """
@@ -157,7 +158,7 @@ class RestApi:
         async def guarded(request: Request) -> Response:
             address = request.client.host if request.client is not None else ""
             try:
-                self.usage.admit(address, _depth_weight(request) if weight is None else weight)
+                self.usage.admit(address, weight if isinstance(weight, int) else weight(request))
                 self._strike(address, path)
                 answer = await handler(request)
             except TooMany as refusal:
@@ -192,7 +193,7 @@ class RestApi:
 
         return Route(f"/api/v3/{path}", self._guard(path, weight, handler))
 
-    def _signed(self, method: str, path: str, weight: int, answer: Answer) -> Route:
+    def _signed(self, method: str, path: str, weight: Weight, answer: Answer) -> Route:
         async def handler(request: Request) -> Response:
             return _json(answer(self, await self._authentic(request)))
 
@@ -487,6 +488,10 @@ def _unavailable() -> Response:
 
 def _refused(reject: VenueReject) -> Response:
     return _json({"code": reject.code, "msg": reject.message}, reject.http_status)
+
+
+def _open_orders_weight(request: Request) -> int:
+    return 6 if request.query_params.get("symbol") else 80
 
 
 def _depth_weight(request: Request) -> int:

@@ -21,8 +21,10 @@ from websockets.frames import DATA_OPCODES
 from websockets.frames import Frame as WireFrame
 from websockets.protocol import Event
 
-from edgefleet.clock import NS_PER_S, Clock
+from edgefleet.clock import NS_PER_S, SYSTEM, Clock
 from edgefleet.errors import OutOfReach, Transient
+from edgefleet.venues.binance.errors import error_body
+from edgefleet.venues.budget import Budget
 
 TAPE_HEADER = "X-Edgefleet-Tape"
 TAPE_ENDED = "tape ended"
@@ -30,6 +32,7 @@ AS_OF_HEADER = "X-Edgefleet-As-Of"
 BOOK_LEVELS = 1_000  # of each side, in an answer that is asked for
 QUEUE_FRAMES = 4_096  # a reader that is this far ahead of the caller waits (tape) or has lost the race (live)
 ACK_EVERY_FRAMES = 16  # a simulated venue lets a tape run only so far ahead of what it was told is taken
+_WEIGHTS = {"/depth": 50, "/exchangeInfo": 20, "/klines": 2}  # request weights of what is asked here
 _PING_S = 20.0
 _MAX_FRAME_BYTES = 4 * 1024 * 1024
 
@@ -229,8 +232,9 @@ async def open_frames(
 class MarketRest:
     """The public REST answers that a feed needs, as the venue wrote them."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, clock: Clock = SYSTEM) -> None:
         base = base_url.rstrip("/")
+        self.budget = Budget(clock)
         self._root = base.removesuffix("/api/v3")
         self._client = httpx.AsyncClient(base_url=f"{self._root}/api/v3", timeout=10.0)
 
@@ -260,12 +264,24 @@ class MarketRest:
         return await self._get(f"{self._root}/sim/status")
 
     async def _get(self, path: str, headers: Mapping[str, str] | None = None, **params: str) -> bytes:
+        weight = _WEIGHTS.get(path, 0)
+        wait_s = self.budget.wait_s("question", weight)
+        if wait_s > 0 and weight:
+            raise Transient(f"venue {self._root}: its rate limits leave no room for GET {path} for {wait_s:.1f} s")
+        self.budget.leaves("question", weight)
+        told: Mapping[str, str] = {}
         try:
             answer = await self._client.get(path, params=params, headers=headers)
+            told = answer.headers
         except httpx.HTTPError as error:
             raise Transient(f"venue {self._root}: GET {path}: {type(error).__name__} {error}".rstrip()) from error
+        finally:
+            self.budget.returns("question", weight, told)
         if answer.status_code == 200:
             return answer.content
+        if answer.status_code in (418, 429):
+            body = error_body(answer.content)
+            self.budget.refused(answer.status_code, body.code if body is not None else None, answer.headers)
         if answer.status_code in (418, 429) or answer.status_code >= 500:
             raise Transient(f"venue {self._root}: GET {path} answered {answer.status_code}")
         raise OutOfReach(f"venue {self._root}: GET {path} answered {answer.status_code}: {answer.text[:200]}")
