@@ -147,6 +147,7 @@ class Usage:
         self._now_ms = now_ms
         self._addresses: dict[str, Address] = {}
         self._orders = {"10s": _Counter(TEN_SECONDS_MS), "1d": _Counter(DAY_MS)}
+        self._orders_refused = 0
 
     def of(self, address: str) -> Address:
         """Return the counters of one address."""
@@ -169,6 +170,7 @@ class Usage:
         now = self._now_ms()
         for name, limit, said in (("10s", self.limits.orders_10s, "10 SECOND"), ("1d", self.limits.orders_1d, "1 DAY")):
             if self._orders[name].at(now) + 1 > limit:
+                self._orders_refused += 1
                 text = f"Too many new orders; current limit is {limit} orders per {said}."
                 raise TooMany(-1015, text, status=429, retry_after_s=None)
 
@@ -195,6 +197,7 @@ class Usage:
         return {
             "limits": msgspec.structs.asdict(self.limits),
             "orders": {name: counter.at(now) for name, counter in self._orders.items()},
+            "orders_refused": self._orders_refused,
             "addresses": {
                 name: {
                     "weight_1m": one.weight.at(now),
