@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 from tests.integration.executor_world import World, world_of
 from tests.integration.venue_server import eventually
 
@@ -73,6 +74,8 @@ def test_slow_disk_bounds_the_rate_of_orders_and_health_says_so(world: World, mo
 
 
 def test_redis_that_pauses_stops_orders_and_leaves_one_owner(world: World) -> None:
+    impatient, world.client = world.client, redis.Redis.from_url(world.redis_url, socket_timeout=2 * PAUSE_S)
+    impatient.close()
     first = world.started()
     with trading(world):
         eventually(lambda: world.all(Fill, "fills"), "a fill")
