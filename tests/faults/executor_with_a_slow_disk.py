@@ -17,7 +17,7 @@ def slowly(sync: object = os.fdatasync) -> None:
         threading.Event().wait(DELAY_S)
         sync(fd)  # type: ignore[operator]
 
-    os.fdatasync = delayed
+    os.fdatasync = delayed  # type: ignore[assignment]  # a descriptor is all it is ever given here
 
 
 if __name__ == "__main__":

@@ -273,6 +273,21 @@ async def test_slow_consumer_holds_the_tape_back_and_loses_nothing(tmp_path: Pat
     assert [first, *(json.loads(frame)["t"] for frame in frames)] == list(range(1, count + 1))
 
 
+async def test_slow_consumer_that_pings_gets_the_end_of_the_tape_too(tmp_path: Path) -> None:
+    count = 1_200  # all of it fits into buffers, so the venue is done at once
+    tape = write_tape(tmp_path / "tape", [BOOK, *(trade(n, "100.00", 5_000) for n in range(1, count + 1))])
+    with running(VenueOptions(market="tape", tape=(tape,), speed="max", port=0)) as venue:
+        async with connect(f"{venue.ws}/ws/btcusdt@trade", compression=None, max_queue=1) as socket:
+            await socket.recv()
+            await asyncio.sleep(11)  # longer than the server's own patience with a close that is not answered
+            await socket.ping()
+            await asyncio.sleep(0.5)
+            frames, code, _ = await read_all(socket)
+
+    assert [json.loads(frame)["t"] for frame in frames] == list(range(2, count + 1))
+    assert code == 1000
+
+
 async def test_consumer_that_leaves_does_not_hold_up_the_one_that_stays(tmp_path: Path) -> None:
     count = 20_000
     tape = write_tape(tmp_path / "tape", [BOOK, *(trade(n, "100.00", 5_000) for n in range(1, count + 1))])

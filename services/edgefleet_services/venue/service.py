@@ -40,6 +40,7 @@ from .wsapi import WebSocketApi
 log = structlog.get_logger()
 
 SAVE_EVERY_S = 0.5
+CLOSE_PATIENCE_S = 300.0  # for a peer's answer to a close frame
 # Small, so that a tape at full speed is never far ahead of what its consumers have read.
 SEND_BUFFER_BYTES = 65_536
 
@@ -84,6 +85,8 @@ class _SocketProtocol(WebSocketsSansIOProtocol):
     """The same for a WebSocket, which the fault of a cut connection needs."""
 
     def handle_connect(self, event: Request) -> None:
+        # A consumer of a tape reads its end in its own time: a connection closed on it sooner loses what is in buffers.
+        self.close_timeout = CLOSE_PATIENCE_S
         super().handle_connect(event)
         if hasattr(self, "scope"):  # it has none where the handshake failed
             self.scope["edgefleet.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
