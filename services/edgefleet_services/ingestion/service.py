@@ -330,7 +330,7 @@ class Ingestion:
             except FleetError as error:
                 self.context.log.warning("snapshot_failed", instrument=instrument, reason=str(error))
                 continue
-            if self.tape or instrument not in self.feed.awaiting:  # a tape's venue counts no weight, and waits for us
+            if self.tape or instrument not in self.feed.awaiting:  # a tape waits for us
                 self._snapshot_tries[instrument] = 0
         return outputs
 

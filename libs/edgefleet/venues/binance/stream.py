@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import httpx
+import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
@@ -24,7 +25,7 @@ from websockets.protocol import Event
 from edgefleet.clock import NS_PER_S, SYSTEM, Clock
 from edgefleet.errors import OutOfReach, Transient
 from edgefleet.venues.binance.errors import error_body
-from edgefleet.venues.budget import Budget
+from edgefleet.venues.budget import Budget, published_limits
 
 TAPE_HEADER = "X-Edgefleet-Tape"
 TAPE_ENDED = "tape ended"
@@ -252,8 +253,11 @@ class MarketRest:
         return await self._get("/depth", headers, symbol=symbol, limit=str(BOOK_LEVELS))
 
     async def exchange_info(self) -> bytes:
-        """Return what the venue lists."""
-        return await self._get("/exchangeInfo")
+        """Return what the venue lists, and keep to the limits that stand in it from now on."""
+        raw = await self._get("/exchangeInfo")
+        with suppress(msgspec.MsgspecError):  # whoever asked will say what is wrong with it
+            self.budget.limits = published_limits(raw)
+        return raw
 
     async def klines(self, symbol: str, interval: str, *, count: int) -> bytes:
         """Return the newest `count` candles."""
