@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from decimal import Decimal
 
+import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -69,3 +71,24 @@ async def test_book_is_waited_for_where_the_upstream_is_asked_only_now(upstream:
 
     assert book["lastUpdateId"] > 0
     assert len(book["bids"]) >= 10
+
+
+async def test_upstream_that_refuses_for_load_is_not_asked_again_before_it_said_so(upstream: RunningVenue) -> None:
+    def refuse() -> None:
+        fault = {"rest_limited": 1, "rest_path": "depth", "retry_after_s": 3}
+        httpx.post(f"{upstream.sim}/faults", json=fault).raise_for_status()
+
+    def asked() -> dict[str, int]:
+        counters: dict[str, int] = httpx.get(f"{upstream.sim}/limits").json()["addresses"]["127.0.0.1"]
+        return counters
+
+    await asyncio.to_thread(refuse)
+    with running(relay(upstream.ws, upstream.rest)) as venue:
+        async with connect(f"{venue.ws}/ws/btcusdt@depth@100ms", compression=None) as socket:
+            with pytest.raises(ConnectionClosed):
+                await socket.recv()
+        async with connect(f"{venue.ws}/ws/btcusdt@depth@100ms", compression=None) as socket:
+            await socket.recv()
+        told = await asyncio.to_thread(asked)
+
+    assert (told["refused"], told["early"]) == (1, 0)

@@ -273,6 +273,44 @@ async def test_slow_consumer_holds_the_tape_back_and_loses_nothing(tmp_path: Pat
     assert [first, *(json.loads(frame)["t"] for frame in frames)] == list(range(1, count + 1))
 
 
+async def test_book_that_a_late_consumer_asks_for_fits_the_diffs_it_gets(tmp_path: Path) -> None:
+    count = 20_000
+    diffs = [depth(10 + n, 10 + n, 5_000 + n) for n in range(1, count + 1)]
+    tape = write_tape(tmp_path / "tape", [BOOK, *diffs])
+    with running(VenueOptions(market="tape", tape=(tape,), speed="max", port=0)) as venue:
+        async with connect(f"{venue.ws}/ws/btcusdt@depth@100ms", compression=None, max_queue=1) as first:
+            await first.recv()  # it never asks for the book that it is owed
+            await asyncio.to_thread(stalled, venue)
+            async with connect(f"{venue.ws}/stream?streams=btcusdt@depth@100ms", compression=None) as late:
+                snapshot = decode((await asyncio.to_thread(venue.depth, "BTCUSDT")).content)
+                await asyncio.gather(read_all(first), reading := asyncio.create_task(read_all(late)))
+
+    assert isinstance(snapshot, DepthSnapshot)
+    book = RecordedBook()
+    book.snapshot(snapshot)
+    for text in reading.result()[0]:
+        frame = decode(text.encode())
+        assert isinstance(frame, DepthDiff)
+        book.diff(frame)
+    assert (book.gaps, book.last_update_id) == (0, 10 + count)
+    assert 0 < book.applied < count
+
+
+async def test_slow_consumer_that_pings_gets_the_end_of_the_tape_too(tmp_path: Path) -> None:
+    count = 1_200  # all of it fits into buffers, so the venue is done at once
+    tape = write_tape(tmp_path / "tape", [BOOK, *(trade(n, "100.00", 5_000) for n in range(1, count + 1))])
+    with running(VenueOptions(market="tape", tape=(tape,), speed="max", port=0)) as venue:
+        async with connect(f"{venue.ws}/ws/btcusdt@trade", compression=None, max_queue=1) as socket:
+            await socket.recv()
+            await asyncio.sleep(11)  # longer than the server's own patience with a close that is not answered
+            await socket.ping()
+            await asyncio.sleep(0.5)
+            frames, code, _ = await read_all(socket)
+
+    assert [json.loads(frame)["t"] for frame in frames] == list(range(2, count + 1))
+    assert code == 1000
+
+
 async def test_consumer_that_leaves_does_not_hold_up_the_one_that_stays(tmp_path: Path) -> None:
     count = 20_000
     tape = write_tape(tmp_path / "tape", [BOOK, *(trade(n, "100.00", 5_000) for n in range(1, count + 1))])

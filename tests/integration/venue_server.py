@@ -26,9 +26,10 @@ PATIENCE_S = 20.0
 
 @dataclass(frozen=True)
 class RunningVenue:
-    """Where a venue answers, and how its account is asked."""
+    """Where a venue answers, and how its account is asked; `source` is the address to ask from."""
 
     port: int
+    source: str | None = None
 
     @property
     def rest(self) -> str:
@@ -43,8 +44,12 @@ class RunningVenue:
         return f"ws://127.0.0.1:{self.port}"
 
     def get(self, path: str, **params: object) -> Any:
-        answer = httpx.get(f"{self.rest}/{path}", params={key: str(value) for key, value in params.items()})
-        return answer.json()
+        with self._client() as client:
+            answer = client.get(f"{self.rest}/{path}", params={key: str(value) for key, value in params.items()})
+            return answer.json()
+
+    def _client(self) -> httpx.Client:
+        return httpx.Client(transport=httpx.HTTPTransport(local_address=self.source))
 
     def depth(self, symbol: str) -> httpx.Response:
         """Return the answer to a request of the whole book."""
@@ -62,7 +67,8 @@ class RunningVenue:
     def signed(self, method: str, path: str, **params: object) -> httpx.Response:
         """Return the answer to a request signed with the demo key."""
         query = signed_query(**params)
-        return httpx.request(method, f"{self.rest}/{path}?{query}", headers={"X-MBX-APIKEY": DEMO_KEY})
+        with self._client() as client:
+            return client.request(method, f"{self.rest}/{path}?{query}", headers={"X-MBX-APIKEY": DEMO_KEY})
 
 
 def signed_query(**params: object) -> str:

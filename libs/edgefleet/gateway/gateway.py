@@ -39,6 +39,7 @@ from edgefleet.messages import (
 )
 from edgefleet.params.schema import ExecutionParams
 from edgefleet.venues.interface import (
+    STAMP_REFUSED,
     AccountUpdate,
     Answered,
     Connected,
@@ -61,6 +62,9 @@ HALT_POLL_S: Final = 0.05
 FEED_POLL_S: Final = 0.5
 STALE_COMMAND_MS: Final = 5_000
 RECENT_BEATS_MS: Final = 1_500  # of the stream's own clock: what came just before us counts
+SLOW_DISK_MS: Final = 1_000  # each order waits for its intent: a slower disk is a person's business
+CLOCK_WATCH_S: Final = 10.0  # how often the venue's clock is measured between reconciles
+_CLOCK_AWAY: Final = "the venue's clock is"
 _CANCEL_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -127,6 +131,13 @@ class Gateway:
         self._failed: asyncio.Future[None] | None = None
         self._halted_at = 0
 
+    def disk(self) -> tuple[bool, str]:
+        """Return whether intents reach the disk in good time, and how long the slowest of late took or has waited."""
+        if self._journal.failure:
+            return False, self._journal.failure
+        lag_ms = self._journal.lag_ms()
+        return lag_ms <= SLOW_DISK_MS, f"a sync takes {lag_ms} ms, allowed {SLOW_DISK_MS}"
+
     # --- life
 
     async def start(self) -> None:
@@ -165,6 +176,7 @@ class Gateway:
             self._sweep_orders(),
             self._reconcile_when_asked(),
             self._watch_halt_file(),
+            self._watch_clock(),
             self._inquiry.watch(),
         ):
             self._spawn(work)
@@ -333,6 +345,9 @@ class Gateway:
                 self._words.answer(result, "answer")
             case Rejected():
                 self._words.outcome(event, "new", "REJECTED", code=result.code, reason=result.reason, sent_at=sent_at)
+                if result.code == STAMP_REFUSED:
+                    self._shut("the venue refuses the stamps of our clock")
+                    self._ask_reconcile("reconnect")  # which measures the clocks first
             case NotSent():
                 self._words.outcome(event, "new", "DENIED", reason=result.reason)
             case Unknown():
@@ -504,10 +519,29 @@ class Gateway:
             return "the executor is stopping"
         if classes.orphans:
             return f"orders with our name that our journal does not know: {', '.join(classes.orphans)}"
+        return self._clock_fault(params)
+
+    def _clock_fault(self, params: ExecutionParams) -> str:
         offset_ms = abs(self.offset_ns or 0) / NS_PER_MS
-        if not offset_ms < params.clock_offset_limit_ms:
-            return f"the venue's clock is {offset_ms:.0f} ms away, allowed {params.clock_offset_limit_ms}"
-        return ""
+        if offset_ms < params.clock_offset_limit_ms:
+            return ""
+        return f"{_CLOCK_AWAY} {offset_ms:.0f} ms away, allowed {params.clock_offset_limit_ms}"
+
+    async def _watch_clock(self) -> None:
+        """Shut the gate where a clock has gone astray since the last reconcile, and ask for one when it came back."""
+        while True:
+            await asyncio.sleep(CLOCK_WATCH_S)
+            try:
+                self.offset_ns = await self._venue.server_time_offset_ns()
+            except Transient as error:
+                self._log.warning("clock_not_measured", reason=str(error))
+                continue
+            fault = self._clock_fault(self._params())
+            if fault and self.gates.ready:
+                self._log.warning("clock_astray", reason=fault)
+                self._shut(fault)
+            elif not fault and self.gates.not_ready_reason.startswith(_CLOCK_AWAY):
+                self._ask_reconcile("reconnect")
 
     def _tell_view(self, view: VenueView, occasion: Occasion) -> Classes:
         now = self._clock.wall_ns()

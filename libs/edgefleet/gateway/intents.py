@@ -19,10 +19,12 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from edgefleet.clock import NS_PER_MS, NS_PER_S, SYSTEM, Clock
 from edgefleet.errors import Broken, OutOfReach
 
 Kind = Literal["open", "intent", "cancel", "events", "halt", "resume"]
 GENESIS: Final = "0" * 32
+LATELY_NS: Final = 30 * NS_PER_S
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -63,8 +65,11 @@ class IntentJournal:
     works while the caller goes on.
     """
 
-    def __init__(self, fd: int, path: Path, n: int, prev: str, size: int) -> None:
+    def __init__(self, fd: int, path: Path, n: int, prev: str, size: int, clock: Clock = SYSTEM) -> None:
         self.path = path
+        self._clock = clock
+        self._last_sync = (0, 0)  # how long it took, and when it ended: monotonic ns
+        self._syncing_since: int | None = None  # monotonic ns
         self.failure = ""  # why the last write did not reach the disk; empty once one did again
         self._fd = fd
         self._end = _End(n, prev, size)
@@ -135,6 +140,13 @@ class IntentJournal:
         self._asked.put(_Sync(done, loop))
         return done
 
+    def lag_ms(self) -> int:
+        """Return how long a sync takes: the last one, if that was lately, or the one that goes on, if it is longer."""
+        now, since = self._clock.monotonic_ns(), self._syncing_since
+        took, ended = self._last_sync
+        going_on = 0 if since is None else now - since
+        return max(took if now - ended < LATELY_NS else 0, going_on) // NS_PER_MS
+
     async def close(self) -> None:
         """Write what waits and let the file go."""
         self._is_closed = True
@@ -169,10 +181,13 @@ class IntentJournal:
                     self._asked.put(None)  # the end comes after this sync
                     break
                 batch.append(more)
+            self._syncing_since = began = self._clock.monotonic_ns()
             try:
                 os.fdatasync(self._fd)
             except OSError as failed:
                 error = failed
+            ended = self._clock.monotonic_ns()
+            self._last_sync, self._syncing_since = (ended - began, ended), None
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 asked.loop.call_soon_threadsafe(self._answered, batch, error)
 

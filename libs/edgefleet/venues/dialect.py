@@ -18,6 +18,7 @@ import msgspec
 from edgefleet.clock import Clock
 from edgefleet.errors import Misuse
 from edgefleet.messages.market import Bar
+from edgefleet.venues.budget import VenueLimits
 from edgefleet.venues.feed import Feed
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ class Dialect:
     bars_path: Callable[[str, int, int], str | None] | None = None  # spelling, width in ms, count; None: no such width
     # body, instrument, width in ms, the venue's time in ms, ts_init -> the closed bars
     bars: Callable[[bytes, str, int, int, int], Sequence[Bar]] | None = None
+    weights: Mapping[str, int] = field(default_factory=dict)  # of paths without their query, where they are counted
+    limits: Callable[[bytes], VenueLimits] | None = None  # the rate limits in the answer of `listing_path`
     headers: Callable[[FeedOptions], Mapping[str, str]] = field(default=lambda options: {})  # of REST
     open_source: OpenSource | None = None  # in place of `address`
     ping: str | None = None  # a text that keeps the connection, where the protocol's own ping does not

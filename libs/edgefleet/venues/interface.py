@@ -10,6 +10,8 @@ import msgspec
 
 from edgefleet.messages.orders import Balance, OrderKind, Side
 
+STAMP_REFUSED = "STAMP_REFUSED"  # code of a `Rejected`: the venue's clock finds the request too old, or too new
+
 VenueStatus = Literal["NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED", "EXPIRED"]
 
 

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 
 import httpx
 
+from edgefleet.clock import SYSTEM, Clock
 from edgefleet.errors import OutOfReach, Transient
+from edgefleet.venues.budget import Budget
 
 _SILENCE_S = 10.0
 
 
 class PublicRest:
-    """GET requests to one venue.
+    """GET requests to one venue, within its rate limits.
 
     Parameters
     ----------
@@ -20,10 +22,20 @@ class PublicRest:
         What paths are put behind.
     headers
         Sent with every request.
+    weights
+        What a path (without its query) costs of the venue's limit; one that is not named costs nothing that is counted.
     """
 
-    def __init__(self, root: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        headers: Mapping[str, str] | None = None,
+        weights: Mapping[str, int] | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
         self.root = root.rstrip("/")
+        self.budget = Budget(clock)
+        self._weights = weights or {}
         self._client = httpx.AsyncClient(timeout=_SILENCE_S, headers=dict(headers or {}))
 
     async def close(self) -> None:
@@ -36,18 +48,30 @@ class PublicRest:
         Raises
         ------
         Transient
-            If the venue does not answer, answers that it is out of order, or refuses for load.
+            If the venue does not answer, answers that it is out of order, or refuses for load; also, nothing being
+            asked, where its limits leave no room or it asked for silence.
         OutOfReach
             If it refuses for any other reason.
         """
         url = f"{self.root}{path}"
         told = f"GET {url.partition('?')[0]}"
+        weight = self._weights.get(path.partition("?")[0], 0)
+        wait_s = self.budget.wait_s("question", weight)
+        if wait_s > 0:
+            raise Transient(f"{told}: the venue's rate limits leave no room for {wait_s:.1f} s")
+        self.budget.leaves("question", weight)
+        heard: Mapping[str, str] = {}
         try:
             answer = await self._client.get(url, headers=headers)
+            heard = answer.headers
         except httpx.HTTPError as error:
             raise Transient(f"{told}: {type(error).__name__} {error}".rstrip()) from error
+        finally:
+            self.budget.returns("question", weight, heard)
         if answer.status_code == 200:
             return answer.content
+        if answer.status_code in (418, 429):
+            self.budget.refused(answer.status_code, None, answer.headers)
         if answer.status_code in (418, 429) or answer.status_code >= 500:
             raise Transient(f"{told} answered {answer.status_code}")
         raise OutOfReach(f"{told} answered {answer.status_code}: {answer.text[:200]}")

@@ -113,6 +113,7 @@ class _Executor:
         context, gateway = self._context, self.gateway
         await self._venue.warm()
         await gateway.start()
+        context.health.ask("disk", gateway.disk)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, gateway.halt, "SIGUSR1")
         observe = _Observer("executor", context.metrics, context.health, context.log)
         observe.gateway = gateway

@@ -98,7 +98,7 @@ class Follower:
         self.tape = False
         self.is_busy = False
         root, headers = plan.dialect.rest_root(plan.rest_url), plan.dialect.headers(plan.options)
-        self.rest = PublicRest(root, headers)
+        self.rest = PublicRest(root, headers, plan.dialect.weights, host.clock)
         # A venue may keep its listing and its clock at another address; one that was moved keeps all at its own.
         elsewhere = plan.dialect.reference_url if plan.rest_url == plan.dialect.rest_url else None
         self.reference = PublicRest(elsewhere or root, headers)
@@ -141,7 +141,11 @@ class Follower:
             return
         known = self._configured()
         spelled = [plan.dialect.spell(symbol) for symbol in plan.symbols]
-        listed = read(await self._patiently(lambda: self.reference.get(path(spelled))))
+        raw = await self._patiently(lambda: self.reference.get(path(spelled)))
+        listed = read(raw)
+        if plan.dialect.limits is not None:
+            with contextlib.suppress(msgspec.MsgspecError):  # a listing without limits leaves the usual ones
+                self.rest.budget.limits = plan.dialect.limits(raw)
         found = differences(listed, known)
         if found and plan.traded:
             raise Misuse(f"venue {plan.venue} and conf/instruments.yml differ: {'; '.join(found)}; correct the file")

@@ -37,6 +37,7 @@ class Consumer:
         self._room.set()
         self._closing: tuple[int, str] | None = None
         self.gone = False
+        self.cut: Callable[[], None] = lambda: None  # ends the connection without a word
 
     @property
     def waiting(self) -> int:
@@ -79,6 +80,15 @@ class Consumer:
             self._closing = (code, reason)
         self._wake.set()
 
+    def break_off(self, code: int, reason: str) -> None:
+        """End the connection now: what is queued is not sent. 1006 is no code that is ever sent: nothing is said."""
+        self._queue.clear()
+        self._room.set()
+        if code == 1006:
+            self.cut()
+        else:
+            self.close(code, reason)
+
     def leave(self) -> None:
         """The connection is gone: whoever waits for room waits no longer."""
         self.gone = True
@@ -111,6 +121,12 @@ class Hub:
     def __init__(self) -> None:
         self._by_stream: dict[str, list[Consumer]] = {}
         self._changed = asyncio.Event()
+        self.version = 0  # grows with every change of who takes what
+
+    @property
+    def streams(self) -> Iterable[str]:
+        """Return the streams that somebody takes."""
+        return self._by_stream.keys()
 
     def of(self, stream: str) -> list[Consumer]:
         """Return the consumers of `stream`, in order of subscription."""
@@ -123,6 +139,7 @@ class Hub:
                 consumer.subscriptions[stream] = None
                 # A new list, so that a loop over the old one that is waiting for room is not disturbed.
                 self._by_stream[stream] = [*self.of(stream), consumer]
+        self.version += 1
         self._changed.set()
 
     def unsubscribe(self, consumer: Consumer, streams: Iterable[str]) -> None:
@@ -135,6 +152,7 @@ class Hub:
                     self._by_stream[stream] = rest
                 else:
                     del self._by_stream[stream]
+        self.version += 1
         self._changed.set()
 
     def remove(self, consumer: Consumer) -> None:

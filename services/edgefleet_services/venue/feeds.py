@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -14,6 +14,7 @@ from websockets.exceptions import WebSocketException
 from edgefleet.clock import NS_PER_S, Clock
 from edgefleet.errors import Misuse, OutOfReach
 from edgefleet.matching.synthetic import SyntheticMarket
+from edgefleet.venues.budget import Budget
 from edgefleet.venues.tape import TapeLine, read_tape
 
 from .market import VenueMarket
@@ -22,6 +23,7 @@ from .market import VenueMarket
 _FINEST_SLEEP_NS = 500_000
 _SYNTHETIC_STEP_S = 0.05
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 30.0
+_DEPTH_WEIGHT = 50  # request weight of a whole book
 
 log = structlog.get_logger()
 
@@ -87,11 +89,12 @@ async def run_relay(market: VenueMarket, ws_url: str, rest_url: str, clock: Cloc
     consumers (close code 1011), never papered over, and the upstream is tried again, later each time, for the next one.
     """
     pause_s = _FIRST_RETRY_S
+    budget = Budget(clock)
     while True:
         await market.hub.wait_for_market_consumer()
         served = market.progress.lines_served
         try:
-            await _relay(market, ws_url, rest_url, clock)
+            await _relay(market, ws_url, rest_url, clock, budget)
         except OutOfReach as error:
             log.warning("upstream_lost", error=str(error), retry_s=pause_s)
             market.fail(str(error))
@@ -99,10 +102,11 @@ async def run_relay(market: VenueMarket, ws_url: str, rest_url: str, clock: Cloc
             market.end()
             return
         pause_s = _FIRST_RETRY_S if market.progress.lines_served > served else min(2 * pause_s, _LAST_RETRY_S)
-        await asyncio.sleep(pause_s)
+        # What a venue that refuses for load asks is asked of the address, so whoever comes next must wait as well.
+        await asyncio.sleep(max(pause_s, budget.wait_s("question", _DEPTH_WEIGHT)))
 
 
-async def _relay(market: VenueMarket, ws_url: str, rest_url: str, clock: Clock) -> None:
+async def _relay(market: VenueMarket, ws_url: str, rest_url: str, clock: Clock, budget: Budget) -> None:
     """Serve one upstream connection to its orderly end, or raise `OutOfReach`."""
     names = [symbol.lower() for symbol in market.exchange.rules]
     streams = "/".join(f"{name}@{kind}" for name in names for kind in ("trade", "bookTicker", "depth@100ms"))
@@ -110,9 +114,7 @@ async def _relay(market: VenueMarket, ws_url: str, rest_url: str, clock: Clock) 
     try:
         async with connect(url, compression=None, max_queue=4_096) as socket, httpx.AsyncClient(timeout=10) as client:
             for symbol in market.exchange.rules:
-                answer = await client.get(f"{rest_url.rstrip('/')}/depth", params={"symbol": symbol, "limit": 1_000})
-                answer.raise_for_status()
-                market.load_book(symbol, answer.content)
+                market.load_book(symbol, await _book(client, rest_url, symbol, budget))
             market.progress.failure = None
             async for frame in socket:
                 body = frame.encode() if isinstance(frame, str) else frame
@@ -121,3 +123,18 @@ async def _relay(market: VenueMarket, ws_url: str, rest_url: str, clock: Clock) 
         raise OutOfReach(f"upstream venue {ws_url}: {type(error).__name__}: {error}") from error
     if socket.close_code != 1000:
         raise OutOfReach(f"upstream venue {ws_url} closed the connection: {socket.close_code} {socket.close_reason}")
+
+
+async def _book(client: httpx.AsyncClient, rest_url: str, symbol: str, budget: Budget) -> bytes:
+    """Return the upstream's whole book, the budget being told of request and answer."""
+    told: Mapping[str, str] = {}
+    budget.leaves("question", _DEPTH_WEIGHT)
+    try:
+        answer = await client.get(f"{rest_url.rstrip('/')}/depth", params={"symbol": symbol, "limit": 1_000})
+        told = answer.headers
+    finally:
+        budget.returns("question", _DEPTH_WEIGHT, told)
+    if answer.status_code in (418, 429):
+        budget.refused(answer.status_code, None, told)
+    answer.raise_for_status()
+    return answer.content

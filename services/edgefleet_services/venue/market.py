@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Broken, Misuse
 from edgefleet.matching.exchange import Execution, OrderRequest, SimExchange
 from edgefleet.matching.exchange import Order as SimOrder
-from edgefleet.matching.history import INTERVALS_MS, Candle, MarketHistory
+from edgefleet.matching.history import MarketHistory
 from edgefleet.matching.recorded import RecordedBook
 from edgefleet.matching.wire import (
     BookTicker,
@@ -28,10 +30,14 @@ from edgefleet.telemetry.metrics import Metrics
 from edgefleet.venues.tape import TapeLine
 
 from . import views
-from .consumers import Hub
+from .consumers import Consumer, Hub
+from .derived import Derived, is_derived
+from .faults import FaultPlan, Whom
+from .mutations import Mutations
+from .wsapi import SUBSCRIPTION, USER_STREAM
 
 encode = msgspec.json.encode
-STREAM_KINDS = frozenset({"trade", "aggTrade", "bookTicker", "depth", "depth@100ms"})
+STREAM_KINDS = frozenset({"trade", "bookTicker", "depth", "depth@100ms"})
 
 
 class Progress(msgspec.Struct):
@@ -64,7 +70,10 @@ class VenueMarket:
         self._book_ready = asyncio.Event()
         self._break = asyncio.Event()
         self._broken: Broken | None = None
-        self._open_klines: dict[tuple[str, str], Candle] = {}
+        self.on_rested_order_traded: Callable[[], None] = lambda: None  # once for each order that waited
+        self._derived = Derived(self)
+        self.faults = FaultPlan()
+        self._mutations: Mutations | None = None  # None: frames are sent as they are
 
     async def serve_line(self, line: TapeLine, *, live: bool) -> None:
         """Let one line happen: to the exchange first, then to whoever listens, so no consumer knows more than the book.
@@ -86,14 +95,28 @@ class VenueMarket:
         self.tell_account(executions)
         if stream is None:
             self._book_ready.set()
-            self.overtaken.update(self.recorded_snapshots)
+            self._overtake()
             return
         await self._distribute(stream, line, live=live)
         if isinstance(frame, Trade) and frame.s in self.history:
             self.history[frame.s].add(frame)
-            await self._derive(frame, live=live)
+        if self._derived.is_wanted() and not isinstance(frame, DepthSnapshot | BookTicker):
+            await self._derived.follow(frame, live=live)
 
     async def _distribute(self, stream: str, line: TapeLine, *, live: bool) -> None:
+        if self._mutations is None:
+            await self._send(stream, line, live=live)
+        elif self.hub.of(stream):
+            for struck in self._mutations.strike(stream, line, self.exchange.market_time_ms):
+                await self._send(stream, struck, live=live)
+            if self._mutations.spent:
+                self._mutations = None
+        if stream.endswith("@depth@100ms"):
+            alias = stream.removesuffix("@100ms")
+            if self.hub.of(alias):
+                await self.publish(alias, payload(line.body), live=live)
+
+    async def _send(self, stream: str, line: TapeLine, *, live: bool) -> None:
         for consumer in self.hub.of(stream):
             if consumer.tape_lines:
                 text = line.raw.decode()
@@ -105,54 +128,23 @@ class VenueMarket:
                 consumer.offer(text)
             else:
                 await consumer.put(text)
-        if stream.endswith("@depth@100ms"):
-            alias = stream.removesuffix("@100ms")
-            if self.hub.of(alias):
-                await self.publish(alias, payload(line.body), live=live)
-
-    async def _derive(self, print_: Trade, *, live: bool) -> None:
-        """Send what the venue makes of a print: aggregate trades and candles, for those who listen."""
-        symbol = print_.s
-        name = symbol.lower()
-        if self.hub.of(f"{name}@aggTrade"):
-            event = {"e": "aggTrade", "E": print_.E, "s": symbol} | views.agg_trade(print_)
-            await self.publish(f"{name}@aggTrade", encode(event), live=live)
-        for interval in INTERVALS_MS:
-            stream = f"{name}@kline_{interval}"
-            if self.hub.of(stream):
-                await self._candle(stream, symbol, interval, live=live)
-
-    async def _candle(self, stream: str, symbol: str, interval: str, *, live: bool) -> None:
-        """Send the open candle as it stands, after the one before it where that has closed."""
-        width, now = INTERVALS_MS[interval], self.exchange.market_time_ms
-        candle = self.history[symbol].current(interval)
-        before = self._open_klines.get((symbol, interval))
-        self._open_klines[(symbol, interval)] = msgspec.structs.replace(candle)
-        if before is not None and before.start < candle.start:
-            closed = views.kline_event(symbol, interval, before, width, closed=True, now_ms=now)
-            await self.publish(stream, encode(closed), live=live)
-        event = views.kline_event(symbol, interval, candle, width, closed=False, now_ms=now)
-        await self.publish(stream, encode(event), live=live)
 
     async def publish(self, stream: str, data: bytes, *, live: bool) -> None:
         """Send a frame of the venue's own making to the consumers of `stream`."""
-        for consumer in self.hub.of(stream):
-            text = data.decode()
-            if consumer.combined or consumer.tape_lines:
-                text = f'{{"stream":"{stream}","data":{text}}}'
-            if consumer.tape_lines:
-                text = f"{self.exchange.market_time_ms * 1_000_000} {text}"
-            if live:
-                consumer.offer(text)
-            else:
-                await consumer.put(text)
+        body = b'{"stream":"%b","data":%b}' % (stream.encode(), data)
+        await self._distribute(stream, TapeLine(self.exchange.market_time_ms * NS_PER_MS, body), live=live)
 
     def tell_account(self, executions: list[Execution]) -> None:
         """Send execution reports and the balances they changed to the user streams."""
         if not executions:
             return
         self.changed = True
-        if not any(self.hub.of(key) for key in self.listen_keys):
+        for execution in executions:
+            trade = execution.trade
+            if trade is not None and trade.is_maker and execution.order.executed == trade.quantity:
+                self.on_rested_order_traded()
+        listeners = [(key, consumer) for key in (*self.listen_keys, USER_STREAM) for consumer in self.hub.of(key)]
+        if not listeners:
             return
         assets: dict[str, None] = {}
         events: list[dict[str, Any]] = []
@@ -161,11 +153,10 @@ class VenueMarket:
             assets.update({rules.base: None, rules.quote: None})
             events.append(views.execution_report(execution))
         events.append(views.account_position(self.exchange.account(), list(assets), self.exchange.market_time_ms))
-        for key in self.listen_keys:
-            for consumer in self.hub.of(key):
-                for event in events:
-                    body = encode(event).decode()
-                    consumer.offer(f'{{"stream":"{key}","data":{body}}}' if consumer.combined else body)
+        for event in events:
+            body = encode(event).decode()
+            for key, consumer in listeners:
+                consumer.offer(_enveloped(key, body, combined=consumer.combined))
 
     def place(self, request: OrderRequest) -> tuple[SimOrder, list[Execution]]:
         """Return the order and what happened, the user streams having been told."""
@@ -216,14 +207,54 @@ class VenueMarket:
             return recorded
         return None if symbol in self.overtaken else recorded
 
+    def _overtake(self) -> None:
+        """Note that the tape has passed its recorded snapshots: nobody is owed one who did not follow that book."""
+        for symbol in self.recorded_snapshots:
+            self.overtaken.add(symbol)
+            if not any(self.hub.of(stream) for stream in _depth_streams(symbol)):
+                self.claimed.add(symbol)
+
+    def joined(self, streams: list[str]) -> None:
+        """Note that somebody just began to follow `streams`: a snapshot of long ago fits none of what comes now."""
+        for symbol in self.overtaken - self.claimed:
+            if not set(streams).isdisjoint(_depth_streams(symbol)):
+                self.claimed.add(symbol)
+
     def known_stream(self, stream: str) -> bool:
         """Return whether a stream of this name exists here."""
         if stream in self.listen_keys:
             return True
         name, at, kind = stream.partition("@")
+        if name.startswith("!"):
+            return is_derived(stream)
         if not at or name.upper() not in self.exchange.rules or name != name.lower():
             return False
-        return kind in STREAM_KINDS or kind.removeprefix("kline_") in INTERVALS_MS
+        return kind in STREAM_KINDS or is_derived(kind)
+
+    # --- faults
+
+    def faults_left(self) -> FaultPlan:
+        """Return what is left of the faults that are switched on."""
+        if self._mutations is None:
+            return msgspec.structs.replace(self.faults, silence={})
+        left = self._mutations.silence_left(self.exchange.market_time_ms)
+        return msgspec.structs.replace(self.faults, silence=left)
+
+    def set_faults(self, plan: FaultPlan) -> None:
+        """Switch faults on or off; who is to be cut off is cut off now."""
+        self.faults = plan
+        self._mutations = Mutations.of(plan, self.exchange.market_time_ms, self._mutations)
+        for consumer in self._to_cut(plan.disconnect):
+            consumer.break_off(plan.disconnect_code, "a fault of the simulated venue")
+        plan.disconnect = ""
+
+    def _to_cut(self, whom: Whom) -> list[Consumer]:
+        market = self.hub.market_consumers()
+        users = [one for key in (*self.listen_keys, USER_STREAM) for one in self.hub.of(key)]
+        chosen = {"": [], "one": market[:1], "market": market, "user": users, "all": [*market, *users]}
+        return chosen[whom]
+
+    # --- the end
 
     def break_down(self, error: Broken) -> None:
         """Stop the venue: an account whose arithmetic is false is served to nobody."""
@@ -250,6 +281,17 @@ class VenueMarket:
         self.progress.finished = True
         for consumer in self.hub.market_consumers():
             consumer.close(1000, "tape ended")
+
+
+def _depth_streams(symbol: str) -> tuple[str, str]:
+    return f"{symbol.lower()}@depth@100ms", f"{symbol.lower()}@depth"
+
+
+def _enveloped(key: str, body: str, *, combined: bool) -> str:
+    """Return an event of the account as the consumer of `key` is told it."""
+    if key == USER_STREAM:
+        return f'{{"subscriptionId":{SUBSCRIPTION},"event":{body}}}'
+    return f'{{"stream":"{key}","data":{body}}}' if combined else body
 
 
 def snapshot_symbol(symbols: tuple[str, ...]) -> str:

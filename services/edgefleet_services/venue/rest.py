@@ -25,11 +25,13 @@ from edgefleet.venues.binance.dialect import AS_OF_HEADER
 
 from . import views
 from .faults import FaultPlan
+from .limits import Limits, TooMany, Usage
 from .market import VenueMarket, encode
-from .security import DEFAULT_WINDOW_MS, check_key, check_signature, check_timestamp
+from .security import Keys, check_signature, check_window
 
 Params = dict[str, str]
 Answer = Callable[["RestApi", Params], Any]
+Weight = int | Callable[[Request], int]
 
 DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))
 BOOK_PATIENCE_S = 5.0  # a relay fetches its books when the first consumer comes: a depth request waits for them
@@ -84,47 +86,20 @@ def _limit(params: Params, default: int, largest: int) -> int:
     return min(limit, largest)
 
 
-class Usage:
-    """Request weight and order count of the running minute, as the venue's headers tell them."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._minute = 0
-        self._ten_seconds = 0
-        self.weight = 0
-        self.orders = 0
-
-    def add(self, weight: int, *, orders: int = 0) -> dict[str, str]:
-        """Count one request and return the headers of its answer."""
-        now_ms = self._clock.wall_ns() // NS_PER_MS
-        minute, ten_seconds = now_ms // 60_000, now_ms // 10_000
-        if minute != self._minute:
-            self._minute, self.weight = minute, 0
-        if ten_seconds != self._ten_seconds:
-            self._ten_seconds, self.orders = ten_seconds, 0
-        self.weight += weight
-        self.orders += orders
-        headers = {"x-mbx-used-weight": str(self.weight), "x-mbx-used-weight-1m": str(self.weight)}
-        if orders:
-            headers["x-mbx-order-count-10s"] = str(self.orders)
-        return headers
-
-
 class RestApi:
     """Handlers of the REST endpoints over one market."""
 
-    def __init__(self, market: VenueMarket, clock: Clock, key: str, secret: str) -> None:
+    def __init__(self, market: VenueMarket, clock: Clock, keys: Keys, limits: Limits) -> None:
         self.market = market
         self.exchange = market.exchange
         self.clock = clock
-        self.faults = FaultPlan()
-        self._key = key
-        self._secret = secret
-        self._usage = Usage(clock)
+        self.keys = keys
+        self.usage = Usage(self.now_ms, limits)
+        market.on_rested_order_traded = self.usage.order_traded
 
     def now_ms(self) -> int:
-        """Return the API clock: wall time, whatever the market's time is."""
-        return self.clock.wall_ns() // NS_PER_MS
+        """Return the API clock: wall time, whatever the market's time is, unless a fault sets it wrong."""
+        return self.clock.wall_ns() // NS_PER_MS + self.market.faults.clock_skew_ms
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes of the REST side."""
@@ -140,12 +115,12 @@ class RestApi:
             ("ticker/bookTicker", 2, RestApi.book_ticker),
             ("avgPrice", 2, RestApi.average_price),
         ]
-        signed: list[tuple[str, str, int, Answer]] = [
+        signed: list[tuple[str, str, Weight, Answer]] = [
             ("GET", "account", 20, RestApi.account),
             ("GET", "order", 4, RestApi.get_order),
             ("GET", "allOrders", 20, RestApi.all_orders),
             ("DELETE", "order", 1, RestApi.cancel_order),
-            ("GET", "openOrders", 6, RestApi.open_orders),
+            ("GET", "openOrders", _open_orders_weight, RestApi.open_orders),
             ("DELETE", "openOrders", 1, RestApi.cancel_open_orders),
             ("GET", "myTrades", 20, RestApi.my_trades),
         ]
@@ -154,19 +129,17 @@ class RestApi:
             ("PUT", RestApi.keep_listen_key),
             ("DELETE", RestApi.drop_listen_key),
         ]
-        routes: list[BaseRoute] = [Route("/api/v3/depth", self._guard(self.depth))]
-        routes += [Route(f"/api/v3/{path}", self._public(weight, answer)) for path, weight, answer in public]
-        routes.append(Route("/api/v3/order", self._guard(self.place_order), methods=["POST"]))
-        routes.append(Route("/api/v3/order/test", self._guard(self.test_order), methods=["POST"]))
-        routes += [
-            Route(f"/api/v3/{path}", self._signed(weight, answer), methods=[method])
-            for method, path, weight, answer in signed
-        ]
-        routes += [Route("/api/v3/userDataStream", self._keyed(answer), methods=[method]) for method, answer in keyed]
+        routes: list[BaseRoute] = [Route("/api/v3/depth", self._guard("depth", _depth_weight, self.depth))]
+        routes += [self._public(path, weight, answer) for path, weight, answer in public]
+        routes.append(Route("/api/v3/order", self._guard("order", 1, self.place_order), methods=["POST"]))
+        routes.append(Route("/api/v3/order/test", self._guard("order/test", 1, self.test_order), methods=["POST"]))
+        routes += [self._signed(method, path, weight, answer) for method, path, weight, answer in signed]
+        routes += [self._keyed(method, answer) for method, answer in keyed]
         routes += [
             Route("/sim/status", self.status),
             Route("/sim/account", self.sim_account),
-            Route("/sim/faults", self.set_faults, methods=["GET", "POST"]),
+            Route("/sim/faults", self.set_faults, methods=["GET", "POST", "DELETE"]),
+            Route("/sim/limits", self.set_limits, methods=["GET", "POST"]),
             Route("/health", self.health),
             Route("/metrics", self.metrics),
         ]
@@ -174,52 +147,72 @@ class RestApi:
 
     # --- plumbing
 
-    def _guard(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    def _guard(
+        self, path: str, weight: Weight, handler: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return `handler` behind the limits and the faults of `/api/v3/<path>`.
+
+        What is refused is said as Binance says it, and every answer tells the address its weight.
+        """
+
         async def guarded(request: Request) -> Response:
+            address = request.client.host if request.client is not None else ""
             try:
-                return await handler(request)
+                self.usage.admit(address, weight if isinstance(weight, int) else weight(request))
+                self._strike(address, path)
+                answer = await handler(request)
+            except TooMany as refusal:
+                answer = _refused(refusal)
+                answer.headers.update(refusal.headers)
             except VenueReject as reject:
-                headers = self._usage.add(1)
-                return _json({"code": reject.code, "msg": reject.message}, reject.http_status, headers)
+                answer = _refused(reject)
             except Broken as error:
                 self.market.break_down(error)
                 return _json({"code": -1000, "msg": str(error)}, 500)
+            answer.headers.update(self.usage.headers(address))
+            return answer
 
         return guarded
 
-    def _public(self, weight: int, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    def _strike(self, address: str, path: str) -> None:
+        """Raise what a fault answers in place of a request of `path`."""
+        faults = self.market.faults
+        if faults.take_limited(path):
+            one, now = self.usage.of(address), self.now_ms()
+            if faults.rest_limited_status == 418:
+                one.ban(faults.retry_after_s, now)
+            else:
+                one.silence(faults.retry_after_s, now)
+            one.refuse(self.usage.limits, now)
+        if faults.take_rest_error(path):
+            raise VenueReject(-1000, "An unknown error occurred (simulated).", http_status=faults.rest_http_status)
+
+    def _public(self, path: str, weight: int, answer: Answer) -> Route:
         async def handler(request: Request) -> Response:
-            headers = self._usage.add(weight)
-            return _json(answer(self, _params(request.url.query, "")), headers=headers)
+            return _json(answer(self, _params(request.url.query, "")))
 
-        return self._guard(handler)
+        return Route(f"/api/v3/{path}", self._guard(path, weight, handler))
 
-    def _signed(self, weight: int, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    def _signed(self, method: str, path: str, weight: Weight, answer: Answer) -> Route:
         async def handler(request: Request) -> Response:
-            headers = self._usage.add(weight)
-            return _json(answer(self, await self._authentic(request)), headers=headers)
+            return _json(answer(self, await self._authentic(request)))
 
-        return self._guard(handler)
+        return Route(f"/api/v3/{path}", self._guard(path, weight, handler), methods=[method])
 
-    def _keyed(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    def _keyed(self, method: str, answer: Answer) -> Route:
         async def handler(request: Request) -> Response:
-            check_key(request.headers.get("x-mbx-apikey"), self._key)
-            body = (await request.body()).decode()
-            return _json(answer(self, _params(request.url.query, body)), headers=self._usage.add(2))
+            self.keys.check(request.headers.get("x-mbx-apikey"))
+            return _json(answer(self, _params(request.url.query, (await request.body()).decode())))
 
-        return self._guard(handler)
+        return Route("/api/v3/userDataStream", self._guard("userDataStream", 2, handler), methods=[method])
 
     async def _authentic(self, request: Request) -> Params:
         """Return the parameters of a signed request, or raise `VenueReject`."""
-        check_key(request.headers.get("x-mbx-apikey"), self._key)
+        self.keys.check(request.headers.get("x-mbx-apikey"))
         query, body = request.url.query, (await request.body()).decode()
         params = _params(query, body)
-        timestamp = _integer(params, "timestamp")
-        if timestamp is None:
-            raise _missing("timestamp")
-        window = _integer(params, "recvWindow")
-        check_timestamp(timestamp, DEFAULT_WINDOW_MS if window is None else window, self.now_ms())
-        check_signature(query, body, self._secret)
+        check_window(params, self.now_ms())
+        check_signature(query, body, self.keys.secret)
         return params
 
     def _symbol(self, params: Params) -> str:
@@ -251,7 +244,7 @@ class RestApi:
         return {
             "timezone": "UTC",
             "serverTime": self.now_ms(),
-            "rateLimits": views.RATE_LIMITS,
+            "rateLimits": self.usage.limits.published(),
             "exchangeFilters": [],
             "symbols": [views.symbol_info(self.exchange.rules[symbol]) for symbol in self._symbols(params)],
         }
@@ -260,7 +253,6 @@ class RestApi:
         params = _params(request.url.query, "")
         symbol = self._symbol(params)
         limit = _limit(params, 100, 5_000)
-        headers = self._usage.add(next(weight for largest, weight in DEPTH_WEIGHTS if limit <= largest))
         as_of = request.headers.get(AS_OF_HEADER, "")
         recorded = None if as_of.isdecimal() else self.market.snapshot_for(symbol, limit)
         if recorded is None:
@@ -271,8 +263,8 @@ class RestApi:
                 raise VenueReject(-1001, text, http_status=503)
             if as_of.isdecimal():
                 book = book.as_of(int(as_of))
-            return _json(views.whole_book(book, limit), headers=headers)
-        headers[TAPE_STAMP_HEADER] = str(recorded.stamp_ns)
+            return _json(views.whole_book(book, limit))
+        headers = {TAPE_STAMP_HEADER: str(recorded.stamp_ns)}
         if limit >= 1_000:
             return Response(recorded.body, 200, headers, "application/json")
         whole = msgspec.json.decode(recorded.body, type=DepthSnapshot)
@@ -353,19 +345,23 @@ class RestApi:
 
     async def place_order(self, request: Request) -> Response:
         params = await self._authentic(request)
-        headers = self._usage.add(1, orders=1)
-        if self.faults.take_error("before"):
-            return _unavailable(headers)
+        faults = self.market.faults
+        if faults.take_error("before"):
+            return _unavailable()
         request_, kind = _order_request(params), params.get("newOrderRespType")
         if kind not in (None, "", "ACK", "RESULT", "FULL"):
             raise VenueReject(-1138, "Invalid newOrderRespType.")
+        self.usage.admit_order()
         order, executions = self.market.place(request_)
-        if self.faults.hold_order_response_ms > 0:
-            await asyncio.sleep(self.faults.hold_order_response_ms / 1_000)
-        if self.faults.take_drop():
+        headers = self.usage.count_order()
+        if order.executed:
+            self.usage.order_traded()
+        if faults.hold_order_response_ms > 0:
+            await asyncio.sleep(faults.hold_order_response_ms / 1_000)
+        if self.market.faults.take_drop():
             request.scope["edgefleet.transport"].abort()
-        if self.faults.take_error("after"):
-            return _unavailable(headers)
+        if self.market.faults.take_error("after"):
+            return _unavailable()
         match kind or ("ACK" if order.type is OrderType.LIMIT_MAKER else "FULL"):
             case "ACK":
                 return _json(views.order_ack(order), headers=headers)
@@ -376,7 +372,7 @@ class RestApi:
 
     async def test_order(self, request: Request) -> Response:
         _order_request(await self._authentic(request))
-        return _json({}, headers=self._usage.add(1))
+        return _json({})
 
     def get_order(self, params: Params) -> Any:
         order_id, client_id = _order_names(params)
@@ -454,14 +450,28 @@ class RestApi:
         )
 
     async def set_faults(self, request: Request) -> Response:
+        if request.method == "DELETE":
+            self.market.set_faults(FaultPlan())
+            self.usage.pardon()
         if request.method == "POST":
-            current = msgspec.structs.asdict(self.faults)
+            current = msgspec.structs.asdict(self.market.faults_left())
             try:
                 changes = msgspec.json.decode(await request.body(), type=dict[str, Any])
-                self.faults = msgspec.convert(current | changes, FaultPlan)
+                plan = msgspec.convert(current | changes, FaultPlan)
             except msgspec.MsgspecError as error:
                 return _json({"code": -1100, "msg": str(error)}, 400)
-        return _json(self.faults)
+            self.market.set_faults(plan)
+        return _json(self.market.faults_left())
+
+    async def set_limits(self, request: Request) -> Response:
+        if request.method == "POST":
+            current = msgspec.structs.asdict(self.usage.limits)
+            try:
+                changes = msgspec.json.decode(await request.body(), type=dict[str, Any])
+                self.usage.limits = msgspec.convert(current | changes, Limits)
+            except msgspec.MsgspecError as error:
+                return _json({"code": -1100, "msg": str(error)}, 400)
+        return _json(self.usage.shown())
 
     async def health(self, request: Request) -> Response:
         failure = self.market.progress.failure
@@ -472,8 +482,23 @@ class RestApi:
         return Response(generate_latest(self.market.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _unavailable(headers: dict[str, str]) -> Response:
-    return _json({"code": -1000, "msg": "Service unavailable from a restricted location."}, 503, headers)
+def _unavailable() -> Response:
+    return _json({"code": -1000, "msg": "Service unavailable from a restricted location."}, 503)
+
+
+def _refused(reject: VenueReject) -> Response:
+    return _json({"code": reject.code, "msg": reject.message}, reject.http_status)
+
+
+def _open_orders_weight(request: Request) -> int:
+    return 6 if request.query_params.get("symbol") else 80
+
+
+def _depth_weight(request: Request) -> int:
+    """Return what a depth request weighs by its limit; one that cannot be read weighs as the default."""
+    asked = request.query_params.get("limit", "")
+    limit = min(int(asked), 5_000) if asked.isdecimal() else 100
+    return next(weight for largest, weight in DEPTH_WEIGHTS if limit <= largest)
 
 
 def _params(query: str, body: str) -> Params:

@@ -18,6 +18,8 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 from edgefleet.clock import NS_PER_MS, NS_PER_S, SYSTEM, Clock
 from edgefleet.errors import Broken, FleetError, Misuse, OutOfReach
@@ -28,15 +30,19 @@ from edgefleet.venues.tape import TapeSummary, check_tape, read_tape
 from edgefleet_services.options import venue_keys
 
 from .feeds import open_synthetic, run_relay, run_synthetic, run_tape, speed_factor
+from .limits import Limits
 from .market import Progress, VenueMarket, snapshot_symbol
 from .rest import RestApi
+from .security import Keys
 from .sockets import SocketApi
+from .wsapi import WebSocketApi
 
 log = structlog.get_logger()
 Value = TypeVar("Value")
 
 SAVE_EVERY_S = 0.5
 START_CASH = Decimal(100_000)
+CLOSE_PATIENCE_S = 300.0  # for a peer's answer to a close frame
 # Small, so that a tape at full speed is never far ahead of what its consumers have read.
 SEND_BUFFER_BYTES = 65_536
 
@@ -66,6 +72,7 @@ class VenueOptions:
     state_file: Path | None = None
     upstream_ws: str = ""
     upstream_rest: str = ""
+    limits: Limits = field(default_factory=Limits)
     key: str = field(default_factory=lambda: venue_keys(simulated=True)[0])
     secret: str = field(default_factory=lambda: venue_keys(simulated=True)[1], repr=False)
 
@@ -116,6 +123,17 @@ class ServedVenue(Protocol):
         ...
 
 
+class _SocketProtocol(WebSocketsSansIOProtocol):
+    """The same for a WebSocket, which the fault of a cut connection needs."""
+
+    def handle_connect(self, event: Request) -> None:
+        # A consumer of a tape reads its end in its own time: a connection closed on it sooner loses what is in buffers.
+        self.close_timeout = CLOSE_PATIENCE_S
+        super().handle_connect(event)
+        if hasattr(self, "scope"):  # it has none where the handshake failed
+            self.scope["edgefleet.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
+
+
 class Venue:
     """A Binance venue that is ready to be served: everything is checked and opened here, or an error is raised.
 
@@ -149,8 +167,10 @@ class Venue:
         if options.state_file is not None and options.state_file.exists():
             self.exchange.load(read_state(options.state_file, ExchangeState))
         self._file = StateFile(options.state_file)
-        self.rest = RestApi(self.market, clock, options.key, options.secret)
-        self.app = Starlette(routes=[*self.rest.routes(), *SocketApi(self.market).routes()])
+        keys = Keys(options.key, options.secret)
+        self.rest = RestApi(self.market, clock, keys, options.limits)
+        api = WebSocketApi(self.market.hub, keys, self.rest.now_ms)
+        self.app = Starlette(routes=[*self.rest.routes(), *SocketApi(self.market, api).routes()])
 
     def _open_tape(self, summary: TapeSummary) -> None:
         absent = [symbol for symbol in self.exchange.rules if symbol not in summary.symbols]
@@ -287,7 +307,7 @@ async def serve(
         uvicorn.Config(
             venue.app,
             http=_Protocol,
-            ws="websockets-sansio",
+            ws=_SocketProtocol,
             ws_per_message_deflate=False,
             # A consumer that holds a tape back answers a ping late, and must not be cut off for it.
             ws_ping_interval=None if options.market == "tape" else 20.0,

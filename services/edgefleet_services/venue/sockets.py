@@ -1,16 +1,19 @@
-"""The WebSocket side of the simulated venue: combined and raw streams, SUBSCRIBE, user streams."""
+"""The WebSocket side of the simulated venue: combined and raw streams, SUBSCRIBE, user streams, the WebSocket API."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from .consumers import Consumer
 from .market import VenueMarket, encode
+from .wsapi import WebSocketApi
 
 TAPE_HEADER = "x-edgefleet-tape"
 
@@ -18,14 +21,20 @@ TAPE_HEADER = "x-edgefleet-tape"
 class _Command(msgspec.Struct):
     method: str
     id: int | str | None = None
-    params: list[str] = []
+    params: list[str | bool] = []
+
+    @property
+    def streams(self) -> list[str]:
+        """Return the parameters as names of streams."""
+        return [param for param in self.params if isinstance(param, str)]
 
 
 class SocketApi:
     """Handlers of the WebSocket endpoints over one market."""
 
-    def __init__(self, market: VenueMarket) -> None:
+    def __init__(self, market: VenueMarket, api: WebSocketApi) -> None:
         self.market = market
+        self._api = api
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes of the WebSocket side."""
@@ -33,6 +42,7 @@ class SocketApi:
             WebSocketRoute("/stream", self.combined),
             WebSocketRoute("/ws", self.raw),
             WebSocketRoute("/ws/{path:path}", self.raw),
+            WebSocketRoute("/ws-api/v3", self.api),
         ]
 
     async def combined(self, socket: WebSocket) -> None:
@@ -46,15 +56,29 @@ class SocketApi:
         streams = [name for name in path.split("/") if name and not name.isdigit()]
         await self._serve(socket, Consumer(combined=False, tape_lines=_wants_tape(socket)), streams)
 
-    async def _serve(self, socket: WebSocket, consumer: Consumer, streams: list[str]) -> None:
+    async def api(self, socket: WebSocket) -> None:
+        """Serve the WebSocket API: requests with an id, their answers, and the account's events once asked for."""
+        await self._serve(socket, Consumer(combined=False), [], self._api.answer)
+
+    async def _serve(
+        self,
+        socket: WebSocket,
+        consumer: Consumer,
+        streams: list[str],
+        answer: Callable[[Consumer, str], dict[str, Any] | None] | None = None,
+    ) -> None:
+        if self.market.faults.take_handshake():
+            await socket.send_denial_response(Response("simulated outage", 503))
+            return
         await socket.accept()
+        consumer.cut = socket.scope["edgefleet.transport"].abort
         strange = [stream for stream in streams if not self.market.known_stream(stream)]
         if strange:
             await socket.close(1008, f"unknown stream {strange[0]}"[:120])
             return
-        self.market.hub.subscribe(consumer, streams)
+        self._subscribe(consumer, streams)
         self._end_if_over(consumer)
-        reader = asyncio.create_task(self._read(socket, consumer))
+        reader = asyncio.create_task(self._read(socket, consumer, answer or self._answer))
         try:
             await consumer.pump(socket.send)
         except WebSocketDisconnect:
@@ -66,7 +90,14 @@ class SocketApi:
             if isinstance(ended, Exception):  # a reader that broke, not one that was cancelled
                 raise ended
 
-    async def _read(self, socket: WebSocket, consumer: Consumer) -> None:
+    def _subscribe(self, consumer: Consumer, streams: list[str]) -> None:
+        new = [stream for stream in streams if stream not in consumer.subscriptions]
+        self.market.joined(new)
+        self.market.hub.subscribe(consumer, new)
+
+    async def _read(
+        self, socket: WebSocket, consumer: Consumer, respond: Callable[[Consumer, str], dict[str, Any] | None]
+    ) -> None:
         """Answer what a consumer sends until it leaves."""
         try:
             while True:
@@ -74,7 +105,7 @@ class SocketApi:
                 if event["type"] == "websocket.disconnect":
                     return
                 text = event.get("text") or (event.get("bytes") or b"").decode(errors="replace")
-                answer = self._answer(consumer, text)
+                answer = respond(consumer, text)
                 if answer is not None:
                     consumer.offer(encode(answer).decode())
                 self._end_if_over(consumer)
@@ -90,17 +121,21 @@ class SocketApi:
         result: object = None
         match command.method:
             case "SUBSCRIBE":
-                strange = [stream for stream in command.params if not self.market.known_stream(stream)]
+                strange = [stream for stream in command.streams if not self.market.known_stream(stream)]
                 if strange:
                     return _refusal(f"unknown stream {strange[0]}", command.id)
-                hub.subscribe(consumer, command.params)
+                self._subscribe(consumer, command.streams)
             case "UNSUBSCRIBE":
-                hub.unsubscribe(consumer, command.params)
-            case "TAKEN" if consumer.tape_lines and command.params and command.params[0].isdecimal():
-                consumer.taken(int(command.params[0]))
+                hub.unsubscribe(consumer, command.streams)
+            case "TAKEN" if consumer.tape_lines and command.streams and command.streams[0].isdecimal():
+                consumer.taken(int(command.streams[0]))
                 return None
             case "LIST_SUBSCRIPTIONS":
                 result = list(consumer.subscriptions)
+            case "SET_PROPERTY" if len(command.params) == 2 and command.params[0] == "combined":
+                consumer.combined = command.params[1] is True
+            case "GET_PROPERTY" if command.params == ["combined"]:
+                result = consumer.combined
             case _:
                 return _refusal(f"unknown method {command.method}", command.id)
         return {"result": result, "id": command.id}

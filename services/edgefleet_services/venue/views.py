@@ -26,12 +26,6 @@ from edgefleet.units import ZERO, decimal_text
 Json = dict[str, Any]
 
 NO_PREVENTION = "EXPIRE_MAKER"
-RATE_LIMITS: list[Json] = [
-    {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000},
-    {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100},
-    {"rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": 200000},
-    {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 61000},
-]
 DAY_FIGURES = (
     "priceChange",
     "priceChangePercent",
@@ -235,6 +229,33 @@ def day_ticker(symbol: str, day: Candle | None, bid: Level | None, ask: Level | 
         "firstId": day.first_trade,
         "lastId": day.last_trade,
         "count": day.trades,
+    }
+
+
+def ticker_event(symbol: str, day: Candle, bid: Level | None, ask: Level | None, now_ms: int) -> Json:
+    """Return the `data` of a `ticker` frame."""
+    rest = day_ticker(symbol, day, bid, ask, now_ms)
+    names = {
+        "p": "priceChange", "P": "priceChangePercent", "w": "weightedAvgPrice", "x": "prevClosePrice",
+        "c": "lastPrice", "Q": "lastQty", "b": "bidPrice", "B": "bidQty", "a": "askPrice", "A": "askQty",
+        "o": "openPrice", "h": "highPrice", "l": "lowPrice", "v": "volume", "q": "quoteVolume",
+        "O": "openTime", "C": "closeTime", "F": "firstId", "L": "lastId", "n": "count",
+    }  # fmt: skip
+    return {"e": "24hrTicker", "E": now_ms, "s": symbol} | {short: rest[long] for short, long in names.items()}
+
+
+def mini_ticker_event(symbol: str, day: Candle, now_ms: int) -> Json:
+    """Return the `data` of a `miniTicker` frame."""
+    return {
+        "e": "24hrMiniTicker",
+        "E": now_ms,
+        "s": symbol,
+        "c": amount(day.close),
+        "o": amount(day.open),
+        "h": amount(day.high),
+        "l": amount(day.low),
+        "v": amount(day.volume),
+        "q": amount(day.quote_volume),
     }
 
 

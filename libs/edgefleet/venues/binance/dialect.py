@@ -14,6 +14,7 @@ from edgefleet.messages.market import Bar
 from edgefleet.venues.binance.feed import BinanceFeed, stream_names, wire_symbol
 from edgefleet.venues.binance.klines import INTERVALS, bars_from_klines
 from edgefleet.venues.binance.listing import listed
+from edgefleet.venues.budget import published_limits
 from edgefleet.venues.dialect import Dialect, FeedOptions
 
 
@@ -113,6 +114,8 @@ DIALECT = Dialect(
     tops_by_id=True,
     listing_path=lambda spelled: "/exchangeInfo",
     listing=listed,
+    weights={"/depth": 50, "/exchangeInfo": 20, "/klines": 2, "/time": 1},
+    limits=published_limits,
     time_path="/time",
     time_ns=time_ns,
     bars_path=bars_path,

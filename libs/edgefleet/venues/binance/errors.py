@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from edgefleet.venues.interface import STAMP_REFUSED
+
 WOULD_TAKE: Final = "WOULD_TAKE"  # our name of a post-only order that would have traded at once
 
 # Refused while the request was being read or checked: the matching engine never saw it.
@@ -58,4 +60,6 @@ def is_limited(status: int, error: ErrorBody | None) -> bool:
 
 def short_code(error: ErrorBody) -> str:
     """Return the code that an outcome carries."""
+    if error.code == -1021:
+        return STAMP_REFUSED
     return WOULD_TAKE if "immediately match" in error.msg else str(error.code)

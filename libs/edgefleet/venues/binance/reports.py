@@ -46,6 +46,11 @@ class Names:
         """Return every instrument that is known."""
         return tuple(self._instruments.values())
 
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Return Binance's spelling of every instrument that is known."""
+        return tuple(self._instruments)
+
     def instrument(self, symbol: str) -> str:
         """Return our name of a Binance symbol; one we do not trade keeps the venue's spelling."""
         return self._instruments.get(symbol, f"{symbol}@{self.venue}")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Final
 
-from edgefleet.clock import NS_PER_MS, NS_PER_S, SYSTEM, Clock
+import msgspec
+
+from edgefleet.clock import NS_PER_MS, SYSTEM, Clock
 from edgefleet.errors import Misuse, OutOfReach, Poison, Transient
 from edgefleet.units import decimal_text
 from edgefleet.venues.binance import errors, reports
 from edgefleet.venues.binance.signing import signed_query
 from edgefleet.venues.binance.user_stream import user_events
+from edgefleet.venues.budget import Budget, Purpose, published_limits
 from edgefleet.venues.http import HttpAnswer, HttpClient, Unanswered, Unsent
 from edgefleet.venues.interface import (
     AccountReport,
@@ -31,11 +35,11 @@ from edgefleet.venues.interface import (
 
 _TYPES: Final = {"market": "MARKET", "limit": "LIMIT", "post_only": "LIMIT_MAKER"}
 _KEY_CODES: Final = frozenset({-1022, -2014, -2015})
-_CANCEL_SHARE: Final = 0.8  # of the weight budget: above it only cancels and queries of orders go out
-_WEIGHT_BUDGET: Final = 6_000  # request weight per minute of one address
 _OFFSET_SAMPLES: Final = 3
-_RETRY_AFTER_S: Final = 1.0
-_DEFAULT_BAN_S: Final = 60.0
+# Request weights as Binance publishes them; where one depends on the parameters, that of what is asked here.
+_WEIGHTS: Final = {"time": 1, "account": 20, "openOrders": 80, "myTrades": 20, "userDataStream": 2, "exchangeInfo": 20}
+_ORDER_WEIGHTS: Final = {"POST": 1, "DELETE": 1, "GET": 4}
+_PURPOSES: Final[dict[str, Purpose]] = {"POST": "order", "DELETE": "cancel", "GET": "question"}
 
 
 class BinanceVenue:
@@ -71,9 +75,7 @@ class BinanceVenue:
         self._timeout_s = timeout_ms / 1_000
         self._clock = clock
         self._http = HttpClient(rest_url)
-        self._offset_ns = 0
-        self._quiet_until = 0  # monotonic ns: a 429 or 418 said to be silent until then
-        self.used_weight = 0
+        self.budget = Budget(clock)
 
     async def place(self, order: NewOrder) -> PlaceResult:
         """Send one order, once. An answer that does not prove a rejection is `Unknown`."""
@@ -89,8 +91,6 @@ class BinanceVenue:
             params["price"] = decimal_text(order.price)
         if order.kind == "limit":
             params["timeInForce"] = "GTC"
-        if self.used_weight > _WEIGHT_BUDGET * _CANCEL_SHARE:
-            return NotSent(reason=f"request weight {self.used_weight} leaves room for cancels only")
         result = await self._order_request("POST", params)
         if not isinstance(result, HttpAnswer):
             return result
@@ -143,8 +143,8 @@ class BinanceVenue:
             sample = (after - before, server_ns + NS_PER_MS // 2 - (before + after) // 2)
             best = sample if best is None else min(best, sample)
         assert best is not None
-        self._offset_ns = best[1]
-        return self._offset_ns
+        self.budget.offset_ns = best[1]
+        return best[1]
 
     async def listen_key(self) -> str:
         """Return a new listen key of the user stream."""
@@ -160,11 +160,15 @@ class BinanceVenue:
         return user_events(self)
 
     async def warm(self) -> None:
-        """Have a connection ready for the first order."""
+        """Have a connection ready for the first order, and learn what the venue lets us ask."""
         try:
             await self._http.warm(self._timeout_s)
         except Unsent as error:
             raise OutOfReach(f"venue {self.name}; {error}; start it or correct rest_url in conf/venues") from error
+        # Without an answer Binance's own limits stand: a slow venue must not keep the executor from starting.
+        with suppress(Transient, msgspec.MsgspecError):
+            answer = await self._ask("GET", f"/api/v3/exchangeInfo?symbol={self.names.symbols[0]}")
+            self.budget.limits = published_limits(answer.body)
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -173,27 +177,27 @@ class BinanceVenue:
     # --- one request
 
     def _signed(self, params: dict[str, str]) -> str:
-        timestamp_ms = (self._clock.wall_ns() + self._offset_ns) // NS_PER_MS
+        timestamp_ms = (self._clock.wall_ns() + self.budget.offset_ns) // NS_PER_MS
         return signed_query(params, self._secret, timestamp_ms=timestamp_ms, recv_window_ms=self._recv_window_ms)
 
     async def _order_request(self, method: str, params: dict[str, str]) -> HttpAnswer | NotSent | Unknown | Limited:
         """Return the answer of an order request, or the typed reason why there is none that proves anything."""
-        wait_s = (self._quiet_until - self._clock.monotonic_ns()) / NS_PER_S
+        purpose, weight = _PURPOSES[method], _ORDER_WEIGHTS[method]
+        wait_s = self.budget.wait_s(purpose, weight)
         if wait_s > 0:
-            return Limited(code="", reason="the venue asked for silence", retry_after_s=wait_s)
+            return Limited(code="", reason=f"{self.name}'s rate limits leave no room for it", retry_after_s=wait_s)
         target = f"/api/v3/order?{self._signed(params)}"
         try:
-            answer = await self._http.request(method, target, headers=self._key, timeout_s=self._timeout_s)
+            answer = await self._request(method, target, self._key, purpose, weight)
         except Unsent as error:
             return NotSent(reason=str(error))
         except Unanswered as error:
             return Unknown(reason=str(error))
-        self._note(answer)
         error_body = errors.error_body(answer.body)
         if errors.is_limited(answer.status, error_body):
             code = str(error_body.code) if error_body is not None else str(answer.status)
             reason = error_body.msg if error_body is not None else "too many requests"
-            return Limited(code=code, reason=reason, retry_after_s=self._silence(answer))
+            return Limited(code=code, reason=reason, retry_after_s=self._refused(answer, error_body))
         return answer
 
     async def _named_order(self, method: str, instrument: str, order_id: str) -> CancelResult:
@@ -230,29 +234,35 @@ class BinanceVenue:
         Misuse
             If it refuses our keys.
         """
+        weight = _WEIGHTS[target.removeprefix("/api/v3/").partition("?")[0]]
+        wait_s = self.budget.wait_s("question", weight)
+        if wait_s > 0:
+            raise Transient(f"venue {self.name}'s rate limits leave no room to ask for {wait_s:.1f} s")
         try:
-            answer = await self._http.request(method, target, headers=headers or {}, timeout_s=self._timeout_s)
+            answer = await self._request(method, target, headers or {}, "question", weight)
         except (Unsent, Unanswered) as error:
             raise Transient(f"venue {self.name}: {error}") from error
-        self._note(answer)
         if answer.status == 200:
             return answer
         body = errors.error_body(answer.body)
         if errors.is_limited(answer.status, body):
-            self._silence(answer)
+            self._refused(answer, body)
         if body is not None and body.code in _KEY_CODES:
             raise Misuse(f"venue {self.name} refuses our key: {body.msg}; check EDGEFLEET_VENUE_KEY and _SECRET")
         raise Transient(f"venue {self.name} answers {answer.status} to {method} {target.partition('?')[0]}: {body}")
 
-    def _note(self, answer: HttpAnswer) -> None:
-        weight = answer.headers.get("x-mbx-used-weight-1m")
-        if weight is not None and weight.isdecimal():
-            self.used_weight = int(weight)
+    async def _request(
+        self, method: str, target: str, headers: dict[str, str], purpose: Purpose, weight: int
+    ) -> HttpAnswer:
+        """Return the answer to one request, the budget being told of both."""
+        self.budget.leaves(purpose, weight)
+        told: dict[str, str] = {}
+        try:
+            answer = await self._http.request(method, target, headers=headers, timeout_s=self._timeout_s)
+            told = answer.headers
+        finally:
+            self.budget.returns(purpose, weight, told)
+        return answer
 
-    def _silence(self, answer: HttpAnswer) -> float:
-        """Note how long the venue asks for silence, and return it in seconds."""
-        told = answer.headers.get("retry-after", "")
-        seconds = float(told) if told.isdecimal() else _DEFAULT_BAN_S if answer.status == 418 else _RETRY_AFTER_S
-        until = self._clock.monotonic_ns() + int(seconds * NS_PER_S)
-        self._quiet_until = max(self._quiet_until, until)
-        return seconds
+    def _refused(self, answer: HttpAnswer, error: errors.ErrorBody | None) -> float:
+        return self.budget.refused(answer.status, error.code if error is not None else None, answer.headers)
