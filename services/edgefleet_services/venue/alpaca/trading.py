@@ -27,6 +27,7 @@ from edgefleet.matching.broker_orders import (
 from edgefleet.matching.engine import Side
 from edgefleet.matching.hours import eastern
 from edgefleet.matching.stocks import SHARE_STEP
+from edgefleet.venues.alpaca.rest import WALL_HEADER
 
 from . import views
 from .gate import Gate, Handler, answer, body_of, refusal
@@ -75,6 +76,7 @@ class TradingApi:
         self.market = market
         self.broker = market.broker
         self.simulation = simulation
+        self._clock = clock
         self.gate = Gate(market, clock, (key, secret))
 
     def routes(self) -> list[BaseRoute]:
@@ -286,7 +288,9 @@ class TradingApi:
         return answer(views.asset(symbol))
 
     async def clock(self, request: Request) -> Response:
-        return answer(views.clock(self.broker.hours, self.broker.now_ns))
+        response = answer(views.clock(self.broker.hours, self.broker.now_ns))
+        response.headers[WALL_HEADER] = str(self._clock.wall_ns())
+        return response
 
     async def calendar(self, request: Request) -> Response:
         """Without `start` and `end`: the running year and the next. Alpaca answers with all it knows, 1970 to 2029."""
