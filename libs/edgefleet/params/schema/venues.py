@@ -13,7 +13,7 @@ from edgefleet.params.schema.base import Params
 class VenueParams(Params):
     """One venue."""
 
-    dialect: Literal["binance"] = Field("binance", description="the adapter that speaks to it")
+    dialect: Literal["binance", "alpaca"] = Field("binance", description="the adapter that speaks to it")
     rest_url: str = Field(description="base address of REST")
     stream_url: str = Field(description="base address of the WebSocket")
     maker_fee: Decimal = Field(Decimal("0.001"), ge=0, lt=1, description="fraction of notional")
