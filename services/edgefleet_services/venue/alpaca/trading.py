@@ -27,6 +27,7 @@ from edgefleet.matching.broker_orders import (
 from edgefleet.matching.engine import Side
 from edgefleet.matching.hours import eastern
 from edgefleet.matching.stocks import SHARE_STEP
+from edgefleet.units import floor_to_step
 from edgefleet.venues.alpaca.rest import WALL_HEADER
 
 from . import views
@@ -199,8 +200,10 @@ class TradingApi:
         if params.get("qty"):
             quantity = decimal(params["qty"], "qty")
         elif params.get("percentage"):
-            whole = self.broker.position(symbol) * decimal(params["percentage"], "percentage") / 100
-            quantity = whole - whole % SHARE_STEP
+            share = decimal(params["percentage"], "percentage")
+            if not 0 < share <= 100:
+                raise unprocessable(f"percentage must be in (0, 100], was {params['percentage']}")
+            quantity = floor_to_step(self.broker.position(symbol) * share / 100, SHARE_STEP)
         return answer(views.order(self._sell(symbol, quantity)))
 
     async def close_all(self, request: Request) -> Response:
