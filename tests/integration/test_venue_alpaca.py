@@ -380,6 +380,40 @@ def test_requests_that_do_not_read_are_refused(venue: Clients, body: bytes, stat
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
+@pytest.mark.parametrize(
+    "query", ["percentage=1e400", "percentage=0", "percentage=101", "qty=1e400", "qty=NaN", "qty=-1"]
+)
+def test_position_is_not_closed_by_what_is_no_part_of_it(venue: Clients, query: str) -> None:
+    if _position(venue, "MSFT") is None:
+        filled(venue, venue.trading.submit_order(market_order(OrderSide.BUY, 1, "MSFT")))
+
+    answer = httpx.delete(f"{venue.url}/v2/positions/MSFT?{query}", headers=KEYS)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, 42210000)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "calendar?start=9999-12-31",
+        "calendar?start=tomorrow",
+        "orders?after=0001-01-01T00:00:00Z",
+        "orders?limit=-1",
+        "stocks/bars?symbols=AAPL&timeframe=2Fortnight",
+        "stocks/trades?symbols=AAPL&start=2024-13-01",
+        "stocks/trades?symbols=AAPL&page_token=%C3%A9",
+        "stocks/trades?start=2024-11-29",
+        "stocks/quotes?symbols=AAPL&currency=EUR",
+        "account/activities?page_token=nothing",
+    ],
+)
+def test_queries_that_do_not_read_are_refused(venue: Clients, path: str) -> None:
+    answer = httpx.get(f"{venue.url}/v2/{path}", headers=KEYS)
+
+    assert answer.status_code == 422
+    assert answer.json()["code"] in (40010001, 42210000)
+
+
 def test_every_answer_says_how_much_may_still_be_asked(venue: Clients) -> None:
     first, second = (httpx.get(f"{venue.url}/v2/clock", headers=KEYS).headers for _ in range(2))
 

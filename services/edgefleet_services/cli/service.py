@@ -51,6 +51,7 @@ def run_venue(
     return _run(
         venue.serve(
             venue.VenueOptions(
+                dialect=params.dialect,
                 market=_market(market),
                 symbols=options.symbols,
                 tape=tape,

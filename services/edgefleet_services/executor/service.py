@@ -23,6 +23,7 @@ from edgefleet.messages import OrderEvent
 from edgefleet.orders.stage import OrderStage
 from edgefleet.params.schema import FleetConfig, VenueParams
 from edgefleet.telemetry.observe import StageMetrics
+from edgefleet.venues.alpaca.rest import AlpacaVenue
 from edgefleet.venues.binance.rest import BinanceVenue
 from edgefleet_services.bootstrap import ServiceContext, service_context
 from edgefleet_services.options import ServiceOptions, venue_keys
@@ -158,8 +159,8 @@ class _Executor:
         return gates.ready, gates.not_ready_reason or "open"
 
 
-def make_venue(options: ServiceOptions, config: FleetConfig) -> BinanceVenue:
-    """Return the adapter of the venue that `options` names, its window shorter than half the account's lease."""
+def make_venue(options: ServiceOptions, config: FleetConfig) -> BinanceVenue | AlpacaVenue:
+    """Return the adapter of the venue that `options` names; a window it has is shorter than half the lease."""
     params = config.venues.venues.get(options.venue)
     if params is None:
         raise Misuse(f"venue {options.venue!r} is not in {options.conf_dir}/venues; add it there")
@@ -167,13 +168,24 @@ def make_venue(options: ServiceOptions, config: FleetConfig) -> BinanceVenue:
     # An address of its own means the simulated venue, be it under a real one's name, as in paper trading.
     is_simulated = options.venue == "sim" or options.venue_url is not None
     key, secret = venue_keys(simulated=is_simulated)
+    symbols = tuple(canonical_symbol(symbol) for symbol in options.symbols)
+    if params.dialect == "alpaca":
+        return AlpacaVenue(
+            name=options.venue,
+            rest_url=rest_url,
+            stream_url=stream_url,
+            key=key,
+            secret=secret,
+            symbols=symbols,
+            timeout_ms=config.execution.request_timeout_ms,
+        )
     return BinanceVenue(
         name=options.venue,
         rest_url=rest_url,
         stream_url=stream_url,
         key=key,
         secret=secret,
-        symbols=tuple(canonical_symbol(symbol) for symbol in options.symbols),
+        symbols=symbols,
         recv_window_ms=min(params.recv_window_ms, max(config.fleet.take_over_ms // 2 - 1, 1)),
         timeout_ms=config.execution.request_timeout_ms,
     )

@@ -135,6 +135,9 @@ def _skipped(token: str | None) -> int:
     if not token:
         return 0
     try:
-        return int(urlsafe_b64decode(token))
+        skip = int(urlsafe_b64decode(token))
     except ValueError:
-        raise bad_request("invalid page_token") from None
+        skip = -1
+    if skip < 0:
+        raise bad_request("invalid page_token")
+    return skip

@@ -10,6 +10,7 @@ from edgefleet.clock import NS_PER_S
 from edgefleet.matching.broker_orders import unprocessable
 from edgefleet.matching.hours import from_eastern
 
+FIRST_YEAR, LAST_YEAR = 1970, 2200
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -39,6 +40,8 @@ def day_ns(text: str, name: str) -> int:
         day = date.fromisoformat(text[:10])
     except ValueError:
         raise unprocessable(f"{name} must be a date, YYYY-MM-DD, was {text}") from None
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise unprocessable(f"{name} must lie between {FIRST_YEAR} and {LAST_YEAR}, was {text}")
     return from_eastern(datetime.combine(day, datetime.min.time()))
 
 
@@ -62,4 +65,5 @@ def stamp_ns(text: str | None, name: str) -> int | None:
         whole = datetime.fromisoformat(found[1] + found[3].replace("Z", "+00:00"))
     except ValueError:
         raise unprocessable(f"{name} is no date, was {text}") from None
+    day_ns(text, name)
     return int(whole.astimezone(UTC).timestamp()) * NS_PER_S + int((found[2] or "").ljust(9, "0"))

@@ -27,6 +27,8 @@ from edgefleet.matching.broker_orders import (
 from edgefleet.matching.engine import Side
 from edgefleet.matching.hours import eastern
 from edgefleet.matching.stocks import SHARE_STEP
+from edgefleet.units import floor_to_step
+from edgefleet.venues.alpaca.rest import WALL_HEADER
 
 from . import views
 from .gate import Gate, Handler, answer, body_of, refusal
@@ -75,6 +77,7 @@ class TradingApi:
         self.market = market
         self.broker = market.broker
         self.simulation = simulation
+        self._clock = clock
         self.gate = Gate(market, clock, (key, secret))
 
     def routes(self) -> list[BaseRoute]:
@@ -197,8 +200,10 @@ class TradingApi:
         if params.get("qty"):
             quantity = decimal(params["qty"], "qty")
         elif params.get("percentage"):
-            whole = self.broker.position(symbol) * decimal(params["percentage"], "percentage") / 100
-            quantity = whole - whole % SHARE_STEP
+            share = decimal(params["percentage"], "percentage")
+            if not 0 < share <= 100:
+                raise unprocessable(f"percentage must be in (0, 100], was {params['percentage']}")
+            quantity = floor_to_step(self.broker.position(symbol) * share / 100, SHARE_STEP)
         return answer(views.order(self._sell(symbol, quantity)))
 
     async def close_all(self, request: Request) -> Response:
@@ -286,7 +291,9 @@ class TradingApi:
         return answer(views.asset(symbol))
 
     async def clock(self, request: Request) -> Response:
-        return answer(views.clock(self.broker.hours, self.broker.now_ns))
+        response = answer(views.clock(self.broker.hours, self.broker.now_ns))
+        response.headers[WALL_HEADER] = str(self._clock.wall_ns())
+        return response
 
     async def calendar(self, request: Request) -> Response:
         """Without `start` and `end`: the running year and the next. Alpaca answers with all it knows, 1970 to 2029."""

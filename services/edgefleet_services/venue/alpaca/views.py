@@ -30,6 +30,8 @@ Stamp = Callable[[int], Any]
 
 ACCOUNT_NUMBER = "EDGEFLEET1"
 EQUITY = "us_equity"
+SHARES_SINCE_NS = 1_762_146_000_000_000_000  # midnight in New York before November 3, 2025
+ROUND_LOT = 100
 NO_EXCHANGE = ""  # where a stock is listed is not told to a simulated venue; Alpaca has the empty name as well
 
 
@@ -271,15 +273,19 @@ def trade(value: StockTrade, stamp: Stamp = rfc3339) -> Json:
 
 
 def quote(value: StockQuote, stamp: Stamp = rfc3339) -> Json:
-    """Return a best bid and ask. Sizes are shares; a side that nobody quotes has price and size 0."""
+    """Return a best bid and ask. A side that nobody quotes has price and size 0.
+
+    Sizes are shares, and before November 3, 2025 round lots of a hundred, as Alpaca's are.
+    """
+    lot = 1 if value.ts_ns >= SHARES_SINCE_NS else ROUND_LOT
     return {
         "t": stamp(value.ts_ns),
         "ax": value.ask_exchange,
         "ap": price(value.ask),
-        "as": number(value.ask_size),
+        "as": number(value.ask_size / lot),
         "bx": value.bid_exchange,
         "bp": price(value.bid),
-        "bs": number(value.bid_size),
+        "bs": number(value.bid_size / lot),
         "c": value.conditions,
         "z": value.tape,
     }
