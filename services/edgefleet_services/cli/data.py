@@ -1,20 +1,98 @@
-"""The commands `data ...`: recorded markets, checked, recorded and converted."""
+"""The commands `data ...`: markets recorded, converted, checked and described."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
+import uvloop
+
+from edgefleet.errors import Misuse
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recorded lines, plain or gzip.")]
 Venue = Annotated[str, typer.Option("--venue", help="Whose wire it is: binance, coinbase, kraken, okx, alpaca ...")]
+OptionalVenue = Annotated[str | None, typer.Option("--venue", help="Whose wire it is: binance, coinbase, kraken ...")]
+Out = Annotated[Path, typer.Option("--out", help="The archive's directory; made where there is none.")]
 Symbols = Annotated[str | None, typer.Option("--symbols", help="Only these, comma-separated.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+
+
+@app.command("record")
+def record(
+    venue: Venue,
+    symbols: Symbols = None,
+    out: Out = Path("data/archive"),
+    duration: Annotated[float | None, typer.Option("--duration", help="Seconds; without it until Ctrl-C.")] = None,
+    conf: Annotated[Path, typer.Option("--conf", help="The configuration's directory.")] = Path("conf"),
+    venue_url: Annotated[str | None, typer.Option("--venue-url", help="Another address of that venue.")] = None,
+    frames: Annotated[bool, typer.Option("--frames/--no-frames", help="Keep the raw frames too, in tapes/.")] = True,
+) -> int:
+    """Record a venue's live market: typed Parquet, and the raw frames as a tape. Needs no fleet and no Redis."""
+    from edgefleet_services.data.record import RecordOptions
+    from edgefleet_services.data.record import record as run
+
+    if duration is not None and not 0 < duration < float("inf"):
+        raise Misuse(f"--duration {duration} is no time to record")
+    options = RecordOptions(
+        venue=venue,
+        symbols=_listed(symbols),
+        out=out,
+        conf_dir=conf,
+        venue_url=venue_url,
+        duration_s=duration,
+        keep_frames=frames,
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        kept = runner.run(run(options, _progress))
+    return 0 if kept else 1
+
+
+@app.command("convert")
+def convert(
+    files: Files,
+    out: Out,
+    venue: OptionalVenue = None,
+    symbols: Symbols = None,
+    kind: Annotated[
+        str | None, typer.Option("--format", help="wire, binance-public, tardis or taq; else told by the files.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Convert recordings and files of others into an archive. Done once, it is not done again."""
+    from edgefleet_services.data.convert import convert_files
+
+    done = convert_files(files, out, kind=kind, venue=venue, symbols=_listed(symbols))
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
+        return 0
+    typer.echo(f"{done.rows} messages in {out}" + (", converted before" if done.already else f", {done.written} new"))
+    for reason, count in sorted(done.left_out.items()):
+        typer.echo(f"  left out: {count} {reason}")
+    return 0
+
+
+@app.command("info")
+def info(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An archive.")],
+    check: Annotated[bool, typer.Option("--check", help="Read every row and look for gaps and doubles.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Tell what an archive holds. Exit code 1 where a row that was committed is missing or there twice."""
+    from edgefleet_services.data.convert import as_body, describe, told
+
+    found = describe(directory, check=check)
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(as_body(found)).decode() + "\n")
+    else:
+        for line in told(found):
+            typer.echo(line)
+    return 0 if found.whole else 1
 
 
 @app.command("check")
@@ -29,8 +107,7 @@ def check(
     from edgefleet_services.data.check import check_capture, told
     from edgefleet_services.data.page import write_page
 
-    wanted = tuple(one for one in (symbols or "").split(",") if one)
-    answer = check_capture(files, venue, wanted)
+    answer = check_capture(files, venue, _listed(symbols))
     if html is not None:
         write_page(html, answer)
     if as_json:
@@ -39,3 +116,11 @@ def check(
         for line in told(answer):
             typer.echo(line)
     return 0 if answer.ok else 1
+
+
+def _listed(symbols: str | None) -> tuple[str, ...]:
+    return tuple(one.strip() for one in (symbols or "").split(",") if one.strip())
+
+
+def _progress(text: str) -> None:
+    typer.echo(text, err=True)

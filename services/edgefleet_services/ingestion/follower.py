@@ -19,7 +19,7 @@ from edgefleet.stage import Output
 from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.logs import Logger
 from edgefleet.venues.binance.dialect import AS_OF_HEADER
-from edgefleet.venues.connection import Frames, open_frames
+from edgefleet.venues.connection import Frame, Frames, open_frames
 from edgefleet.venues.dialect import Dialect, FeedOptions
 from edgefleet.venues.feed import Feed
 from edgefleet.venues.listing import differences
@@ -104,6 +104,7 @@ class Follower:
         self.reference = PublicRest(elsewhere or root, headers)
         self.feed: Feed = self._make_feed(waits_for_books=False)
         self.pace = Pace(host.clock.monotonic_ns())
+        self.on_frame: Callable[[Frame], None] | None = None  # is given every frame as it came
         self.broken_off = ""  # why the connection has to be made anew
         self._part = "feed" if plan.traded else f"feed.{plan.venue}"  # of the health report
         self._snapshots: dict[str, asyncio.Task[bytes]] = {}
@@ -280,6 +281,8 @@ class Follower:
         taken = [] if self.feed.lost else frames.take(FRAMES_PER_COMMIT)
         self.pace.took(len(taken), self.host.clock.monotonic_ns())
         for frame in taken:
+            if self.on_frame is not None:
+                self.on_frame(frame)
             outputs += self.feed.on_frame(frame.stamp_ns, frame.body, frame.ts_init)
         await frames.acknowledge()
         if not self.tape:
@@ -343,13 +346,17 @@ class Follower:
         return await self.rest.get(dialect.book_path(dialect.spell(split_id(instrument)[0])), headers)
 
     def _answered_snapshots(self) -> list[Output]:
+        """Return what follows from the REST books that came."""
         outputs: list[Output] = []
         for instrument, task in list(self._snapshots.items()):
             if not task.done():
                 continue
             del self._snapshots[instrument]
             try:
-                outputs += self.feed.on_snapshot(instrument, task.result(), self.host.clock.wall_ns())
+                now, body = self.host.clock.wall_ns(), task.result()
+                if self.on_frame is not None:
+                    self.on_frame(Frame(now, body, now))
+                outputs += self.feed.on_snapshot(instrument, body, now)
             except FleetError as error:
                 self.host.log.warning("snapshot_failed", instrument=instrument, reason=str(error))
                 continue
