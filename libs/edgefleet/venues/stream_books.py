@@ -61,13 +61,19 @@ class StreamBookFeed(FeedCore[S]):
         """Return the texts that end the books of `names` and ask for them anew, and for nothing else."""
         raise NotImplementedError
 
+    def doubted(self, raw: bytes) -> Iterable[S]:
+        """Return the books that a frame which could not be read may have changed; none where the next frame tells."""
+        return ()
+
     # --- what drives it
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:
         """Return the instruments that said nothing yet on this connection, or whose book has not begun."""
         return tuple(
-            one.instrument for name, one in self._followed.items() if name in self._unconfirmed or name in self._bookless
+            one.instrument
+            for name, one in self._followed.items()
+            if name in self._unconfirmed or name in self._bookless
         )
 
     def on_connect(self, stamp_ns: int) -> None:
@@ -104,7 +110,12 @@ class StreamBookFeed(FeedCore[S]):
         """Count a frame, let the beats before it go, and read it."""
         if self._due:
             self._ask_for_due(stamp_ns)
+        before = self.counts.undecodable
         super().take(stamp_ns, raw, ts_init, out)
+        if self.counts.undecodable != before:
+            for followed in self.doubted(raw):
+                if followed.synced:
+                    self.give_up(followed, "a frame could not be read", stamp_ns, ts_init, out)
 
     def hear_stamp(
         self, followed: S | None, stamp: int, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]
@@ -178,7 +189,7 @@ class StreamBookFeed(FeedCore[S]):
         ts_init: int,
         out: list[Output],
     ) -> None:
-        """Take the venue's own top, and give the book up where it is refuted by it. What is older than the book is not."""
+        """Take the venue's own top, and give the book up where it refutes it; one from before the book cannot."""
         self.compare_top(followed, bid, ask)
         top = followed.book.top() if followed.synced else None
         if top is None or stamp < followed.book_ts:
@@ -219,7 +230,7 @@ class StreamBookFeed(FeedCore[S]):
             reason = f"its snapshot is crossed: {bids[0][0]} and {asks[0][0]}"
             self.give_up(followed, reason, stamp_ns, ts_init, out)
             return
-        followed.lose_book()
+        followed.watch.forget()
         # The venue numbers nothing: counted from its microseconds, numbers grow over a restart of ours too.
         self.load_book(followed, bids, asks, max(followed.update_id + 1, stamp // 1_000), stamp, ts_init, out)
         followed.book_ts = stamp

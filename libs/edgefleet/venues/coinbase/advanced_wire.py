@@ -141,7 +141,8 @@ def names(raw: bytes) -> tuple[str, ...]:
         return ()
     if frame.channel not in MARKET_DATA:
         return ()
-    found = dict.fromkeys(
-        named.product_id for event in frame.events for named in (event, *event.trades, *event.tickers)
-    )
+    found: dict[str | None, None] = {}
+    for event in frame.events:
+        found[event.product_id] = None
+        found |= dict.fromkeys(one.product_id for one in (*event.trades, *event.tickers))
     return tuple(name for name in found if name is not None)

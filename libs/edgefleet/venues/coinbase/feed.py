@@ -70,12 +70,21 @@ class CoinbaseFeed(CoinbaseCore):
         if handler is not None:
             handler(frame, stamp_ns, raw, ts_init, out)
 
+    def doubted(self, raw: bytes) -> Iterable[CoinbaseBook]:
+        """Return the books that a frame which could not be read may have changed: nothing later would tell."""
+        try:
+            named = wire.NAMED.decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return tuple(self._followed.values())
+        followed = None if named.product_id is None else self._followed.get(named.product_id)
+        return () if followed is None or named.type not in wire.BOOKS else (followed,)
+
     def _on_snapshot(self, frame: wire.Snapshot, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         followed = self.hear(frame.product_id, stamp_ns)
         if followed is None:
             return
         if not (are_levels(frame.bids) and are_levels(frame.asks)):
-            self._refuse_book(followed, raw, stamp_ns, ts_init, out)
+            self.refuse(raw, "a price or size that cannot be")
             return
         stamp = None if frame.time is None else rfc3339_ns(frame.time)
         if stamp is None or self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
@@ -91,7 +100,7 @@ class CoinbaseFeed(CoinbaseCore):
         bids = tuple([(price, size) for side, price, size in frame.changes if side == "buy"])
         asks = tuple([(price, size) for side, price, size in frame.changes if side == "sell"])
         if not (are_levels(bids) and are_levels(asks)):
-            self._refuse_book(followed, raw, stamp_ns, ts_init, out)
+            self.refuse(raw, "a price or size that cannot be")
         elif not followed.synced:
             self.count_stale(followed)
         elif stamp < followed.book_ts:
@@ -107,22 +116,16 @@ class CoinbaseFeed(CoinbaseCore):
             return
         stamp = rfc3339_ns(frame.time)
         if self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
-            self.take_print(
-                followed, frame.trade_id, frame.side, frame.price, frame.size, stamp, raw, ts_init, out
-            )
+            self.take_print(followed, frame.trade_id, frame.side, frame.price, frame.size, stamp, raw, ts_init, out)
 
-    def _on_last_match(
-        self, frame: wire.LastMatch, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]
-    ) -> None:
+    def _on_last_match(self, frame: wire.LastMatch, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         """Take the print before the subscription: new only where we were there before and missed it."""
         followed = self.hear(frame.product_id, stamp_ns)
         if followed is None or self.is_before_us(followed, frame.trade_id):
             return
         stamp = rfc3339_ns(frame.time)
         if self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
-            self.take_print(
-                followed, frame.trade_id, frame.side, frame.price, frame.size, stamp, raw, ts_init, out
-            )
+            self.take_print(followed, frame.trade_id, frame.side, frame.price, frame.size, stamp, raw, ts_init, out)
 
     def _on_ticker(self, frame: wire.Ticker, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         followed = self.hear(frame.product_id, stamp_ns)
@@ -138,20 +141,15 @@ class CoinbaseFeed(CoinbaseCore):
         if followed is None:
             self.counts.unfollowed += 1
             return
-        if self.hear_stamp(followed, rfc3339_ns(frame.time), stamp_ns, raw, ts_init, out) and frame.last_trade_id is not None:
+        if (
+            self.hear_stamp(followed, rfc3339_ns(frame.time), stamp_ns, raw, ts_init, out)
+            and frame.last_trade_id is not None
+        ):
             self.claim_prints(followed, frame.last_trade_id)
 
     def _on_error(self, frame: wire.Error, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         reason = ": ".join(part for part in (frame.message, frame.reason) if part)
         self._notices.append(f"{self.venue} refused a request: {reason}")
-
-    def _refuse_book(
-        self, followed: CoinbaseBook, raw: bytes, stamp_ns: int, ts_init: int, out: list[Output]
-    ) -> None:
-        """Drop a frame that names what cannot be: with it a change is lost, so the book is as well."""
-        self.refuse(raw, "a price or size that cannot be")
-        if followed.synced:
-            self.give_up(followed, "a change could not be read", stamp_ns, ts_init, out)
 
 
 def _request(kind: str, names: Sequence[str], channels: Sequence[str]) -> str:

@@ -94,5 +94,6 @@ class Named(msgspec.Struct):
 
 FRAME: Final = msgspec.json.Decoder(Frame)
 NAMED: Final = msgspec.json.Decoder(Named)
-MARKET_DATA: Final = frozenset({"snapshot", "l2update", "match", "last_match", "ticker"})
+BOOKS: Final = frozenset({"snapshot", "l2update"})
+MARKET_DATA: Final = BOOKS | {"match", "last_match", "ticker"}
 KNOWN: Final = MARKET_DATA | {"heartbeat", "subscriptions", "error"}

@@ -1,0 +1,117 @@
+"""A book's levels in order, cut to a depth, with the digits that Kraken's checksum is taken over. Knows no frame.
+
+Source: docs.kraken.com, "Book checksum (WebSocket v1)" and "(WebSocket v2)": the ten best asks from low to high, then
+the ten best bids from high to low, each as price and volume without the point and without leading zeros; CRC32 of it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from decimal import Decimal
+from zlib import crc32
+
+from edgefleet.messages.market import Level
+
+CHECKED_LEVELS = 10  # of each side, whatever the depth
+DEPTHS = (10, 25, 100, 500, 1_000)  # that the venue offers
+
+Piece = tuple[Decimal, Decimal, str]  # price, size, and their digits
+
+
+class LadderSide:
+    """One side's prices, best first, each with its digits."""
+
+    __slots__ = ("_bids", "_digits", "_keys")
+
+    def __init__(self, *, bids: bool) -> None:
+        self._bids = bids
+        self._keys: list[Decimal] = []  # asks as they are, bids negated: the best is the least
+        self._digits: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def apply(self, pieces: Iterable[Piece]) -> None:
+        """Set each level in order; a size of zero removes it, and where there is none it is passed over."""
+        keys, digits = self._keys, self._digits
+        for price, size, text in pieces:
+            key = price.copy_negate() if self._bids else price
+            at = bisect_left(keys, key)
+            there = at < len(keys) and keys[at] == key
+            if not size:
+                if there:
+                    del keys[at], digits[at]
+            elif there:
+                digits[at] = text
+            else:
+                keys.insert(at, key)
+                digits.insert(at, text)
+
+    def cut(self, depth: int) -> list[Decimal]:
+        """Forget the levels past `depth` and return their prices."""
+        past = self._keys[depth:]
+        if past:
+            del self._keys[depth:], self._digits[depth:]
+        return [key.copy_negate() for key in past] if self._bids else past
+
+    def checked(self) -> str:
+        """Return the digits of the levels that the checksum is over."""
+        return "".join(self._digits[:CHECKED_LEVELS])
+
+
+class Ladder:
+    """Both sides of a book of a subscribed depth."""
+
+    __slots__ = ("_asks", "_bids", "depth")
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self._bids = LadderSide(bids=True)
+        self._asks = LadderSide(bids=False)
+
+    def apply(self, bids: Iterable[Piece], asks: Iterable[Piece]) -> tuple[list[Level], list[Level]]:
+        """Take changes; return what fell out of the depth by them, bids and asks, as levels of size zero.
+
+        The venue does not say that a level fell out, so whoever follows our deltas has to be told.
+        """
+        self._bids.apply(bids)
+        self._asks.apply(asks)
+        nothing = Decimal(0)
+        return (
+            [(price, nothing) for price in self._bids.cut(self.depth)],
+            [(price, nothing) for price in self._asks.cut(self.depth)],
+        )
+
+    def checksum(self) -> int:
+        """Return the CRC32 of the best levels as they are."""
+        return crc32((self._asks.checked() + self._bids.checked()).encode())
+
+
+def digits_of(text: str) -> str:
+    """Return what the checksum takes of a number as written.
+
+    >>> digits_of("0.05005"), digits_of("0.00000500")
+    ('5005', '500')
+    """
+    return text.replace(".", "").lstrip("0")
+
+
+def digits_at(value: Decimal, decimals: int) -> str:
+    """Return what the checksum takes of a number that the venue keeps to so many decimals.
+
+    >>> digits_at(Decimal("45281"), 1), digits_at(Decimal("0.1"), 8)
+    ('452810', '10000000')
+    """
+    return str(int(value.scaleb(decimals)))
+
+
+def decimals_of(value: Decimal) -> int:
+    """Return how many decimals a number was written with."""
+    exponent = value.as_tuple().exponent
+    return -exponent if isinstance(exponent, int) and exponent < 0 else 0
+
+
+def depth_for(levels: int) -> int:
+    """Return the least depth on offer that so many levels fit in."""
+    return next((depth for depth in DEPTHS if levels <= depth), DEPTHS[-1])
