@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-import msgspec
-
 from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Poison
 from edgefleet.stage import Output

@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from edgefleet.venues.feed import UNREADABLE
+
 
 class BookChange(msgspec.Struct, gc=False):
     """One level with its whole new size. Its `event_time` is left: in snapshots it may be of 1970."""
@@ -137,7 +139,7 @@ def names(raw: bytes) -> tuple[str, ...]:
     """Return the products that a frame of market data is about, none for any other frame."""
     try:
         frame = _NAMED.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
     if frame.channel not in MARKET_DATA:
         return ()

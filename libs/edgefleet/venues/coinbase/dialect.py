@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from edgefleet.instruments import canonical_symbol
 from edgefleet.venues.coinbase import rest, wire
 from edgefleet.venues.coinbase.feed import BOOK_CHANNEL, CoinbaseFeed
 from edgefleet.venues.coinbase.prints import product_id
 from edgefleet.venues.dialect import Dialect, FeedOptions
+from edgefleet.venues.feed import UNREADABLE
 
 
 def make_feed(venue: str, symbols: Sequence[str], options: FeedOptions) -> CoinbaseFeed:
@@ -23,7 +22,7 @@ def names(raw: bytes) -> Sequence[str]:
     """Return the product of a frame of market data."""
     try:
         named = wire.NAMED.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
     return () if named.product_id is None or named.type not in wire.MARKET_DATA else (named.product_id,)
 

@@ -14,7 +14,7 @@ import msgspec
 from edgefleet.stage import Output
 from edgefleet.venues.coinbase import wire
 from edgefleet.venues.coinbase.prints import CoinbaseBook, CoinbaseCore
-from edgefleet.venues.feed import are_levels
+from edgefleet.venues.feed import UNREADABLE, are_levels
 from edgefleet.venues.stamps import rfc3339_ns
 
 # `level2` is the same data unbatched; since 2023 it is for connections that signed in.
@@ -74,7 +74,7 @@ class CoinbaseFeed(CoinbaseCore):
         """Return the books that a frame which could not be read may have changed: nothing later would tell."""
         try:
             named = wire.NAMED.decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return tuple(self._followed.values())
         followed = None if named.product_id is None else self._followed.get(named.product_id)
         return () if followed is None or named.type not in wire.BOOKS else (followed,)

@@ -12,7 +12,7 @@ from edgefleet.errors import Misuse, Poison
 from edgefleet.instruments import canonical_symbol
 from edgefleet.messages.market import Bar
 from edgefleet.venues.dialect import Listed
-from edgefleet.venues.feed import is_plausible
+from edgefleet.venues.feed import UNREADABLE, is_plausible
 from edgefleet.venues.stamps import rfc3339_ns
 
 GRANULARITIES = {60_000: 60, 300_000: 300, 900_000: 900, 3_600_000: 3_600, 21_600_000: 21_600, 86_400_000: 86_400}
@@ -129,7 +129,7 @@ def time_ns(raw: bytes) -> int:
     """
     try:
         return rfc3339_ns(_TIME.decode(raw).iso)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"the venue's clock does not decode: {error}") from error
 
 
@@ -183,5 +183,5 @@ def _bar(candle: _Candle, instrument: str, width_ms: int, trace: str, ts_init: i
 def _decoded(decoder: msgspec.json.Decoder[T], raw: bytes, what: str) -> T:
     try:
         return decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"{what} do not decode: {error}") from error

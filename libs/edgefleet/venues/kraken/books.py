@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from edgefleet.messages.market import Level
@@ -9,11 +10,13 @@ from edgefleet.stage import Output
 from edgefleet.venues.kraken.ladder import Ladder, Piece
 from edgefleet.venues.stream_books import StreamBook, StreamBookFeed
 
+_REMEMBERED_FRAMES = 64
+
 
 class KrakenBook(StreamBook):
     """A pair, with its levels in order and what they are written in."""
 
-    __slots__ = ("depth", "ladder", "precision", "told")
+    __slots__ = ("depth", "ladder", "precision", "recent", "told")
 
     def __init__(self, name: str, instrument: str, trace: str) -> None:
         super().__init__(name, instrument, trace)
@@ -21,6 +24,7 @@ class KrakenBook(StreamBook):
         self.depth: int | None = None  # by the venue's answer to the subscription
         self.precision = (0, 0)  # decimals of prices and of sizes
         self.told = False  # the venue said the precision; else it is what was seen
+        self.recent: deque[int] = deque(maxlen=_REMEMBERED_FRAMES)  # hashes of the last frames of the book
 
     def lose_book(self) -> None:
         super().lose_book()
@@ -34,6 +38,18 @@ class KrakenCore(StreamBookFeed[KrakenBook]):
         """Return what is to be known of a pair."""
         return KrakenBook(name, instrument, trace)
 
+    def is_repeated(self, followed: KrakenBook, raw: bytes) -> bool:
+        """Return whether a frame of a book came before, and count it then.
+
+        Its checksum would not tell: where the changes since are undone by it, the book is as it was then.
+        """
+        mark = hash(raw)
+        if mark in followed.recent:
+            self.counts.duplicates += 1
+            return True
+        followed.recent.append(mark)
+        return False
+
     def take_snapshot(
         self,
         followed: KrakenBook,
@@ -46,7 +62,10 @@ class KrakenCore(StreamBookFeed[KrakenBook]):
         ts_init: int,
         out: list[Output],
     ) -> None:
-        """Begin a book, if its checksum is right; v1 sends none with a snapshot."""
+        """Begin a book, if its checksum is right; v1 sends none with a snapshot. An older one than ours is no news."""
+        if followed.synced and stamp is not None and stamp < followed.book_ts:
+            self.counts.duplicates += 1
+            return
         ladder = Ladder(depth)
         past_bids, past_asks = ladder.apply(bids, asks)
         if not self._agrees(followed, ladder, checksum):
@@ -71,6 +90,11 @@ class KrakenCore(StreamBookFeed[KrakenBook]):
         ladder = followed.ladder
         if not followed.synced or ladder is None:
             self.count_stale(followed)
+            return
+        if ladder.is_late(bids, asks):
+            # Its checksum would be right, of the book as it was: so it cannot tell.
+            self.count_gap(followed)
+            self.give_up(followed, "a change came after a newer one of its level", stamp_ns, ts_init, out)
             return
         fallen_bids, fallen_asks = ladder.apply(bids, asks)
         if not self._agrees(followed, ladder, checksum):
@@ -104,4 +128,4 @@ def _without(levels: tuple[Level, ...], past: Sequence[Level]) -> tuple[Level, .
 
 
 def _levels(pieces: Sequence[Piece]) -> tuple[Level, ...]:
-    return tuple([(price, size) for price, size, _ in pieces])
+    return tuple([(price, size) for price, size, _, _ in pieces])

@@ -92,7 +92,7 @@ class KrakenFeed(KrakenCore):
     def _on_book(self, frame: wire.Book, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         for item in frame.data:
             followed = self.hear(item.symbol, stamp_ns)
-            if followed is None:
+            if followed is None or self.is_repeated(followed, raw):
                 continue
             if not all(are_levels([(level.price, level.qty) for level in levels]) for levels in (item.bids, item.asks)):
                 self.refuse_book(followed, raw, stamp_ns, ts_init, out)
@@ -101,12 +101,12 @@ class KrakenFeed(KrakenCore):
             if stamp is not None and not self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
                 continue
             _learn(followed, item)
-            bids, asks = _pieces(item.bids, followed.precision), _pieces(item.asks, followed.precision)
+            at = followed.book_ts if stamp is None else stamp
+            bids, asks = _pieces(item.bids, followed.precision, at), _pieces(item.asks, followed.precision, at)
             if frame.type == "snapshot":
                 depth = self._depth_of(followed, max(len(bids), len(asks)))
                 self.take_snapshot(followed, bids, asks, depth, item.checksum, stamp, stamp_ns, ts_init, out)
             else:
-                at = followed.book_ts if stamp is None else stamp
                 self.take_changes(followed, bids, asks, item.checksum, at, stamp_ns, ts_init, out)
 
     def _depth_of(self, followed: KrakenBook, levels: int) -> int:
@@ -211,17 +211,17 @@ def _set_precision(followed: KrakenBook, precision: tuple[int, int]) -> None:
     if followed.ladder is not None and followed.synced:
         ladder = Ladder(followed.ladder.depth)
         sides = followed.book.bids.sizes, followed.book.asks.sizes
-        bids, asks = ([_piece(price, size, precision) for price, size in side.items()] for side in sides)
+        bids, asks = ([_piece(price, size, precision, 0) for price, size in side.items()] for side in sides)
         ladder.apply(bids, asks)
         followed.ladder = ladder
 
 
-def _pieces(levels: Sequence[wire.PriceLevel], precision: tuple[int, int]) -> list[Piece]:
-    return [_piece(level.price, level.qty, precision) for level in levels]
+def _pieces(levels: Sequence[wire.PriceLevel], precision: tuple[int, int], stamp: int) -> list[Piece]:
+    return [_piece(level.price, level.qty, precision, stamp) for level in levels]
 
 
-def _piece(price: Decimal, size: Decimal, precision: tuple[int, int]) -> Piece:
-    return price, size, digits_at(price, precision[0]) + digits_at(size, precision[1])
+def _piece(price: Decimal, size: Decimal, precision: tuple[int, int], stamp: int) -> Piece:
+    return price, size, digits_at(price, precision[0]) + digits_at(size, precision[1]), stamp
 
 
 def _request(method: str, **params: object) -> str:

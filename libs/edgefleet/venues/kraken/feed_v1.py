@@ -17,11 +17,12 @@ from edgefleet.venues.feed import Aggressor, are_levels, is_plausible
 from edgefleet.venues.kraken import names
 from edgefleet.venues.kraken import wire_v1 as wire
 from edgefleet.venues.kraken.books import KrakenBook, KrakenCore
-from edgefleet.venues.kraken.ladder import CHECKED_LEVELS, DEPTHS, Piece, digits_of
+from edgefleet.venues.kraken.ladder import CHECKED_LEVELS, DEPTHS, UNDATED, Piece, digits_of
 from edgefleet.venues.stamps import seconds_ns
 
 _SNAPSHOT_PRINTS = 50  # of before a subscription
 _SNAPSHOT_SPAN_NS = NS_PER_S  # prints of one live frame are of one moment
+_LEVEL_PARTS = 3  # price, volume, stamp; a fourth says that the level is told again
 _NS_PER_NUMBER = 1_000  # stamps are of microseconds: prints of one are told apart below it
 
 _Handler = Callable[[KrakenBook, list[msgspec.Raw], str, int, bytes, int, list[Output]], None]
@@ -92,6 +93,8 @@ class KrakenV1Feed(KrakenCore):
         ts_init: int,
         out: list[Output],
     ) -> None:
+        if self.is_repeated(followed, raw):
+            return
         items = [wire.BOOK.decode(part) for part in parts]
         whole = any(item.all_asks is not None or item.all_bids is not None for item in items)
         bids = [entry for item in items for entry in ((item.all_bids or []) if whole else item.bids)]
@@ -100,7 +103,7 @@ class KrakenV1Feed(KrakenCore):
         if not all(are_levels([piece[:2] for piece in pieces]) for pieces in (bid_pieces, ask_pieces)):
             self.refuse_book(followed, raw, stamp_ns, ts_init, out)
             return
-        stamp = _newest([*bids, *asks])
+        stamp = max((piece[3] for piece in (*bid_pieces, *ask_pieces) if piece[3] != UNDATED), default=None)
         if stamp is not None and not self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
             return
         if whole:
@@ -204,19 +207,17 @@ class KrakenV1Feed(KrakenCore):
 
 
 def _pieces(entries: Sequence[wire.Entry]) -> list[Piece]:
-    """Return levels with their digits as they were written."""
+    """Return levels with their digits as they were written. One that is told again has an old stamp."""
     found = []
     for entry in entries:
-        if len(entry) < 3:
+        if len(entry) < _LEVEL_PARTS:
             raise msgspec.ValidationError(f"a level of {len(entry)} parts")
         price, size = entry[0], entry[1]
-        found.append((_number(price), _number(size), digits_of(price) + digits_of(size)))
+        stamp = seconds_ns(entry[2])
+        is_told_again = len(entry) > _LEVEL_PARTS
+        digits = digits_of(price) + digits_of(size)
+        found.append((_number(price), _number(size), digits, UNDATED if is_told_again else stamp))
     return found
-
-
-def _newest(entries: Sequence[wire.Entry]) -> int | None:
-    """Return the stamp of the newest change. A level that is told again keeps the stamp of when it was set."""
-    return max((seconds_ns(entry[2]) for entry in entries), default=None)
 
 
 def _depth_in(channel: str) -> int:

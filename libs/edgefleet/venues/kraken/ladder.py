@@ -16,26 +16,35 @@ from edgefleet.messages.market import Level
 CHECKED_LEVELS = 10  # of each side, whatever the depth
 DEPTHS = (10, 25, 100, 500, 1_000)  # that the venue offers
 
-Piece = tuple[Decimal, Decimal, str]  # price, size, and their digits
+Piece = tuple[Decimal, Decimal, str, int]  # price, size, their digits, and when the level was set, ns
+UNDATED = -1  # where that says nothing of the order of frames
+_REMEMBERED_LEVELS = 4_096
 
 
 class LadderSide:
     """One side's prices, best first, each with its digits."""
 
-    __slots__ = ("_bids", "_digits", "_keys")
+    __slots__ = ("_bids", "_digits", "_keys", "_set")
 
     def __init__(self, *, bids: bool) -> None:
         self._bids = bids
         self._keys: list[Decimal] = []  # asks as they are, bids negated: the best is the least
         self._digits: list[str] = []
+        self._set: dict[Decimal, int] = {}  # when each level was set or removed
 
-    def __len__(self) -> int:
-        return len(self._keys)
+    def is_late(self, pieces: Iterable[Piece]) -> bool:
+        """Return whether one of the levels was changed since by a frame that came before this one."""
+        set_at = self._set
+        return any(UNDATED < stamp < set_at.get(price, 0) for price, _, _, stamp in pieces)
 
     def apply(self, pieces: Iterable[Piece]) -> None:
         """Set each level in order; a size of zero removes it, and where there is none it is passed over."""
-        keys, digits = self._keys, self._digits
-        for price, size, text in pieces:
+        keys, digits, set_at = self._keys, self._digits, self._set
+        if len(set_at) > _REMEMBERED_LEVELS:
+            set_at.clear()
+        for price, size, text, stamp in pieces:
+            if stamp != UNDATED:
+                set_at[price] = stamp
             key = price.copy_negate() if self._bids else price
             at = bisect_left(keys, key)
             there = at < len(keys) and keys[at] == key
@@ -82,6 +91,10 @@ class Ladder:
             [(price, nothing) for price in self._bids.cut(self.depth)],
             [(price, nothing) for price in self._asks.cut(self.depth)],
         )
+
+    def is_late(self, bids: Iterable[Piece], asks: Iterable[Piece]) -> bool:
+        """Return whether changes are older than what is here already."""
+        return self._bids.is_late(bids) or self._asks.is_late(asks)
 
     def checksum(self) -> int:
         """Return the CRC32 of the best levels as they are."""

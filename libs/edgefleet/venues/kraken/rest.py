@@ -11,7 +11,7 @@ from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Misuse, Poison
 from edgefleet.messages.market import Bar
 from edgefleet.venues.dialect import Listed
-from edgefleet.venues.feed import is_plausible
+from edgefleet.venues.feed import UNREADABLE, is_plausible
 from edgefleet.venues.kraken.names import canonical, spell_v1
 
 INTERVALS = {
@@ -163,7 +163,7 @@ def _bar(candle: _Candle, instrument: str, width_ms: int, trace: str, ts_init: i
 def _result(decoder: msgspec.json.Decoder[_Answer[R]], raw: bytes, what: str) -> R:
     try:
         answer = decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"{what} do not decode: {error}") from error
     if answer.error or answer.result is None:
         raise Poison(f"{what} were refused: {'; '.join(answer.error) or 'the answer is empty'}")

@@ -10,6 +10,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from edgefleet.venues.feed import UNREADABLE
+
 Kind = Literal["snapshot", "update"]
 
 
@@ -148,6 +150,6 @@ def names(raw: bytes) -> tuple[str, ...]:
     """Return the pairs that a frame of market data is about, none for any other frame."""
     try:
         frame = _NAMED.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
     return tuple(dict.fromkeys(one.symbol for one in frame.data if one.symbol is not None))

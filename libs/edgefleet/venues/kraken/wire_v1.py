@@ -10,6 +10,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from edgefleet.venues.feed import UNREADABLE
+
 Entry = list[str]  # price, volume, stamp, and `r` where a level is told again because it came into the depth
 
 
@@ -85,5 +87,5 @@ def names(raw: bytes) -> tuple[str, ...]:
         return ()
     try:
         return (split(raw)[2],)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
