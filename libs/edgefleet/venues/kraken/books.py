@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgefleet.messages.market import Level
 from edgefleet.stage import Output
-from edgefleet.venues.kraken.ladder import Ladder, Piece
+from edgefleet.venues.kraken.ladder import Ladder, Piece, Times
 from edgefleet.venues.stream_books import StreamBook, StreamBookFeed
 
 _REMEMBERED_FRAMES = 64
@@ -16,7 +16,7 @@ _REMEMBERED_FRAMES = 64
 class KrakenBook(StreamBook):
     """A pair, with its levels in order and what they are written in."""
 
-    __slots__ = ("depth", "ladder", "precision", "recent", "told")
+    __slots__ = ("depth", "ladder", "precision", "recent", "times", "told")
 
     def __init__(self, name: str, instrument: str, trace: str) -> None:
         super().__init__(name, instrument, trace)
@@ -24,7 +24,13 @@ class KrakenBook(StreamBook):
         self.depth: int | None = None  # by the venue's answer to the subscription
         self.precision = (0, 0)  # decimals of prices and of sizes
         self.told = False  # the venue said the precision; else it is what was seen
+        self.times: tuple[Times, Times] = ({}, {})  # when bids and asks were set or removed
         self.recent: deque[int] = deque(maxlen=_REMEMBERED_FRAMES)  # hashes of the last frames of the book
+
+    def begin_anew(self) -> None:
+        super().begin_anew()
+        self.times = ({}, {})
+        self.recent.clear()
 
     def lose_book(self) -> None:
         super().lose_book()
@@ -66,7 +72,7 @@ class KrakenCore(StreamBookFeed[KrakenBook]):
         if followed.synced and stamp is not None and stamp < followed.book_ts:
             self.counts.duplicates += 1
             return
-        ladder = Ladder(depth)
+        ladder = Ladder(depth, *followed.times)
         past_bids, past_asks = ladder.apply(bids, asks)
         if not self._agrees(followed, ladder, checksum):
             self.give_up(followed, "the checksum of its snapshot is wrong", stamp_ns, ts_init, out)

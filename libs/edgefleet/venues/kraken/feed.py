@@ -17,7 +17,16 @@ from edgefleet.stage import Output
 from edgefleet.venues.feed import are_levels, is_plausible
 from edgefleet.venues.kraken import names, wire
 from edgefleet.venues.kraken.books import KrakenBook, KrakenCore
-from edgefleet.venues.kraken.ladder import CHECKED_LEVELS, DEPTHS, Ladder, Piece, decimals_of, depth_for, digits_at
+from edgefleet.venues.kraken.ladder import (
+    CHECKED_LEVELS,
+    DEPTHS,
+    UNDATED,
+    Ladder,
+    Piece,
+    decimals_of,
+    depth_for,
+    digits_at,
+)
 from edgefleet.venues.stamps import rfc3339_ns
 
 _MAX_DECIMALS = 18  # more no pair has; a frame that says so is not believed
@@ -101,9 +110,11 @@ class KrakenFeed(KrakenCore):
             if stamp is not None and not self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
                 continue
             _learn(followed, item)
-            at = followed.book_ts if stamp is None else stamp
+            is_whole = frame.type == "snapshot"
+            # A snapshot's stamp is that of its making, which says nothing of when its levels were set.
+            at = UNDATED if is_whole else followed.book_ts if stamp is None else stamp
             bids, asks = _pieces(item.bids, followed.precision, at), _pieces(item.asks, followed.precision, at)
-            if frame.type == "snapshot":
+            if is_whole:
                 depth = self._depth_of(followed, max(len(bids), len(asks)))
                 self.take_snapshot(followed, bids, asks, depth, item.checksum, stamp, stamp_ns, ts_init, out)
             else:
@@ -209,9 +220,9 @@ def _set_precision(followed: KrakenBook, precision: tuple[int, int]) -> None:
         return
     followed.precision = precision
     if followed.ladder is not None and followed.synced:
-        ladder = Ladder(followed.ladder.depth)
+        ladder = Ladder(followed.ladder.depth, *followed.times)
         sides = followed.book.bids.sizes, followed.book.asks.sizes
-        bids, asks = ([_piece(price, size, precision, 0) for price, size in side.items()] for side in sides)
+        bids, asks = ([_piece(price, size, precision, UNDATED) for price, size in side.items()] for side in sides)
         ladder.apply(bids, asks)
         followed.ladder = ladder
 

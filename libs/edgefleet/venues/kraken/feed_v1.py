@@ -17,7 +17,7 @@ from edgefleet.venues.feed import Aggressor, are_levels, is_plausible
 from edgefleet.venues.kraken import names
 from edgefleet.venues.kraken import wire_v1 as wire
 from edgefleet.venues.kraken.books import KrakenBook, KrakenCore
-from edgefleet.venues.kraken.ladder import CHECKED_LEVELS, DEPTHS, UNDATED, Piece, digits_of
+from edgefleet.venues.kraken.ladder import CHECKED_LEVELS, DEPTHS, Piece, digits_of
 from edgefleet.venues.stamps import seconds_ns
 
 _SNAPSHOT_PRINTS = 50  # of before a subscription
@@ -103,7 +103,8 @@ class KrakenV1Feed(KrakenCore):
         if not all(are_levels([piece[:2] for piece in pieces]) for pieces in (bid_pieces, ask_pieces)):
             self.refuse_book(followed, raw, stamp_ns, ts_init, out)
             return
-        stamp = max((piece[3] for piece in (*bid_pieces, *ask_pieces) if piece[3] != UNDATED), default=None)
+        # A level that is told again has the stamp of when it was set.
+        stamp = max((seconds_ns(entry[2]) for entry in (*bids, *asks) if len(entry) == _LEVEL_PARTS), default=None)
         if stamp is not None and not self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
             return
         if whole:
@@ -207,16 +208,13 @@ class KrakenV1Feed(KrakenCore):
 
 
 def _pieces(entries: Sequence[wire.Entry]) -> list[Piece]:
-    """Return levels with their digits as they were written. One that is told again has an old stamp."""
+    """Return levels with their digits as they were written."""
     found = []
     for entry in entries:
         if len(entry) < _LEVEL_PARTS:
             raise msgspec.ValidationError(f"a level of {len(entry)} parts")
         price, size = entry[0], entry[1]
-        stamp = seconds_ns(entry[2])
-        is_told_again = len(entry) > _LEVEL_PARTS
-        digits = digits_of(price) + digits_of(size)
-        found.append((_number(price), _number(size), digits, UNDATED if is_told_again else stamp))
+        found.append((_number(price), _number(size), digits_of(price) + digits_of(size), seconds_ns(entry[2])))
     return found
 
 

@@ -17,7 +17,8 @@ CHECKED_LEVELS = 10  # of each side, whatever the depth
 DEPTHS = (10, 25, 100, 500, 1_000)  # that the venue offers
 
 Piece = tuple[Decimal, Decimal, str, int]  # price, size, their digits, and when the level was set, ns
-UNDATED = -1  # where that says nothing of the order of frames
+UNDATED = -1  # where that is not known
+Times = dict[Decimal, int]
 _REMEMBERED_LEVELS = 4_096
 
 
@@ -26,11 +27,11 @@ class LadderSide:
 
     __slots__ = ("_bids", "_digits", "_keys", "_set")
 
-    def __init__(self, *, bids: bool) -> None:
+    def __init__(self, times: Times, *, bids: bool) -> None:
         self._bids = bids
         self._keys: list[Decimal] = []  # asks as they are, bids negated: the best is the least
         self._digits: list[str] = []
-        self._set: dict[Decimal, int] = {}  # when each level was set or removed
+        self._set = times
 
     def is_late(self, pieces: Iterable[Piece]) -> bool:
         """Return whether one of the levels was changed since by a frame that came before this one."""
@@ -70,14 +71,18 @@ class LadderSide:
 
 
 class Ladder:
-    """Both sides of a book of a subscribed depth."""
+    """Both sides of a book of a subscribed depth.
+
+    `bid_times` and `ask_times` are when each level was set or removed. They outlive a ladder: what was sent before a
+    snapshot may not be taken after it.
+    """
 
     __slots__ = ("_asks", "_bids", "depth")
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, bid_times: Times, ask_times: Times) -> None:
         self.depth = depth
-        self._bids = LadderSide(bids=True)
-        self._asks = LadderSide(bids=False)
+        self._bids = LadderSide(bid_times, bids=True)
+        self._asks = LadderSide(ask_times, bids=False)
 
     def apply(self, bids: Iterable[Piece], asks: Iterable[Piece]) -> tuple[list[Level], list[Level]]:
         """Take changes; return what fell out of the depth by them, bids and asks, as levels of size zero.
