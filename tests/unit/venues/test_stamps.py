@@ -14,15 +14,14 @@ from edgefleet.venues.stamps import rfc3339_ns, seconds_ns
 
 
 @given(
-    st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)).map(lambda stamp: stamp.replace(microsecond=0)),
+    st.integers(0, 7_258_118_400),  # to the year 2200
     st.integers(0, NS_PER_S - 1),
     st.integers(0, 9),
 )
-def test_every_digit_that_is_written_counts(whole: datetime, fraction: int, digits: int) -> None:
+def test_every_digit_that_is_written_counts(seconds: int, fraction: int, digits: int) -> None:
     written = f"{fraction:09d}"[:digits]
-    text = whole.strftime("%Y-%m-%dT%H:%M:%S") + (f".{written}" if digits else "") + "Z"
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + (f".{written}" if digits else "") + "Z"
 
-    seconds = round((whole - datetime(1970, 1, 1)).total_seconds())
     assert rfc3339_ns(text) == seconds * NS_PER_S + int(written.ljust(9, "0"))
 
 

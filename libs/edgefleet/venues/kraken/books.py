@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgefleet.messages.market import Level
 from edgefleet.stage import Output
-from edgefleet.venues.kraken.ladder import Ladder, Piece, Times
+from edgefleet.venues.kraken.ladder import Ladder, Piece, Precision, Times
 from edgefleet.venues.stream_books import StreamBook, StreamBookFeed
 
 _REMEMBERED_FRAMES = 64
@@ -22,7 +22,7 @@ class KrakenBook(StreamBook):
         super().__init__(name, instrument, trace)
         self.ladder: Ladder | None = None
         self.depth: int | None = None  # by the venue's answer to the subscription
-        self.precision = (0, 0)  # decimals of prices and of sizes
+        self.precision: Precision = (0, 0)
         self.told = False  # the venue said the precision; else it is what was seen
         self.times: tuple[Times, Times] = ({}, {})  # when bids and asks were set or removed
         self.recent: deque[int] = deque(maxlen=_REMEMBERED_FRAMES)  # hashes of the last frames of the book

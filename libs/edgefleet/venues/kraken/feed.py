@@ -7,7 +7,6 @@ greater depth what lies below is proven only when it rises.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -21,11 +20,11 @@ from edgefleet.venues.kraken.ladder import (
     CHECKED_LEVELS,
     DEPTHS,
     UNDATED,
-    Ladder,
     Piece,
+    Precision,
     decimals_of,
     depth_for,
-    digits_at,
+    digits_of_level,
 )
 from edgefleet.venues.stamps import rfc3339_ns
 
@@ -214,25 +213,16 @@ def _learn(followed: KrakenBook, item: wire.BookItem) -> None:
         _set_precision(followed, seen)
 
 
-def _set_precision(followed: KrakenBook, precision: tuple[int, int]) -> None:
+def _set_precision(followed: KrakenBook, precision: Precision) -> None:
     """Take other decimals, and write what is on the ladder with them."""
-    if precision == followed.precision:
-        return
-    followed.precision = precision
-    if followed.ladder is not None and followed.synced:
-        ladder = Ladder(followed.ladder.depth, *followed.times)
-        sides = followed.book.bids.sizes, followed.book.asks.sizes
-        bids, asks = ([_piece(price, size, precision, UNDATED) for price, size in side.items()] for side in sides)
-        ladder.apply(bids, asks)
-        followed.ladder = ladder
+    if precision != followed.precision:
+        followed.precision = precision
+        if followed.ladder is not None:
+            followed.ladder.rewrite(precision)
 
 
-def _pieces(levels: Sequence[wire.PriceLevel], precision: tuple[int, int], stamp: int) -> list[Piece]:
-    return [_piece(level.price, level.qty, precision, stamp) for level in levels]
-
-
-def _piece(price: Decimal, size: Decimal, precision: tuple[int, int], stamp: int) -> Piece:
-    return price, size, digits_at(price, precision[0]) + digits_at(size, precision[1]), stamp
+def _pieces(levels: Sequence[wire.PriceLevel], precision: Precision, stamp: int) -> list[Piece]:
+    return [(level.price, level.qty, digits_of_level(level.price, level.qty, precision), stamp) for level in levels]
 
 
 def _request(method: str, **params: object) -> str:

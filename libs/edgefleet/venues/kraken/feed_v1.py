@@ -142,6 +142,8 @@ class KrakenV1Feed(KrakenCore):
             followed.reconnected = False
             return
         for stamp, one in prints:
+            if first and stamp <= followed.trade_id:
+                continue  # told before; of its microsecond there may be another, which cannot be told from it
             self._take_print(followed, one, stamp, raw, ts_init, out)
 
     def _take_print(

@@ -19,17 +19,19 @@ DEPTHS = (10, 25, 100, 500, 1_000)  # that the venue offers
 Piece = tuple[Decimal, Decimal, str, int]  # price, size, their digits, and when the level was set, ns
 UNDATED = -1  # where that is not known
 Times = dict[Decimal, int]
+Precision = tuple[int, int]  # decimals of prices and of sizes
 _REMEMBERED_LEVELS = 4_096
 
 
 class LadderSide:
     """One side's prices, best first, each with its digits."""
 
-    __slots__ = ("_bids", "_digits", "_keys", "_set")
+    __slots__ = ("_bids", "_digits", "_keys", "_set", "_sizes")
 
     def __init__(self, times: Times, *, bids: bool) -> None:
         self._bids = bids
         self._keys: list[Decimal] = []  # asks as they are, bids negated: the best is the least
+        self._sizes: list[Decimal] = []
         self._digits: list[str] = []
         self._set = times
 
@@ -40,7 +42,7 @@ class LadderSide:
 
     def apply(self, pieces: Iterable[Piece]) -> None:
         """Set each level in order; a size of zero removes it, and where there is none it is passed over."""
-        keys, digits, set_at = self._keys, self._digits, self._set
+        keys, sizes, digits, set_at = self._keys, self._sizes, self._digits, self._set
         if len(set_at) > _REMEMBERED_LEVELS:
             set_at.clear()
         for price, size, text, stamp in pieces:
@@ -51,19 +53,26 @@ class LadderSide:
             there = at < len(keys) and keys[at] == key
             if not size:
                 if there:
-                    del keys[at], digits[at]
+                    del keys[at], sizes[at], digits[at]
             elif there:
-                digits[at] = text
+                sizes[at], digits[at] = size, text
             else:
                 keys.insert(at, key)
+                sizes.insert(at, size)
                 digits.insert(at, text)
 
     def cut(self, depth: int) -> list[Decimal]:
         """Forget the levels past `depth` and return their prices."""
         past = self._keys[depth:]
         if past:
-            del self._keys[depth:], self._digits[depth:]
+            del self._keys[depth:], self._sizes[depth:], self._digits[depth:]
         return [key.copy_negate() for key in past] if self._bids else past
+
+    def rewrite(self, precision: Precision) -> None:
+        """Write every level with other decimals."""
+        self._digits = [
+            digits_of_level(abs(key), size, precision) for key, size in zip(self._keys, self._sizes, strict=True)
+        ]
 
     def checked(self) -> str:
         """Return the digits of the levels that the checksum is over."""
@@ -101,6 +110,11 @@ class Ladder:
         """Return whether changes are older than what is here already."""
         return self._bids.is_late(bids) or self._asks.is_late(asks)
 
+    def rewrite(self, precision: Precision) -> None:
+        """Write every level with other decimals."""
+        self._bids.rewrite(precision)
+        self._asks.rewrite(precision)
+
     def checksum(self) -> int:
         """Return the CRC32 of the best levels as they are."""
         return crc32((self._asks.checked() + self._bids.checked()).encode())
@@ -122,6 +136,11 @@ def digits_at(value: Decimal, decimals: int) -> str:
     ('452810', '10000000')
     """
     return str(int(value.scaleb(decimals)))
+
+
+def digits_of_level(price: Decimal, size: Decimal, precision: Precision) -> str:
+    """Return what the checksum takes of a level."""
+    return digits_at(price, precision[0]) + digits_at(size, precision[1])
 
 
 def decimals_of(value: Decimal) -> int:
