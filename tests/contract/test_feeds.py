@@ -32,3 +32,15 @@ def test_every_feed(case: FeedCase, check: Check) -> None:
 
 def test_every_dialect_in_the_table_has_a_case() -> None:
     assert set(CASES) == set(MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_feed_has_a_card_that_says_what_cannot_be_seen(name: str) -> None:
+    load(name)
+
+    _, found, rest = CARDS.read_text().partition(f"\n## `{name}`\n")
+
+    assert found, f"docs/reference/feeds.md has no card of {name}"
+    card = rest.partition("\n## ")[0]
+    for row in ("| channels |", "| proof |", "| prints |", "| sources |"):
+        assert row in card

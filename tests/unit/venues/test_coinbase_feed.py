@@ -155,7 +155,7 @@ def test_a_book_is_confirmed_only_by_its_snapshot() -> None:
     feeding.feed.ask_again()
     assert all("level2_batch" in text and "matches" not in text for text in feeding.feed.take_requests())
     feeding(snapshot(time=at(2)))
-    assert feeding.feed.unconfirmed == ()
+    assert not feeding.feed.unconfirmed
 
 
 def test_a_change_that_was_lost_is_seen_by_the_ticker() -> None:
