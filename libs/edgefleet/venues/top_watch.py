@@ -12,6 +12,7 @@ from edgefleet.clock import NS_PER_S
 
 TOPS_TO_REFUTE = 3  # disagreements in a row on one side
 REFUTED_AFTER_NS = 2 * NS_PER_S  # of the venue's time between the first and the last of them
+_REMEMBERED = 64  # prices of the venue; past this many they are of a market that moved on
 
 
 class _Side:
@@ -22,7 +23,7 @@ class _Side:
     def __init__(self) -> None:
         self.count = 0
         self.since = 0
-        self.said: Decimal | None = None  # the venue's last price where it was not ours
+        self.said: set[Decimal] = set()  # what the venue said since the last agreement
 
     def compare(self, ours: Decimal, theirs: Decimal, stamp: int) -> bool:
         """Take one comparison; return whether the run is long enough."""
@@ -32,12 +33,18 @@ class _Side:
         if not self.count:
             self.since = stamp
         self.count += 1
-        self.said = theirs
+        if len(self.said) >= _REMEMBERED:
+            self.said.clear()
+        self.said.add(theirs)
         return self.count >= TOPS_TO_REFUTE and stamp - self.since >= REFUTED_AFTER_NS
 
     def agree(self) -> None:
         self.count = 0
-        self.said = None
+        self.said.clear()
+
+    def changed(self, ours: Decimal) -> None:
+        if ours in self.said:
+            self.agree()
 
 
 class TopWatch:
@@ -51,7 +58,7 @@ class TopWatch:
     @property
     def doubts(self) -> bool:
         """Whether the last comparison of a side was a disagreement."""
-        return self._bid.said is not None or self._ask.said is not None
+        return bool(self._bid.said or self._ask.said)
 
     def compare(self, ours: tuple[Decimal, Decimal], theirs: tuple[Decimal, Decimal], stamp: int) -> bool:
         """Take the venue's best bid and ask beside ours; return whether ours are refuted.
@@ -64,10 +71,8 @@ class TopWatch:
 
     def changed(self, bid: Decimal, ask: Decimal) -> None:
         """Take our next top: where it is what the venue said before, its ticker was only faster."""
-        if self._bid.said == bid:
-            self._bid.agree()
-        if self._ask.said == ask:
-            self._ask.agree()
+        self._bid.changed(bid)
+        self._ask.changed(ask)
 
     def forget(self) -> None:
         """Begin anew, with a new book."""

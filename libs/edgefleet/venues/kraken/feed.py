@@ -197,6 +197,8 @@ class KrakenFeed(KrakenCore):
         followed = None if result is None or result.symbol is None else self._followed.get(result.symbol)
         if result is not None and followed is not None and result.depth in DEPTHS and probe.method == "subscribe":
             followed.depth = result.depth
+            if followed.ladder is not None:
+                followed.ladder.depth = result.depth
         if probe.time_out is not None:
             self.hear_stamp(followed, rfc3339_ns(probe.time_out), stamp_ns, raw, ts_init, out)
 
