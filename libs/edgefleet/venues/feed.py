@@ -37,6 +37,9 @@ MAX_BEATS_AT_ONCE = 60
 Status = Literal["connected", "disconnected", "resync", "ended"]
 Aggressor = Literal["buy", "sell"]
 
+# What a decoder raises for bytes that are no frame; thousands of brackets are told by the last.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _ABSURD = Decimal("1e15")  # no price or size of a venue is near it, and no infinity passes
 
 
@@ -402,7 +405,7 @@ class FeedCore(Generic[F]):
             self.beat_until(stamp_ns, ts_init, out)
         try:
             self.handle(stamp_ns, raw, ts_init, out)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             self.refuse(raw, str(error))
 
     def hear(self, name: str, stamp_ns: int) -> F | None:

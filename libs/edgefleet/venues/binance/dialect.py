@@ -16,6 +16,7 @@ from edgefleet.venues.binance.klines import INTERVALS, bars_from_klines
 from edgefleet.venues.binance.listing import listed
 from edgefleet.venues.budget import published_limits
 from edgefleet.venues.dialect import Dialect, FeedOptions
+from edgefleet.venues.feed import UNREADABLE
 
 
 class _Time(msgspec.Struct):
@@ -57,7 +58,7 @@ def names(raw: bytes) -> Sequence[str]:
     """Return the symbol in a combined envelope."""
     try:
         return (_SYMBOL.decode(raw).data.s,)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
 
 

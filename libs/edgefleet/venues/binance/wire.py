@@ -70,7 +70,7 @@ def stamp_ms(raw: bytes) -> int | None:
     """Return the venue's event stamp in milliseconds, None where the frame has none or does not decode."""
     try:
         data = _STAMPED.decode(raw).data
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return None if data is None else data.E
 

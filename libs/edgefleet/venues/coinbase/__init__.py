@@ -1,0 +1,1 @@
+"""Coinbase: market data of the Exchange and of Advanced Trade."""
