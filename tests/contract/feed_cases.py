@@ -129,12 +129,12 @@ def binance_rest(name: str, book: OracleBook, last: bytes) -> bytes:
     return json.dumps({"lastUpdateId": book.update_id, **rows}).encode()
 
 
-def binance(recorded: Path, name: str, folder: str) -> FeedCase:
+def binance(recorded: Path, name: str, folder: str, settled: str = "") -> FeedCase:
     return FeedCase(
         id=name,
         dialect=load(name),
-        symbols=("BTC/USDT",),
-        stranger="LTC/USDT",
+        symbols=(f"BTC/USDT{settled}",),
+        stranger=f"LTC/USDT{settled}",
         lines=tuple(tape(recorded / folder / "btcusdt_20240808.gz", 900)),
         read=read_binance,
         snapshot=binance_rest,
@@ -148,7 +148,7 @@ def binance_spot(recorded: Path) -> FeedCase:
 
 
 def binance_usdm(recorded: Path) -> FeedCase:
-    return binance(recorded, "binance_usdm", "binance_usdm")
+    return binance(recorded, "binance_usdm", "binance_usdm", settled=":USDT")
 
 
 # --- Coinbase

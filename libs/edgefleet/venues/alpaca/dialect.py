@@ -19,6 +19,7 @@ from edgefleet.venues.alpaca import names as spelling
 from edgefleet.venues.alpaca import wire
 from edgefleet.venues.alpaca.feed import AlpacaFeed
 from edgefleet.venues.dialect import Dialect, FeedOptions, Listed
+from edgefleet.venues.feed import UNREADABLE
 
 FREE_FEED: Final = "/v2/iex"
 WIDTHS: Final = {
@@ -108,7 +109,7 @@ def names(raw: bytes) -> Sequence[str]:
     """Return the tickers that a frame of data is about."""
     try:
         found, *_ = wire.messages(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
     control = wire.Success | wire.Refusal | wire.Subscription
     return tuple(dict.fromkeys(message.S for message in found if not isinstance(message, control)))

@@ -17,6 +17,7 @@ from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Misuse, Poison
 from edgefleet.messages.market import Bar
 from edgefleet.venues.dialect import Dialect, FeedOptions, Listed
+from edgefleet.venues.feed import UNREADABLE
 from edgefleet.venues.okx import names as spelling
 from edgefleet.venues.okx import wire
 from edgefleet.venues.okx.feed import OkxFeed
@@ -97,7 +98,7 @@ def names(raw: bytes) -> Sequence[str]:
     """Return the instrument of a push."""
     try:
         head = wire.HEAD.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
     known = head.event is None and head.arg.channel in _DATA_CHANNELS and head.arg.instId
     return (head.arg.instId,) if known else ()
