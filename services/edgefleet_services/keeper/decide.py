@@ -1,9 +1,10 @@
 """Which killed containers are started again, and when. Knows events and time; knows no socket, no clock and no Docker.
 
-Docker takes a kill through its API for a person's stop and starts nothing, whatever the restart policy. What a stop
-really looks like is another thing: it asks first (signal 15), kills only after the grace period, and says `stop`; a
-forced removal kills at once, and the container is gone. So a kill 9 that nobody announced and nothing followed is
-healed, and every doubt leaves the container down.
+Docker takes every signal through its API for a person's stop: whether the container dies of it, as of a kill, or of
+something else much later, as after the USR1 that halts trading, it is not started again, whatever the restart policy.
+A real stop asks first (signal 15), kills only after the grace period, and says `stop`; a forced removal kills at once,
+and the container is gone. So a death after a signal that asked for no end, with nothing behind it, is healed, and every
+doubt leaves the container down.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import msgspec
 
 from edgefleet.clock import NS_PER_S
 
-KILL = 9
 ASKS_TO_END = frozenset({2, 3, 15})  # INT, QUIT, TERM: what is sent first to a container that is to stop
 # Compose is at work on the project: what it stops, replaces or is about to remove is not ours to start meanwhile.
 AT_WORK = frozenset({"create", "rename", "stop"})
@@ -50,8 +50,8 @@ def why_left(facts: Facts) -> str | None:
     """Return why a container whose time has come is left as it is, None where it is to be started."""
     if facts.status != "exited":
         return f"it is {facts.status}, not exited"
-    if facts.exit_code != 128 + KILL:
-        return f"it exited with {facts.exit_code}, not of the kill"
+    if facts.exit_code == 0:
+        return "it came to its end by itself"
     if facts.one_off:
         return "it is a one-off command"
     if facts.restart_policy in {"", "no"}:
@@ -63,7 +63,7 @@ def why_left(facts: Facts) -> str | None:
 class _Run:
     """What is known of a container since its last start."""
 
-    killed: bool = False
+    signalled: bool = False  # by anything that asks for no end
     dead: bool = False
     asked_to_end: bool = False
     due_ns: int | None = None
@@ -71,7 +71,7 @@ class _Run:
 
     @property
     def is_to_heal(self) -> bool:
-        return self.killed and self.dead and not self.asked_to_end
+        return self.signalled and self.dead and not self.asked_to_end
 
 
 class Keeper:
@@ -94,7 +94,7 @@ class Keeper:
             self._runs[event.container] = _Run(starts_ns=run.starts_ns)
             return
         run.asked_to_end |= asks
-        run.killed |= event.action == "kill" and event.signal == KILL
+        run.signalled |= event.action == "kill" and event.signal is not None and not asks
         run.dead |= event.action == "die"
         if not run.is_to_heal:
             run.due_ns = None
