@@ -24,9 +24,11 @@ ACTIONS = ("create", "destroy", "die", "kill", "rename", "start", "stop")
 FIRST_DELAY_NS = 2 * NS_PER_S
 LONGEST_DELAY_NS = 60 * NS_PER_S
 REMEMBERED_NS = 600 * NS_PER_S  # a start before this no longer makes the next one wait
-# A container that is down already gets no event when the whole project is stopped. Nothing is started until the project
-# was left alone for longer than a service's stop takes (`stop_grace_period`): by then the keeper itself was stopped.
-SETTLED_AFTER_NS = 25 * NS_PER_S
+# A container that is down already gets no event when the whole project is stopped. Nothing is started while another one
+# is on its way out, or just after: at the end of a project's stop the keeper itself is stopped.
+SETTLED_AFTER_NS = 5 * NS_PER_S
+# Longer than `stop_grace_period`: what still runs then ignored a signal, and is not waited for.
+ENDS_WITHIN_NS = 25 * NS_PER_S
 
 
 class ContainerEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,13 +67,17 @@ class _Run:
 
     signalled: bool = False  # by anything that asks for no end
     dead: bool = False
-    asked_to_end: bool = False
+    asked_to_end_ns: int | None = None
     due_ns: int | None = None
     starts_ns: list[int] = field(default_factory=list)  # ours, the remembered ones; they outlive the run
 
     @property
     def is_to_heal(self) -> bool:
-        return self.signalled and self.dead and not self.asked_to_end
+        return self.signalled and self.dead and self.asked_to_end_ns is None
+
+    def is_on_its_way_out(self, now_ns: int) -> bool:
+        asked_ns = self.asked_to_end_ns
+        return asked_ns is not None and not self.dead and now_ns < asked_ns + ENDS_WITHIN_NS
 
 
 class Keeper:
@@ -93,9 +99,10 @@ class Keeper:
         if event.action == "start":
             self._runs[event.container] = _Run(starts_ns=run.starts_ns)
             return
-        run.asked_to_end |= asks
+        if asks:
+            run.asked_to_end_ns = now_ns
         run.signalled |= event.action == "kill" and event.signal is not None and not asks
-        run.dead |= event.action == "die"
+        run.dead |= event.action in {"die", "stop"}
         if not run.is_to_heal:
             run.due_ns = None
         elif run.due_ns is None and event.action in {"die", "kill"}:
@@ -103,7 +110,7 @@ class Keeper:
 
     def due(self, now_ns: int) -> list[str]:
         """Return the containers to start now, each counted as a start; none is returned twice unless it `failed`."""
-        if self._at_work_ns is not None and now_ns < self._at_work_ns + SETTLED_AFTER_NS:
+        if self._is_at_work(now_ns):
             return []
         ready = [name for name, run in self._runs.items() if run.due_ns is not None and run.due_ns <= now_ns]
         for name in ready:
@@ -111,6 +118,10 @@ class Keeper:
             run.due_ns = None
             run.starts_ns.append(now_ns)
         return ready
+
+    def _is_at_work(self, now_ns: int) -> bool:
+        just_now = self._at_work_ns is not None and now_ns < self._at_work_ns + SETTLED_AFTER_NS
+        return just_now or any(run.is_on_its_way_out(now_ns) for run in self._runs.values())
 
     def failed(self, container: str, now_ns: int) -> None:
         """Take in that Docker could not start a container that was due: it is due again later, if it still is down."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edgefleet.clock import NS_PER_S
 from edgefleet_services.keeper.decide import (
+    ENDS_WITHIN_NS,
     FIRST_DELAY_NS,
     LONGEST_DELAY_NS,
     REMEMBERED_NS,
@@ -127,7 +128,7 @@ def test_a_start_that_failed_is_not_tried_again_when_the_container_is_gone() -> 
     assert keeper.due(100 * A_MINUTE_NS) == []
 
 
-@pytest.mark.parametrize("work", ["kill 15", "stop", "create", "rename"])
+@pytest.mark.parametrize("work", ["stop", "create", "rename"])
 def test_what_waits_to_be_healed_waits_for_compose_to_end_its_work(work: str) -> None:
     """Stopping a project tells nothing of a container that is down already: the keeper's own stop comes first."""
     keeper = told("kill 9", "die")
@@ -136,6 +137,26 @@ def test_what_waits_to_be_healed_waits_for_compose_to_end_its_work(work: str) ->
 
     assert keeper.due(NS_PER_S + SETTLED_AFTER_NS - 1) == []
     assert keeper.due(NS_PER_S + SETTLED_AFTER_NS) == [RISK]
+
+
+def test_what_waits_to_be_healed_waits_for_another_that_is_on_its_way_out() -> None:
+    keeper = told("kill 9", "die")
+    keeper.observe(event("kill 15", ALPHA), NS_PER_S)
+
+    assert keeper.due(20 * NS_PER_S) == []
+
+    for text in ("die", "stop"):
+        keeper.observe(event(text, ALPHA), 20 * NS_PER_S)
+    assert keeper.due(20 * NS_PER_S + SETTLED_AFTER_NS - 1) == []
+    assert keeper.due(20 * NS_PER_S + SETTLED_AFTER_NS) == [RISK]
+
+
+def test_one_that_was_asked_to_end_and_lives_on_is_not_waited_for_for_ever() -> None:
+    keeper = told("kill 9", "die")
+    keeper.observe(event("kill 15", ALPHA), NS_PER_S)
+
+    assert keeper.due(NS_PER_S + ENDS_WITHIN_NS - 1) == []
+    assert keeper.due(NS_PER_S + ENDS_WITHIN_NS) == [RISK]
 
 
 def test_containers_do_not_wait_for_each_other() -> None:
@@ -183,6 +204,7 @@ TEXTS = (
     "kill 15",
     *["kill 9"] * 3,
 )
+ASKS = {"stop", "kill 2", "kill 15"}
 scripts = st.lists(
     st.tuples(st.integers(0, 40), st.sampled_from((RISK, ALPHA)), st.sampled_from(TEXTS)), max_size=25
 )  # seconds since the one before, container, event
@@ -209,15 +231,25 @@ class World:
                 self.starts.append((self.now_s, container))
                 self.tell(container, "start")
 
+    def since_start(self, container: str) -> dict[str, int]:
+        """Return what was told of a container since its last start, with the second it was last told."""
+        since: dict[str, int] = {}
+        for at, name, text in self.told:
+            if name == container:
+                since = {} if text in {"start", "destroy"} else {**since, text: at}
+        return since
+
     def may_start(self, container: str) -> bool:
         """The definition: signalled and dead since its last start, not asked to end, and Compose is not at work."""
-        of_it = [text for _, name, text in self.told if name == container]
-        begun = max((i for i, text in enumerate(of_it) if text in {"start", "destroy"}), default=-1)
-        since = set(of_it[begun + 1 :])
-        work = [at for at, _, text in self.told if text in {"create", "rename", "stop", "kill 2", "kill 15"}]
+        since = set(self.since_start(container))
+        for other in (RISK, ALPHA):
+            asked_s = max((at for text, at in self.since_start(other).items() if text in ASKS), default=None)
+            lives = not self.since_start(other).keys() & {"die", "stop"}
+            if asked_s is not None and lives and self.now_s < asked_s + ENDS_WITHIN_NS // NS_PER_S:
+                return False
+        work = [at for at, _, text in self.told if text in {"create", "rename"} | ASKS]
         settled = not work or self.now_s - work[-1] >= SETTLED_AFTER_NS // NS_PER_S
-        asked = since & {"stop", "kill 2", "kill 15"}
-        return settled and "die" in since and bool(since & {"kill 1", "kill 9"}) and not asked
+        return settled and "die" in since and bool(since & {"kill 1", "kill 9"}) and not since & ASKS
 
 
 @given(scripts)
@@ -242,7 +274,7 @@ def test_whatever_came_before_a_lone_kill_is_healed_once(script: list[tuple[int,
         world.tell(RISK, text)
     before = len(world.starts)
 
-    world.let_pass((LONGEST_DELAY_NS + SETTLED_AFTER_NS) // NS_PER_S)
+    world.let_pass((LONGEST_DELAY_NS + ENDS_WITHIN_NS) // NS_PER_S)
 
     assert [name for _, name in world.starts[before:]].count(RISK) == 1
 
