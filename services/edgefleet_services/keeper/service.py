@@ -18,11 +18,12 @@ from edgefleet.telemetry.metrics import Metrics
 from edgefleet_services.options import ServiceOptions
 
 from .decide import Keeper, why_left
-from .engine import Engine, Told
+from .engine import ANSWERS_WITHIN_S, Engine, Told
 
 SOCKET = Path("/var/run/docker.sock")
 TICK_S = 0.2
 RECONNECT_AFTER_S = 1.0
+STUCK_AFTER_MS = int(3_000 * ANSWERS_WITHIN_S)  # one container is two requests
 # A keeper that was itself started again looks back this far for kills that it slept through.
 LOOK_BACK_NS = 60 * NS_PER_S
 
@@ -85,8 +86,10 @@ class Watch:
     async def heal(self) -> None:
         """Start what is due, for ever."""
         while True:
+            self._health.beat("heals", within_ms=STUCK_AFTER_MS)
             for container in self._keeper.due(self._clock.monotonic_ns()):
                 await self._heal(container)
+                self._health.beat("heals", within_ms=STUCK_AFTER_MS)
             await asyncio.sleep(TICK_S)
 
     async def _heal(self, container: str) -> None:
