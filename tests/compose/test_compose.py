@@ -171,7 +171,7 @@ def _keeper_said(event: str) -> list[dict[str, Any]]:
 
 def test_a_service_that_was_killed_by_compose_is_started_again(stack: tuple[str, ...]) -> None:
     """Docker takes `kill` for a person's stop and restarts nothing; the keeper does (docs/adr/0022)."""
-    before, healed = _state("risk"), len(_keeper_said("killed_container_started"))
+    healed, before = len(_keeper_said("killed_container_started")), _state("risk")
 
     _compose("kill", "-s", "KILL", "risk")
 
@@ -217,6 +217,33 @@ def test_a_keeper_that_is_started_again_finds_what_was_killed_meanwhile(stack: t
     _compose("start", "keeper")
 
     _wait_healthy(stack, 120)
+
+
+def test_a_crash_after_a_signal_that_docker_took_for_a_stop_is_healed(stack: tuple[str, ...]) -> None:
+    """Docker restarts no container it ever sent a signal to, as `kill -s USR1 executor`, which halts trading."""
+    _compose("kill", "-s", "WINCH", "router")
+    before = _state("router")
+
+    _compose("exec", "-T", "router", "python", "-c", CRASH, check=False)
+
+    def started_again() -> bool | None:
+        return True if (now := _state("router")) != before and now.endswith("running") else None
+
+    _until(started_again, 60, lambda: f"router stayed {_state('router')}")
+    _wait_healthy(("router",), 90)
+
+
+def test_the_keeper_can_be_left_out(stack: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as left_out:
+        left_out.setenv("EDGEFLEET_DOCKER_SOCKET", "/dev/null")
+        _compose("up", "-d", "--no-build", "--no-deps", "keeper")
+        _wait_healthy(("keeper",), 60)
+
+    assert len(_keeper_said("killed_containers_stay_down")) == 1
+    keeper = _compose("ps", "-q", "keeper").strip()
+    assert not _succeeds("docker", "exec", keeper, "test", "-S", "/var/run/docker.sock")
+    _compose("up", "-d", "--no-build", "--no-deps", "keeper")
+    _wait_healthy(("keeper",), 60)
 
 
 def test_down_leaves_nothing(stack: tuple[str, ...]) -> None:
