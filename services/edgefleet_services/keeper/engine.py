@@ -155,9 +155,8 @@ class Engine:
                 if answer.status_code != 200:
                     raise _refused(answer.status_code, await answer.aread())
                 yield None
-                async for line in answer.aiter_lines():
-                    if line.strip():
-                        yield _told(line)
+                async for line in _lines(answer):
+                    yield _told(line)
         except httpx.HTTPError as error:
             raise _silent(error) from error
 
@@ -172,8 +171,18 @@ class Engine:
         raise _refused(answer.status_code, answer.content)
 
 
-def _told(line: str) -> Told:
-    event = _decoded(line.encode(), _Event)
+async def _lines(answer: httpx.Response) -> AsyncIterator[bytes]:
+    # httpx' own lines also end at U+0085, which may stand in a label as it is.
+    begun = b""
+    async for chunk in answer.aiter_bytes():
+        *whole, begun = (begun + chunk).split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield line
+
+
+def _told(line: bytes) -> Told:
+    event = _decoded(line, _Event)
     attributes = event.actor.attributes
     number = attributes.get("signal", "")
     return Told(

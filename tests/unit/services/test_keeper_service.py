@@ -98,7 +98,9 @@ class FakeDocker:
                     new, sent = self._told[sent:], len(self._told)
                 for event in new:
                     if event["timeNano"] >= since_ns:
-                        yield json.dumps(event).encode() + b"\n"
+                        line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
+                        yield line[:20]
+                        yield line[20:]
 
         return StreamingResponse(lines(), media_type="application/json")
 
@@ -110,7 +112,10 @@ class FakeDocker:
                 {
                     "Type": "container",
                     "Action": action,
-                    "Actor": {"ID": container, "Attributes": {"name": "fleet_risk_1", **attributes}},
+                    "Actor": {
+                        "ID": container,
+                        "Attributes": {"name": "fleet_risk_1", "label": "odd\x85one", **attributes},
+                    },
                     "scope": "local",
                     "time": at_s,
                     "timeNano": at_s * NS_PER_S,
