@@ -10,6 +10,8 @@ from typing import Literal
 Mode = Literal["demo", "paper", "live"]
 
 SERVICES = ("params", "venue", "ledger", "executor", "risk", "router", "alpha", "monitor", "ingestion")
+# In Compose only: local processes have their supervisor.
+IN_CONTAINERS = (*SERVICES, "keeper")
 
 _DEFAULT_PORTS = {
     "monitor": 8001,
@@ -20,6 +22,7 @@ _DEFAULT_PORTS = {
     "executor": 9105,
     "params": 9106,
     "ledger": 9107,
+    "keeper": 9108,
     "venue": 9180,
 }
 

@@ -17,6 +17,8 @@ from click.testing import CliRunner
 from importlinter.cli import lint_imports_command
 from tests.conventions.source import LIBRARY, ROOT, SERVICES, name_of, python_files
 
+from edgefleet_services.options import service_port
+
 LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-dev.lock"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 PROMISED_TARGETS = (
@@ -24,9 +26,10 @@ PROMISED_TARGETS = (
     "test-monitoring test-integration test-faults test-performance test-load test-all test-compose bench docs"
 ).split()
 PROMISED_CONTAINERS = (
-    "redis prometheus alertmanager grafana params ingestion alpha router risk executor ledger monitor venue"
+    "redis prometheus alertmanager grafana params ingestion alpha router risk executor ledger monitor venue keeper"
 ).split()
 FLEET = ["params", "ingestion", "alpha", "router", "risk", "executor", "ledger", "monitor", "venue"]
+OURS = [*FLEET, "keeper"]  # what runs in our image; the keeper watches the others and trades nothing
 
 
 def project() -> dict[str, Any]:
@@ -106,21 +109,43 @@ def test_compose_publishes_on_loopback_only() -> None:
 def test_one_service_builds_the_image_that_all_use() -> None:
     services = compose()["services"]
 
-    assert [name for name in FLEET if "build" in services[name]] == ["params"]
-    assert {services[name]["image"] for name in FLEET} == {"edgefleet:local"}
+    assert [name for name in OURS if "build" in services[name]] == ["params"]
+    assert {services[name]["image"] for name in OURS} == {"edgefleet:local"}
 
 
 def test_every_container_has_a_health_check_and_comes_back() -> None:
     services = compose()["services"]
 
     assert {name for name, service in services.items() if service["restart"] != "unless-stopped"} == set()
-    assert {name for name in set(services) - set(FLEET) if "healthcheck" not in services[name]} == set()
-    assert {name for name in FLEET if "EDGEFLEET_HEALTH_PORT" not in services[name]["environment"]} == set()
+    assert {name for name in set(services) - set(OURS) if "healthcheck" not in services[name]} == set()
+    assert {name for name in OURS if "EDGEFLEET_HEALTH_PORT" not in services[name]["environment"]} == set()
+
+
+def sockets(service: dict[str, Any]) -> list[str]:
+    return [volume for volume in service.get("volumes", []) if "docker.sock" in str(volume)]
+
+
+def test_only_the_keeper_has_dockers_socket_and_it_has_nothing_else() -> None:
+    services = compose()["services"]
+    keeper = services["keeper"]
+
+    assert [name for name, service in services.items() if sockets(service)] == ["keeper"]
+    assert keeper["volumes"] == ["${EDGEFLEET_DOCKER_SOCKET:-/var/run/docker.sock}:/var/run/docker.sock"]
+    assert keeper["network_mode"] == "none"
+    assert (keeper["read_only"], keeper["cap_drop"]) == (True, ["ALL"])
+    assert keeper["security_opt"] == ["no-new-privileges:true"]
+    assert {"ports", "networks", "privileged", "cap_add", "pid"} & set(keeper) == set()
+
+
+def test_whatever_is_started_brings_the_keeper_and_nothing_waits_for_it_to_be_well() -> None:
+    services = compose()["services"]
+    waits = {name: services[name]["depends_on"].get("keeper") for name in FLEET if name != "params"}
+
+    assert {name for name, condition in waits.items() if condition != {"condition": "service_started"}} == set()
+    assert int(services["keeper"]["environment"]["EDGEFLEET_HEALTH_PORT"]) == service_port("keeper")
 
 
 def test_containers_and_prometheus_agree_on_ports() -> None:
-    from edgefleet_services.options import service_port
-
     scraped = {
         entry["names"][0]: entry["port"]
         for job in yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
@@ -156,8 +181,8 @@ def test_every_service_folder_is_under_the_contract() -> None:
     contract = next(c for c in project()["tool"]["importlinter"]["contracts"] if c["id"] == "services-apart")
     apart = {name.strip() for layer in contract["layers"] if "|" in layer for name in layer.split("|")}
 
-    assert apart == set(FLEET)
-    assert {path.name for path in SERVICES.iterdir() if path.is_dir() and path.name in FLEET} == set(FLEET)
+    assert apart == set(OURS)
+    assert {path.name for path in SERVICES.iterdir() if path.is_dir() and path.name in OURS} == set(OURS)
 
 
 def shell_snippets(markdown: str) -> list[str]:

@@ -14,7 +14,7 @@ import uvloop
 
 from edgefleet.errors import Misuse
 from edgefleet.instruments import canonical_symbol
-from edgefleet_services.options import SERVICES, Mode, ServiceOptions, redis_url_from_environment, service_port
+from edgefleet_services.options import IN_CONTAINERS, Mode, ServiceOptions, redis_url_from_environment, service_port
 
 Symbols = Annotated[str, typer.Option("--symbols", help="Pairs, separated by commas: BTC/USDT,ETH/USDT.")]
 Conf = Annotated[Path, typer.Option("--conf", help="The configuration's directory.")]
@@ -85,7 +85,7 @@ def up(
 
 
 def service(
-    name: Annotated[str, typer.Argument(help=f"One of: {' '.join(sorted(SERVICES))}.")],
+    name: Annotated[str, typer.Argument(help=f"One of: {' '.join(sorted(IN_CONTAINERS))} (Compose only: keeper).")],
     redis_url: Annotated[str, typer.Option("--redis-url")] = "",
     conf: Conf = Path("conf"),
     data_dir: Annotated[Path, typer.Option("--data-dir")] = Path("data/fleet"),
@@ -105,8 +105,8 @@ def service(
     state_file: Annotated[Path | None, typer.Option(help="venue only: keeps the account over restarts.")] = None,
 ) -> int:
     """Run one service: what a container starts."""
-    if name not in SERVICES:
-        raise Misuse(f"service {name!r} is unknown; the services are {', '.join(sorted(SERVICES))}")
+    if name not in IN_CONTAINERS:
+        raise Misuse(f"service {name!r} is unknown; the services are {', '.join(sorted(IN_CONTAINERS))}")
     from edgefleet_services.cli.service import run_service, run_venue
 
     options = ServiceOptions(

@@ -21,7 +21,7 @@ from edgefleet_services.options import ServiceOptions
 
 _PR_SET_PDEATHSIG = 1
 # No order waits for these: where processors are few, they run when the way of an order has what it needs.
-_BEHIND_THE_ORDERS = frozenset({"ledger", "monitor", "params"})
+_BEHIND_THE_ORDERS = frozenset({"keeper", "ledger", "monitor", "params"})
 _BACKGROUND_NICE = 10
 
 
