@@ -38,7 +38,7 @@ def to_float(value: Decimal) -> float:
     >>> to_float(Decimal("61602.01"))
     61602.01
     """
-    number = float(value)
+    number = math.nan if value.is_snan() else float(value)
     if not -math.inf < number < math.inf:
         raise ValueError(f"only a finite number becomes a statistic, was {value}")
     return number

@@ -35,7 +35,9 @@ SPECS = (
     FeatureSpec(**{f: getattr(SHORT, f) for f in SHORT.__struct_fields__} | {"top_from": "book", "ema_seed": "first"}),
 )
 
-_WAITS = st.sampled_from([0, 0, 1, 250_000_000, 499_999_999, SECOND, SECOND, 2 * SECOND, 5 * SECOND, 9 * SECOND])
+_WAITS = st.sampled_from(
+    [0, 0, 0, 1, 1, 250_000_000, 250_000_000, 499_999_999, SECOND, SECOND, 2 * SECOND, 5 * SECOND, 9 * SECOND]
+)
 _TICKS = st.integers(9_996, 10_004)
 _SIZES = st.sampled_from(["0", "0.1", "0.3", "1", "2.7", "0.00000001", "12345.678"])
 _LEVELS = st.lists(st.tuples(_TICKS, _SIZES), max_size=4)
@@ -54,7 +56,7 @@ def _message(draw: st.DrawFn, ts: int) -> Message:
     """Draw one message, now and then stamped before the one before it."""
     ts_event = ts - draw(st.sampled_from([0, 0, 0, 0, 700_000_000]))
     stamp: dict[str, Any] = {"ts_event": ts_event}
-    kind = draw(st.sampled_from(["quote"] * 5 + ["trade"] * 5 + ["snapshot"] + ["delta"] * 3 + ["bar", "status"]))
+    kind = draw(st.sampled_from(["quote"] * 9 + ["trade"] * 9 + ["snapshot"] * 2 + ["delta"] * 6 + ["bar", "status"]))
     if kind == "quote":
         bid = draw(_TICKS)
         ask = bid + draw(st.sampled_from([1, 1, 1, 2, 3, 0, -1]))
@@ -80,11 +82,12 @@ def _message(draw: st.DrawFn, ts: int) -> Message:
 
 
 @st.composite
-def tapes(draw: st.DrawFn, max_size: int = 60) -> list[Message]:
+def tapes(draw: st.DrawFn) -> list[Message]:
     """Draw a market of one instrument, in the order in which it came."""
     ts = START
     messages = []
-    for wait in draw(st.lists(_WAITS, min_size=1, max_size=max_size)):
+    least = draw(st.sampled_from([1, 20, 50]))  # left to itself a list is short, and nothing warms up
+    for wait in draw(st.lists(_WAITS, min_size=least, max_size=least + 20)):
         ts += wait
         messages.append(draw(_message(ts)))
     return messages

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 import pytest
@@ -11,9 +13,9 @@ from tests.unit.features.definitions import define
 from tests.unit.features.tapes import INSTRUMENT, SECOND, SHORT, SPECS, START, tapes
 
 from edgefleet.features import FeatureEngine, FeatureSpec, FeatureState
-from edgefleet.features.cards import features
+from edgefleet.features.cards import Feature, features
 from edgefleet.features.columns import market_columns
-from edgefleet.features.offline import compute
+from edgefleet.features.offline import FeatureTable, compute
 from edgefleet.messages import Message
 
 specs = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.top_from)
@@ -92,19 +94,44 @@ def test_restart_in_the_middle_changes_nothing(spec: FeatureSpec, messages: list
     assert found == streamed(messages, spec)[place:]
 
 
-@pytest.mark.parametrize("name", [feature.name for feature in features(SHORT)])
-@given(messages=tapes(), others=tapes(), place=st.integers(0, 60))
-@settings(max_examples=20)
-def test_no_feature_looks_ahead(name: str, messages: list[Message], others: list[Message], place: int) -> None:
-    """Whether what comes later is cut off or is something else, what was known before it is the same."""
-    place = min(place, len(messages))
-    whole = compute(market_columns(messages, INSTRUMENT, SHORT), SHORT)
-    cut = compute(market_columns(messages[:place], INSTRUMENT, SHORT), SHORT)
-    changed = compute(market_columns(messages[:place] + others, INSTRUMENT, SHORT), SHORT)
+def seen_ahead(
+    whole: FeatureTable, other: FeatureTable, places: int, asked: Sequence[Feature] = features(SHORT)
+) -> list[str]:
+    """Return the features that two runs do not agree on at the places that both have seen."""
+    return [
+        feature.name
+        for feature in asked
+        if other.valid[feature.name][:places].tolist() != whole.valid[feature.name][:places].tolist()
+        or other.values[feature.name][:places].tolist() != whole.values[feature.name][:places].tolist()
+    ]
 
-    for table in (cut, changed):
-        assert table.valid[name][:place].tolist() == whole.valid[name][:place].tolist()
-        assert table.values[name][:place].tolist() == whole.values[name][:place].tolist()
+
+@specs
+@given(messages=tapes(), others=tapes(), share=st.floats(0, 1))
+@settings(max_examples=150)
+def test_no_feature_looks_ahead(
+    spec: FeatureSpec, messages: list[Message], others: list[Message], share: float
+) -> None:
+    """Whether what comes later is cut off or is something else, what was known before it is the same."""
+    place = int(share * len(messages))
+    whole = compute(market_columns(messages, INSTRUMENT, spec), spec)
+    cut = compute(market_columns(messages[:place], INSTRUMENT, spec), spec)
+    changed = compute(market_columns(messages[:place] + others, INSTRUMENT, spec), spec)
+
+    assert set(whole.values) == {feature.name for feature in features(spec)}
+    assert seen_ahead(whole, cut, place, features(spec)) == []
+    assert seen_ahead(whole, changed, place, features(spec)) == []
+
+
+def test_the_rule_of_looking_ahead_can_fail() -> None:
+    """A mean over the whole column knows what comes later."""
+    feature = Feature("mean", "mid", 0, "top", 0)
+
+    def table(prices: list[float]) -> FeatureTable:
+        mids, known = np.array(prices), np.ones(len(prices), np.bool_)
+        return FeatureTable(np.arange(len(prices)), {"mean": mids - mids.mean()}, {"mean": known})
+
+    assert seen_ahead(table([1.0, 2.0, 6.0]), table([1.0, 2.0]), 2, [feature]) == ["mean"]
 
 
 @given(messages=tapes())
