@@ -37,4 +37,13 @@ def price(value: Decimal) -> float:
 
 def levels(given: Iterable[Level], sign: float) -> list[FloatLevel]:
     """Return levels with `sign` times their price as key."""
-    return [(sign * price(level), amount(size)) for level, size in given]
+    found = []
+    for level, size in given:
+        try:  # a delta has tens of them: the usual ones are converted in place, a strange one is looked at closely
+            key, left = float(level), float(size)
+        except ValueError:
+            key = left = -1.0
+        if not (LEAST <= key <= MOST and (LEAST <= left <= MOST or left == 0.0)):
+            key, left = price(level), amount(size)
+        found.append((sign * key, left))
+    return found

@@ -46,7 +46,8 @@ class FeatureEngine:
         self._has_trades = not {"volume", "vwap", "trade_imbalance"}.isdisjoint(spec.families)
         self._has_bars = not {"ema", "rsi", "macd", "atr", "bollinger_z"}.isdisjoint(spec.families)
         self._has_book = "depth_imbalance" in spec.families or spec.top_from == "book"
-        self._readers = _readers(features(spec))
+        self.features = features(spec)
+        self._readers = _readers(self.features)
 
     # --- messages in
 

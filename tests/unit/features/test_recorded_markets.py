@@ -54,7 +54,7 @@ def pair(recorded: Path) -> list[Message]:
 
 
 @pytest.fixture(scope="module")
-def stock(recorded: Path) -> list[Message]:
+def stock(recorded: Path) -> list[Quote | Trade]:
     """Two days of venue N's quotes and every venue's trades, in order of their stamps, the quote first."""
     folder = recorded / "stocks_taq"
     quotes = [_quote(row, n) for n, row in enumerate(_rows(folder / "quotes.csv.gz")) if row["EX"] == "N"]
@@ -185,11 +185,11 @@ def test_what_the_tape_proves_is_what_the_features_say(pair: list[Message]) -> N
     assert said["top_imbalance"] == (1.67177 - 2.66795) / (1.67177 + 2.66795)
 
 
-def test_columns_equal_the_stream_on_the_stock(stock: list[Message]) -> None:
+def test_columns_equal_the_stream_on_the_stock(stock: list[Quote | Trade]) -> None:
     compare(stock, STOCK, STOCK_SPEC, every=7)
 
 
-def test_a_night_is_no_return_and_no_volatility(stock: list[Message]) -> None:
+def test_a_night_is_no_return_and_no_volatility(stock: list[Quote | Trade]) -> None:
     """After the close nothing is known, and at the next open windows are empty; indicators go on over the night."""
     columns = market_columns(stock, STOCK, STOCK_SPEC)
     table = compute(columns, STOCK_SPEC)
