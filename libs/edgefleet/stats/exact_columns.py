@@ -16,6 +16,7 @@ _BITS = 24
 _MASK = (1 << _BITS) - 1
 _MANTISSA = 53
 _HEAD_ROOM = 2  # limbs above the largest term: 48 bits for sums of up to 2**34 terms
+_CELLS_KEPT = 1 << 23  # 64 MB of running totals
 _WINDOW = 4  # limbs that decide a rounding: at least 73 bits from the highest that is set
 
 
@@ -32,26 +33,42 @@ class ExactSums:
         if not np.isfinite(values).all():
             raise ValueError(f"only finite numbers are summed, was {values[~np.isfinite(values)][0]!r}")
         fractions, exponents = np.frexp(values)
-        units = np.ldexp(fractions, _MANTISSA).astype(np.int64)
-        present = units != 0
+        self._units = np.ldexp(fractions, _MANTISSA).astype(np.int64)
+        present = self._units != 0
         self._exponent = int(exponents[present].min()) - _MANTISSA if present.any() else 0
-        shift = np.where(present, exponents - _MANTISSA - self._exponent, 0).astype(np.int64)
-        place, left = shift // _BITS, shift % _BITS
-        count = int(place.max(initial=0)) + 3 + _HEAD_ROOM
-        size, sign = np.abs(units), np.sign(units)
-        low, high = (size & _MASK) << left, (size >> _BITS) << left
-        limbs = np.zeros((count, len(values) + 1), np.int64)
-        rows = np.arange(1, len(values) + 1)
-        limbs[place, rows] = sign * (low & _MASK)
-        limbs[place + 1, rows] = sign * ((low >> _BITS) + (high & _MASK))
-        limbs[place + 2, rows] = sign * (high >> _BITS)
-        self._totals = np.cumsum(limbs, axis=1)
+        shift = np.where(present, exponents - _MANTISSA - self._exponent, 0)
+        self._place, self._left = (shift // _BITS).astype(np.int16), (shift % _BITS).astype(np.int8)
+        self._count = int(self._place.max(initial=0)) + 3 + _HEAD_ROOM
+        self._kept: dict[int, Ints] = {}
 
     def between(self, starts: Ints, ends: Ints) -> Floats:
         """Return the sum of ``values[start:end]`` for each pair, rounded once; 0.0 of an empty range."""
-        limbs = self._totals[:, ends] - self._totals[:, starts]
+        limbs = np.empty((self._count, len(starts)), np.int64)
+        for place in range(self._count):
+            totals = self._totals(place)
+            limbs[place] = totals[ends] - totals[starts]
         sign = np.where(_carried(limbs)[-1] < 0, -1, 1)
         return sign * _rounded(_carried(limbs * sign), self._exponent)
+
+    def _totals(self, place: int) -> Ints:
+        """Return the running totals of one limb; a long column's are made anew each time, to spare its memory."""
+        totals = self._kept.get(place)
+        if totals is None:
+            totals = np.concatenate((np.zeros(1, np.int64), np.cumsum(self._limb(place))))
+            if self._count * len(totals) <= _CELLS_KEPT:
+                self._kept[place] = totals
+        return totals
+
+    def _limb(self, place: int) -> Ints:
+        """Return what each value has in a limb: its 53 bits, moved into place, reach over three of them."""
+        limb = np.zeros(len(self._units), np.int64)
+        for part in range(3):
+            at = np.flatnonzero(self._place == place - part)
+            size, left = np.abs(self._units[at]), self._left[at].astype(np.int64)
+            low, high = (size & _MASK) << left, (size >> _BITS) << left
+            pieces = (low & _MASK, (low >> _BITS) + (high & _MASK), high >> _BITS)
+            limb[at] = np.sign(self._units[at]) * pieces[part]
+        return limb
 
 
 def _carried(limbs: Ints) -> Ints:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgefleet.stats import exact_columns
 from edgefleet.stats.exact import WindowSums, grow
 from edgefleet.stats.exact_columns import ExactSums
 
@@ -49,6 +50,19 @@ def test_sums_over_ranges_are_those_of_fsum(values: list[float], pairs: list[tup
     found = ExactSums(np.array(values, np.float64)).between(starts, ends)
 
     assert found.tolist() == [math.fsum(values[start:end]) for start, end in ranges]
+
+
+def test_a_long_column_is_summed_without_keeping_its_totals(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.RandomState(3)
+    values = rng.normal(size=5_000) * 10.0 ** rng.randint(-8, 8, 5_000)
+    starts = np.sort(rng.randint(0, 5_000, 50))
+    ends = np.minimum(starts + rng.randint(0, 900, 50), 5_000)
+    usual = ExactSums(values).between(starts, ends)
+
+    monkeypatch.setattr(exact_columns, "_CELLS_KEPT", 0)
+
+    assert ExactSums(values).between(starts, ends).tolist() == usual.tolist()
+    assert usual.tolist() == [math.fsum(values[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
 def test_a_tie_is_rounded_to_even_and_a_speck_breaks_it() -> None:
