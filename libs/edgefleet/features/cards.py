@@ -99,8 +99,8 @@ _OF: Mapping[str, Callable[[FeatureSpec], tuple[Feature, ...]]] = {
 _TOP = ("best bid and ask",)
 _NO_TOP = "no usable top"
 _TRADES = "seconds (t - n, t], whole seconds of event time, the running one included"
-_WARM_TRADES = "n whole seconds after the second of the first trade"
-_WARM_TOP = "n whole seconds after the second of the first usable top"
+_WARM_TRADES = "from the n-th second after that of the first trade on"
+_WARM_TOP = "from the n-th second after that of the first usable top on"
 _NO_SEED = "`sma`: the mean of the first n is the first value; `first`: the first close is"
 _WILDER = "J. W. Wilder, New Concepts in Technical Trading Systems, 1978"
 
@@ -168,7 +168,7 @@ _CARDS = (
         inputs=_TOP,
         unit="fraction",
         window="n seconds, and up to one more where t is between whole seconds",
-        warm_up=_WARM_TOP,
+        warm_up="once n whole seconds are over after that of the first usable top",
         absent=_NO_TOP,
         source="definition, on a grid so that memory is bounded",
     ),
@@ -180,7 +180,7 @@ _CARDS = (
         inputs=_TOP,
         unit="fraction per square root of a trading year",
         window="n returns of one second",
-        warm_up="n returns: n + 1 whole seconds after the second of the first usable top",
+        warm_up="n returns: as `return`, and a moment more",
         absent="never",
         source="T. Andersen and T. Bollerslev, Answering the Skeptics, 1998 (realised volatility); mean taken off. "
         "At one second the bounce of the mid is in it",
@@ -300,7 +300,7 @@ Each number is computed in two forms that are equal to the last bit where no tol
   seconds** are those of event time; what is stamped 5.0 s belongs to the 5th.
 - **A usable top** has a positive best bid below the best ask. Another one is passed over: the features of the moment
   are absent until the next, and histories go on with the last. `top_from` says whether tops are the venue's
-  quotes or the best of its book.
+  quotes, the best of its book, or (`auto`) the best of its book until a quote has come.
 - **Warm-up** is what a feature needs until it is first given; before that it is absent, never a number that stands for
   nothing. It begins anew when the venue's connection was lost (`VenueStatus` `disconnected`) and after `max_gap_s`
   without a message of the instrument or, for what comes from tops, without a usable top. In such a silence nothing is

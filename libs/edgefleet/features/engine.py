@@ -45,7 +45,7 @@ class FeatureEngine:
         self._has_flow = "ofi" in spec.families
         self._has_trades = not {"volume", "vwap", "trade_imbalance"}.isdisjoint(spec.families)
         self._has_bars = not {"ema", "rsi", "macd", "atr", "bollinger_z"}.isdisjoint(spec.families)
-        self._has_book = "depth_imbalance" in spec.families or spec.top_from == "book"
+        self._has_book = "depth_imbalance" in spec.families or spec.top_from != "quotes"
         self.features = features(spec)
         self._readers = _readers(self.features)
 
@@ -100,11 +100,13 @@ class FeatureEngine:
                 self._lose(lost)
 
     def _on_quote(self, quote: Quote) -> None:
-        if self.spec.top_from == "quotes":
-            top = amount(quote.bid), amount(quote.bid_size), amount(quote.ask), amount(quote.ask_size)
-            self._on_top(top if 0.0 < top[0] < top[2] else None, self._hear(quote.ts_event))
-        else:
+        if self.spec.top_from == "book":
             self._hear(quote.ts_event)
+            return
+        top = amount(quote.bid), amount(quote.bid_size), amount(quote.ask), amount(quote.ask_size)
+        now = self._hear(quote.ts_event)
+        self.state.is_quoted = True
+        self._on_top(top if 0.0 < top[0] < top[2] else None, now)
 
     def _on_book(self, message: BookDelta | BookSnapshot) -> None:
         if not self._has_book:
@@ -123,7 +125,7 @@ class FeatureEngine:
             ladder.bids.apply(bids)
             ladder.asks.apply(asks)
         self.state.book_ts = now
-        if self.spec.top_from == "book":
+        if self._book_has_top:
             self._on_top(ladder.top(), now)
 
     def _on_top(self, top: FloatTop | None, now: int) -> None:
@@ -167,16 +169,21 @@ class FeatureEngine:
         state = self.state
         now = ts if ts > state.time else state.time
         if state.heard is not None and now - state.heard > self._max_gap:
-            state.top, state.trades = no_top(self.spec), no_trades(self.spec)
+            state.top, state.trades, state.is_quoted = no_top(self.spec), no_trades(self.spec), False
         state.time = state.heard = now
         return now
 
     def _lose(self, what: Lost) -> None:
         self.state.ladder = None
-        if what == "all" or self.spec.top_from == "book":
+        if what == "all" or self._book_has_top:
             self.state.top = no_top(self.spec)
         if what == "all":
-            self.state.trades = no_trades(self.spec)
+            self.state.trades, self.state.is_quoted = no_trades(self.spec), False
+
+    @property
+    def _book_has_top(self) -> bool:
+        """Return whether tops come from the book now."""
+        return self.spec.top_from == "book" or (self.spec.top_from == "auto" and not self.state.is_quoted)
 
     # --- numbers out
 

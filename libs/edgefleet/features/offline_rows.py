@@ -71,9 +71,18 @@ class Rows:
         # Which unbroken history each place is in, for each kind of word.
         self.book_history = np.cumsum(book_breaks)
         self.trade_history = np.cumsum(all_breaks)
-        self.top_history = self.trade_history
-        if spec.top_from == "book":
-            self.top_history = np.cumsum(all_breaks | book_breaks)
+        self.book_has_top = self._book_has_top()
+        self.top_history = np.cumsum(all_breaks | (book_breaks & self.book_has_top))
+
+    def _book_has_top(self) -> Bools:
+        """Return, for each place, whether tops come from the book there."""
+        count = len(self.columns.now)
+        if self.spec.top_from != "auto":
+            return np.full(count, self.spec.top_from == "book")
+        quotes = self.columns.places["quotes"]
+        first = np.full(count + 1, count)  # of each history, the place of its first quote
+        np.minimum.at(first, self.trade_history[quotes], quotes)
+        return np.arange(count) <= first[self.trade_history]
 
     def newest(self, places: Ints) -> Ints:
         """Return, per row, the number of the newest of some messages; -1 where none has come."""
@@ -81,9 +90,7 @@ class Rows:
 
     @cached_property
     def tops(self) -> Tops:
-        source = "quotes" if self.spec.top_from == "quotes" else "depth"
-        places = self.columns.places[source]
-        bid, bid_size, ask, ask_size = best(self.columns, source)
+        places, bid, bid_size, ask, ask_size = self._told_tops()
         usable = (bid > 0) & (bid < ask)
         good = places[usable]
         now = self.columns.now[good]
@@ -109,6 +116,18 @@ class Rows:
             known=known,
             is_now=is_now,
         )
+
+    def _told_tops(self) -> tuple[Ints, Floats, Floats, Floats, Floats]:
+        """Return the place, best bid, its size, best ask and its size of every word on the top, in order."""
+        quotes, depth = self.columns.places["quotes"], self.columns.places["depth"]
+        told = np.full(len(quotes), self.spec.top_from != "book"), self.book_has_top[depth]
+        places = np.concatenate((quotes[told[0]], depth[told[1]]))
+        by_place = np.argsort(places)
+        of_quotes, of_depth = (best(self.columns, name) for name in ("quotes", "depth"))
+        bid, bid_size, ask, ask_size = (
+            np.concatenate((a[told[0]], b[told[1]]))[by_place] for a, b in zip(of_quotes, of_depth, strict=True)
+        )
+        return places[by_place], bid, bid_size, ask, ask_size
 
     @cached_property
     def trades(self) -> Trades:

@@ -28,7 +28,7 @@ class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     year_s: float = TRADING_YEAR_S["crypto"]  # seconds of trading in a year
     families: tuple[str, ...] = FEATURE_FAMILIES
-    top_from: Literal["quotes", "book"] = "quotes"
+    top_from: Literal["auto", "quotes", "book"] = "auto"
     max_gap_s: int = 300
     depth_levels: tuple[int, ...] = (5, 10, 20)
     return_seconds: tuple[int, ...] = (60, 300, 900)

@@ -43,6 +43,7 @@ class FeatureState(msgspec.Struct):
     indicators: Indicators
     ladder: Ladder | None = None  # None: the book is unknown
     book_ts: int = 0  # ns, time of the last word on the book
+    is_quoted: bool = False  # a quote has come since everything was last lost
     time: int = 0  # ns: the largest stamp seen, or read at
     heard: int | None = None  # ns, time of the last message; None: there was none
 

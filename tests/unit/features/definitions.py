@@ -45,6 +45,7 @@ class Story:
         self.spec, self.at = spec, at
         self.gap = spec.max_gap_s * SECOND
         self.tops: list[Top] = []  # of the unbroken history
+        self.is_quoted = False  # a quote has come in it
         self.has_top = False  # the last word on it was usable
         self.prints: list[Print] = []  # of the unbroken history
         self.book: tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]] | None = None
@@ -61,9 +62,10 @@ class Story:
         self.now = max(self.now, message.ts_event)
         if self.heard is not None and self.now - self.heard > self.gap:
             self._lose_top()
-            self.prints = []
+            self.prints, self.is_quoted = [], False
         self.heard = self.now
-        if isinstance(message, Quote) and self.spec.top_from == "quotes":
+        if isinstance(message, Quote) and self.spec.top_from != "book":
+            self.is_quoted = True
             self._top(*map(float, (message.bid, message.bid_size, message.ask, message.ask_size)))
         elif isinstance(message, Trade):
             sign = 1 if message.aggressor == "buy" else -1
@@ -75,10 +77,13 @@ class Story:
             self._bar(message.ts_event, float(message.high), float(message.low), float(message.close))
         elif isinstance(message, VenueStatus):
             self.book = None
-            if message.status == "disconnected":
-                self.prints = []
-            if message.status == "disconnected" or self.spec.top_from == "book":
+            if message.status == "disconnected" or self._book_has_top():
                 self._lose_top()
+            if message.status == "disconnected":
+                self.prints, self.is_quoted = [], False
+
+    def _book_has_top(self) -> bool:
+        return {"book": True, "quotes": False, "auto": not self.is_quoted}[self.spec.top_from]
 
     def _lose_top(self) -> None:
         self.tops, self.has_top = [], False
@@ -101,7 +106,7 @@ class Story:
                 if not size:
                     del side[price]
         self.book_at = self.now
-        if self.spec.top_from == "book":
+        if self._book_has_top():
             bids, asks = self.book
             if bids and asks:
                 bid, ask = max(bids), min(asks)

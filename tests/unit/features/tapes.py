@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from edgefleet.features import FeatureSpec
@@ -32,7 +33,8 @@ SHORT = FeatureSpec(
 )
 SPECS = (
     SHORT,
-    FeatureSpec(**{f: getattr(SHORT, f) for f in SHORT.__struct_fields__} | {"top_from": "book", "ema_seed": "first"}),
+    msgspec.structs.replace(SHORT, top_from="quotes"),
+    msgspec.structs.replace(SHORT, top_from="book", ema_seed="first"),
 )
 
 _WAITS = st.sampled_from(

@@ -184,6 +184,16 @@ def test_a_lost_book_takes_only_the_depth_along() -> None:
     assert before - set(engine.values()) == {"depth_imbalance_1", "depth_imbalance_2", "depth_imbalance_3"}
 
 
+def test_a_venue_without_quotes_has_its_top_in_the_book_until_one_comes() -> None:
+    engine = engine_after(build.book_snapshot())
+    assert engine.values()["mid"] == 60_000.0
+
+    engine.on_message(build.quote(bid=Decimal(59_997), ask=Decimal(60_001)))
+    engine.on_message(build.book_delta())
+
+    assert engine.values()["mid"] == 59_999.0
+
+
 def test_a_crossed_top_is_no_price_and_histories_go_on() -> None:
     engine = warm()
     engine.on_message(build.quote(bid=Decimal(5), ask=Decimal(4), ts_event=engine.state.time))
@@ -271,7 +281,7 @@ def test_a_state_of_another_question_is_not_used() -> None:
 
 
 def test_only_the_families_asked_for_are_computed() -> None:
-    spec = msgspec.structs.replace(SHORT, families=("mid", "volume"))
+    spec = msgspec.structs.replace(SHORT, families=("mid", "volume"), top_from="quotes")
     engine = warm(spec=spec)
 
     assert list(engine.values()) == ["mid", "volume_1s", "volume_4s"]

@@ -28,7 +28,7 @@ from edgefleet.venues.tape import read_tape
 pytestmark = pytest.mark.data
 
 BTC, STOCK = "BTC/USDT@sim", "XXX/USD@taq"
-USUAL = FeatureSpec()
+USUAL = FeatureSpec(top_from="quotes")
 # The tape is eleven minutes long: one-second bars and shorter windows let every feature speak on it.
 QUICK = FeatureSpec(
     return_seconds=(1, 10, 60),

@@ -39,7 +39,7 @@ def offline(messages: list[Message], spec: FeatureSpec) -> list[dict[str, float]
 
 @specs
 @given(messages=tapes())
-@settings(max_examples=150)
+@settings(max_examples=120)
 def test_streaming_is_the_definition_at_every_message(spec: FeatureSpec, messages: list[Message]) -> None:
     now = 0
     for count, said in enumerate(streamed(messages, spec), start=1):
@@ -49,7 +49,7 @@ def test_streaming_is_the_definition_at_every_message(spec: FeatureSpec, message
 
 @specs
 @given(messages=tapes())
-@settings(max_examples=200)
+@settings(max_examples=150)
 def test_columns_say_what_streaming_says_at_every_message(spec: FeatureSpec, messages: list[Message]) -> None:
     assert offline(messages, spec) == streamed(messages, spec)
 
@@ -108,7 +108,7 @@ def seen_ahead(
 
 @specs
 @given(messages=tapes(), others=tapes(), share=st.floats(0, 1))
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_no_feature_looks_ahead(
     spec: FeatureSpec, messages: list[Message], others: list[Message], share: float
 ) -> None:

@@ -42,8 +42,10 @@ class FeaturesParams(Params):
     )
     bar_ms: int = Field(1_000, gt=0, description="length of a bar in event time")
     online: tuple[str, ...] = Field(FEATURE_FAMILIES, description="families of features that are computed live")
-    top_from: Literal["quotes", "book"] = Field(
-        "quotes", description="where the best bid and ask come from: the venue's own top of book, or its depth"
+    top_from: Literal["auto", "quotes", "book"] = Field(
+        "auto",
+        description="where the best bid and ask come from: quotes, the venue's own top of book; book, the best of its "
+        "depth; auto, the book until a quote has come",
     )
     max_gap_s: int = Field(
         300, ge=1, le=86_400, description="silence after which a price is unknown and windows begin anew"
