@@ -106,6 +106,21 @@ def _refuse(name: str, column: str, values: npt.NDArray[Any]) -> None:
         )
 
 
+def ordered_by_time(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """Return tables with an `order` by stamp, for data that has kept no other.
+
+    Of one stamp, breaks come first, then quotes, depth, bars and trades (a trade is seen against the quote it met), each
+    table in its own order. What came in another order than its stamps is not told by them: that is lost.
+    """
+    names = [name for name in ("breaks", "quotes", "depth", "bars", "trades", "heard") if name in tables]
+    stamps = np.concatenate([tables[name]["ts_event"] for name in names])
+    order = np.empty(len(stamps), np.int64)
+    order[np.argsort(stamps, kind="stable")] = np.arange(len(stamps))
+    ends = np.cumsum([len(tables[name]["ts_event"]) for name in names])
+    parts = np.split(order, ends[:-1])
+    return {name: {**tables[name], "order": part} for name, part in zip(names, parts, strict=True)}
+
+
 def market_columns(messages: Iterable[Message], instrument: str, spec: FeatureSpec) -> MarketColumns:
     """Return what messages say of an instrument as columns, as deep as `spec` asks; a message's place is its number."""
     depth = max((*spec.depth_levels, 1))
