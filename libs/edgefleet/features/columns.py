@@ -109,8 +109,8 @@ def _refuse(name: str, column: str, values: npt.NDArray[Any]) -> None:
 def ordered_by_time(tables: Mapping[str, Table]) -> dict[str, Table]:
     """Return tables with an `order` by stamp, for data that has kept no other.
 
-    Of one stamp, breaks come first, then quotes, depth, bars and trades (a trade is seen against the quote it met), each
-    table in its own order. What came in another order than its stamps is not told by them: that is lost.
+    Of one stamp, breaks come first, then quotes, depth, bars and trades (a trade is seen against the quote it met), and
+    each table keeps its own order. What came in another order than its stamps is not told by them: that is lost.
     """
     names = [name for name in ("breaks", "quotes", "depth", "bars", "trades", "heard") if name in tables]
     stamps = np.concatenate([tables[name]["ts_event"] for name in names])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,7 +22,7 @@ from edgefleet.features import FeatureEngine, FeatureSpec
 from edgefleet.features.cards import features
 from edgefleet.features.columns import MarketColumns, market_columns
 from edgefleet.features.offline import FeatureTable, compute
-from edgefleet.messages import BookDelta, BookSnapshot, Message, Quote, Trade
+from edgefleet.messages import BookDelta, BookSnapshot, Message, Quote, Trade, VenueStatus
 from edgefleet.venues.binance.feed import BinanceFeed
 from edgefleet.venues.tape import read_tape
 
@@ -117,6 +118,39 @@ def compare(messages: Sequence[Message], instrument: str, spec: FeatureSpec, *, 
 
 def spoken(table: FeatureTable) -> set[str]:
     return {name for name, valid in table.valid.items() if valid.any()}
+
+
+def mutated(messages: Sequence[Message], seed: int) -> list[Message]:
+    """Return a tape with everything wrong that a stream can bring: holes, doubles, swaps, stamps ahead and behind."""
+    rng = random.Random(seed)
+    found: list[Message] = []
+    shift = 0
+    for message in messages:
+        fate = rng.random()
+        if fate < 0.05 or not isinstance(message, Quote | Trade | BookDelta | BookSnapshot):
+            continue
+        if fate > 0.9998:
+            shift += rng.choice([1, 7, 299, 301, 4_000]) * NS_PER_S
+        stamp = message.ts_event + shift + (rng.randint(-3, 3) * NS_PER_S if fate < 0.06 else 0)
+        found.append(msgspec.structs.replace(message, ts_event=stamp))
+        if fate > 0.97:
+            found.append(found[-1])
+        elif fate > 0.94 and len(found) > 1:
+            found[-1], found[-2] = found[-2], found[-1]
+        elif fate < 0.0502:
+            word = VenueStatus(venue="sim", status="disconnected", ts_event=stamp, ts_init=stamp, trace_id="s")
+            found.append(word)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_columns_equal_the_stream_on_a_tape_with_everything_wrong(pair: list[Message], seed: int) -> None:
+    broken = mutated(pair[:40_000], seed)
+    spec = (QUICK, FROM_BOOK, msgspec.structs.replace(QUICK, top_from="quotes"))[seed]
+
+    compare(broken, BTC, spec)
+    table = compute(market_columns(broken, BTC, spec), spec)
+    assert spoken(table) >= {"mid", "depth_imbalance_5", "return_1s", "ofi_1s", "vwap_5s", "rsi_14"}
 
 
 @pytest.mark.parametrize("spec", [QUICK, FROM_BOOK, USUAL], ids=["quick", "from_book", "usual"])
