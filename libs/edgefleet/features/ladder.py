@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from itertools import accumulate
 
 import msgspec
 
@@ -50,11 +51,10 @@ class Ladder(msgspec.Struct):
             return None
         return bids.keys[-1], bids.sizes[-1], -asks.keys[-1], asks.sizes[-1]
 
-    def imbalance(self, levels: int) -> float:
-        """Return (bid - ask)/(bid + ask) of the best `levels` sizes of each side, or of as many as there are."""
-        bid = ask = 0.0
-        for size in self.bids.sizes[: -levels - 1 : -1]:
-            bid += size
-        for size in self.asks.sizes[: -levels - 1 : -1]:
-            ask += size
-        return (bid - ask) / (bid + ask)
+    def depths(self, levels: int) -> tuple[list[float], list[float]]:
+        """Return what waits on the best 1, 2, ... `levels` of each side, or of as many as it has.
+
+        Sizes are added one by one from the best price outwards.
+        """
+        bids, asks = self.bids.sizes[: -levels - 1 : -1], self.asks.sizes[: -levels - 1 : -1]
+        return list(accumulate(bids)), list(accumulate(asks))

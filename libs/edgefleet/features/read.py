@@ -44,8 +44,10 @@ def _depth_imbalance(state: FeatureState, wanted: Sequence[Feature], now: int, f
     ladder = state.ladder
     if ladder is None or now - state.book_ts > state.spec.max_gap_ns or ladder.top() is None:
         return
+    bids, asks = ladder.depths(max(state.spec.depth_levels))
     for feature in wanted:
-        found[feature.name] = ladder.imbalance(feature.size)
+        bid, ask = bids[min(feature.size, len(bids)) - 1], asks[min(feature.size, len(asks)) - 1]
+        found[feature.name] = (bid - ask) / (bid + ask)
 
 
 def _return(state: FeatureState, wanted: Sequence[Feature], now: int, found: Values) -> None:
