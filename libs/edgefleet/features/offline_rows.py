@@ -157,7 +157,7 @@ class Rows:
 
     @cached_property
     def grid(self) -> Grid:
-        return Grid(self.tops, self.spec.max_gap_s)
+        return Grid(self.tops, self.spec.max_gap_s, int(self.second.max(initial=0)))
 
     @cached_property
     def bars(self) -> BarColumns:
@@ -198,14 +198,15 @@ def _flow(tops: Tops) -> Floats:
 class Grid:
     """Log returns of the mid from second to second, history after history."""
 
-    def __init__(self, tops: Tops, max_gap_s: int) -> None:
+    def __init__(self, tops: Tops, max_gap_s: int, last: int) -> None:
         starts = np.flatnonzero(tops.first == np.arange(len(tops.first)))
         ends = np.append(starts[1:], len(tops.first))[: len(starts)]
+        untils = np.append(tops.second[starts[1:]], last)[: len(starts)]  # nothing is asked of a history after it
         self.offset = np.zeros(len(tops.first), np.int64)  # per top, where the returns of its history begin
         changes: list[float] = []
-        for start, end in zip(starts, ends, strict=True):
+        for start, end, until in zip(starts, ends, untils, strict=True):
             self.offset[start:end] = len(changes)
-            seconds = np.arange(tops.second[start], tops.second[end - 1] + max_gap_s + 1)
+            seconds = np.arange(tops.second[start], min(tops.second[end - 1] + max_gap_s, until) + 1)
             mids = tops.mid[start:end][np.searchsorted(tops.second[start:end], seconds, side="right") - 1].tolist()
             # `math.log` and not numpy's: the two differ in the last bit.
             changes += [math.log(b / a) if a != b else 0.0 for a, b in pairwise(mids)]
