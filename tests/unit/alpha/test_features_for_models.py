@@ -39,9 +39,9 @@ class Reader(AlphaModel[ReaderState, ReaderParams]):
     id = "test_reader"
     version = "1"
     card = Card(
-        summary="Follows the order flow",
-        formula="ofi",
-        inputs=(),
+        summary="Follows the order flow of ten seconds",
+        formula="edge = ofi, capped at 20 bps",
+        inputs=("ofi",),
         warm_up="10 s",
         warm_up_bars=0,
         cannot="be traded",
