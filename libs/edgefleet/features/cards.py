@@ -8,7 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from edgefleet.features.spec import FeatureSpec
+from edgefleet.features.spec import TRADING_YEAR_S, FeatureSpec
+
+EDITION = 1  # raised when the same market and the same spec give other numbers
 
 Begin = Literal["top", "book", "trades", "bars"]  # what warm-up is counted from, and in seconds or closed bars
 
@@ -41,6 +43,21 @@ class Feature(msgspec.Struct, frozen=True):
 def features(spec: FeatureSpec) -> tuple[Feature, ...]:
     """Return every feature that `spec` asks for, in the order in which values are given."""
     return tuple(feature for family in spec.families for feature in _OF[family](spec))
+
+
+def definitions(spec: FeatureSpec) -> dict[str, str]:
+    """Return, by name, all that decides each feature's value: what a store tells two definitions apart by.
+
+    Examples
+    --------
+    >>> definitions(FeatureSpec(families=("ofi",), ofi_seconds=(10,)))
+    {'ofi_10s': 'ofi(size=10, max_gap_s=300, top_from=auto, edition=1)'}
+    """
+    found = {}
+    for feature in features(spec):
+        settings = [f"size={feature.size}", *(f"{name}={getattr(spec, name)}" for name in _DECIDED_BY[feature.family])]
+        found[feature.name] = f"{feature.family}({', '.join(settings)}, edition={EDITION})"
+    return found
 
 
 def _now(family: str) -> tuple[Feature, ...]:
@@ -94,6 +111,27 @@ _OF: Mapping[str, Callable[[FeatureSpec], tuple[Feature, ...]]] = {
     "bollinger_z": lambda spec: (
         Feature(f"bollinger_z_{spec.bollinger_bars}", "bollinger_z", spec.bollinger_bars, "bars", spec.bollinger_bars),
     ),
+}
+
+_BY_TOP, _BY_BARS = ("max_gap_s", "top_from"), ("bar_ms",)
+# What of a spec, beside its own size, decides the value of a feature.
+_DECIDED_BY: Mapping[str, tuple[str, ...]] = {
+    "mid": _BY_TOP,
+    "spread_bps": _BY_TOP,
+    "microprice": _BY_TOP,
+    "top_imbalance": _BY_TOP,
+    "depth_imbalance": ("max_gap_s",),
+    "return": _BY_TOP,
+    "volatility": (*_BY_TOP, "year_s"),
+    "ofi": _BY_TOP,
+    "volume": ("max_gap_s",),
+    "vwap": ("max_gap_s",),
+    "trade_imbalance": ("max_gap_s",),
+    "ema": (*_BY_BARS, "ema_seed"),
+    "rsi": _BY_BARS,
+    "macd": (*_BY_BARS, "macd_bars", "ema_seed"),
+    "atr": _BY_BARS,
+    "bollinger_z": (*_BY_BARS, *_BY_TOP),
 }
 
 _TOP = ("best bid and ask",)
@@ -180,7 +218,7 @@ _CARDS = (
         inputs=_TOP,
         unit="fraction per square root of a trading year",
         window="n returns of one second",
-        warm_up="n returns: as `return`, and a moment more",
+        warm_up="once n whole seconds after that of the first usable top are past",
         absent="never",
         source="T. Andersen and T. Bollerslev, Answering the Skeptics, 1998 (realised volatility); mean taken off. "
         "At one second the bounce of the mid is in it",
@@ -305,6 +343,7 @@ Each number is computed in two forms that are equal to the last bit where no tol
   nothing. It begins anew when the venue's connection was lost (`VenueStatus` `disconnected`) and after `max_gap_s`
   without a message of the instrument or, for what comes from tops, without a usable top. In such a silence nothing is
   given. Indicators of bars go on: an interval without a trade makes no bar.
+- **A trading year** is, for each asset class: {years}.
 - **Bars** are `indicator_bar_ms` long, made of the trades; a bar is closed by the first trade of a later interval. Bars
   of that length that come as messages, such as history at the start, are taken where they are later than the last.
 - **Sums over windows** are rounded once (`math.fsum`): no drift, however long a window has been rolling.
@@ -314,7 +353,8 @@ Each number is computed in two forms that are equal to the last bit where no tol
 def page(spec: FeatureSpec | None = None) -> str:
     """Return `docs/reference/features.md` below its first comment; the names are those of `spec`."""
     asked = FeatureSpec() if spec is None else spec
-    blocks = ["# Features", _HEAD]
+    years = ", ".join(f"{name} {seconds / 3_600:g} h" for name, seconds in TRADING_YEAR_S.items())
+    blocks = ["# Features", _HEAD.format(years=years)]
     for family in asked.families:
         card = CARDS[family]
         names = [f"`{feature.name}`" for feature in features(asked) if feature.family == family]
@@ -326,7 +366,7 @@ def page(spec: FeatureSpec | None = None) -> str:
             ("unit", card.unit),
             ("window", card.window),
             ("warm-up", card.warm_up),
-            ("absent", card.absent),
+            ("absent though warm", card.absent),
             ("two forms", tolerance),
             ("source", card.source),
         )
