@@ -37,6 +37,25 @@ def decimal_text(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def to_float(value: Decimal) -> float:
+    """Return the double nearest to `value`: where money becomes a statistic, once.
+
+    Raises
+    ------
+    ValueError
+        If `value` is no finite number, or beyond what a double holds.
+
+    Examples
+    --------
+    >>> to_float(Decimal("61602.01"))
+    61602.01
+    """
+    number = math.nan if value.is_snan() else float(value)
+    if not -math.inf < number < math.inf:
+        raise ValueError(f"only a finite number becomes a statistic, was {value}")
+    return number
+
+
 def to_decimal(value: float, step: Decimal) -> Decimal:
     """Return the multiple of `step` nearest to zero that does not exceed `value` in size.
 

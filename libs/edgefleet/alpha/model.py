@@ -46,6 +46,7 @@ class AlphaModel(Generic[S, P]):
     card: ClassVar[Card]
     state_type: type[S]
     parameters_type: type[P]
+    reads: ClassVar[tuple[str, ...]] = ()  # families of features for `on_features`: docs/reference/features.md
 
     def initial(self) -> S:
         """Return the state before any input."""
@@ -53,6 +54,13 @@ class AlphaModel(Generic[S, P]):
 
     def on_bar(self, state: S, bar: Bar, parameters: P) -> None:
         """Take a closed bar of `features.bar_ms`, backfilled or live, in order of time."""
+
+    def on_features(self, state: S, values: Mapping[str, float], parameters: P) -> None:
+        """Take the features of the families in `reads` as of now, by name, right before `edge` is asked.
+
+        A feature that is not in `values` is not known: not warm yet, lost, or not among `features.online`. There may be
+        others that another model reads.
+        """
 
     def edge(self, state: S, top: Top, parameters: P) -> Edge | None:
         """Return the edge as of now, None while there is none (not warm, nothing to say)."""

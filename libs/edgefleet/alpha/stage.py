@@ -14,7 +14,7 @@ from edgefleet.alpha.model import AlphaModel
 from edgefleet.alpha.registry import all_models
 from edgefleet.book import BarBuilder
 from edgefleet.clock import NS_PER_MS
-from edgefleet.features import Features, Top
+from edgefleet.features import FeatureEngine, Features, FeatureSpec, FeatureState, Top
 from edgefleet.messages.market import Bar, Beat, BookDelta, BookSnapshot, Quote, Trade, VenueStatus
 from edgefleet.messages.signals import ModelEdge, Signals, Watermark
 from edgefleet.params.schema import FleetConfig, Params
@@ -43,6 +43,8 @@ class _Plan(NamedTuple):
     hash: str
     warm: tuple[_Running, ...]  # take bars
     live: tuple[_Running, ...]  # and speak
+    reading: tuple[_Running, ...]  # and are given features
+    specs: dict[str, FeatureSpec]  # of the features that are read, by instrument, as far as they were asked for
     interval_ns: int
     bar_ms: int
 
@@ -55,6 +57,7 @@ class InstrumentState(msgspec.Struct):
     models: dict[str, Any]  # model state by model id
     time: int = 0  # ns since the epoch: the largest stamp of this instrument
     signalled: int | None = None  # `time` of the last Signals
+    read: FeatureState | None = None  # of the features that models read; None: none does
 
 
 class AlphaState(msgspec.Struct):
@@ -80,6 +83,7 @@ class AlphaStage:
         self._instrument_type = _instrument_type([model.state_type for model in self.models.values()])
         self.state_type = _state_type(self._instrument_type)
         self._plan: _Plan | None = None
+        self._engines: dict[str, FeatureEngine] = {}  # over the states' own `read`, by instrument
 
     def initial(self) -> AlphaState:
         return self.state_type()
@@ -90,13 +94,13 @@ class AlphaStage:
             plan = self._plan = self._compile(config)
         message = entry.message
         if type(message) is Quote:
-            known = self._of(state, message.instrument, plan)
+            known = self._told(state, message, plan)
             known.features.on_quote(message)
         elif type(message) is Trade:
-            known = self._of(state, message.instrument, plan)
+            known = self._told(state, message, plan)
             self._on_trade(known, message, plan)
         elif type(message) is BookDelta or type(message) is BookSnapshot:
-            known = self._of(state, message.instrument, plan)
+            known = self._told(state, message, plan)
         else:
             return self._on_other(state, entry, plan)
         stamp = message.ts_event
@@ -116,9 +120,9 @@ class AlphaStage:
             return (Output(SIGNALS, _watermark(message, entry)),)
         if isinstance(message, VenueStatus):
             state.time = max(state.time, message.ts_event)
-            self._on_status(state, message)
+            self._on_status(state, message, plan)
         elif isinstance(message, Bar) and message.backfill:
-            self._on_backfill(self._of(state, message.instrument, plan), message, plan)
+            self._on_backfill(self._told(state, message, plan), message, plan)
         return ()
 
     def _signals(
@@ -134,6 +138,10 @@ class AlphaStage:
             return ()
         edges = []
         states = known.models
+        if plan.reading:
+            values = self._engine(known, message.instrument, plan).values()
+            for model_id, _, model, parameters, _ in plan.reading:
+                model.on_features(states[model_id], values, parameters)
         for model_id, version, model, parameters, horizon_ms in plan.live:
             edge = model.edge(states[model_id], top, parameters)
             if edge is not None:
@@ -179,12 +187,32 @@ class AlphaStage:
         for model_id, _, model, parameters, _ in plan.warm:
             model.on_bar(known.models[model_id], bar, parameters)
 
-    @staticmethod
-    def _on_status(state: AlphaState, status: VenueStatus) -> None:
-        if status.status == "disconnected":
-            for instrument, known in state.instruments.items():
-                if instrument.rpartition("@")[2] == status.venue:
-                    known.features.lose_top()
+    def _on_status(self, state: AlphaState, status: VenueStatus, plan: _Plan) -> None:
+        for instrument, known in state.instruments.items():
+            if plan.reading:
+                self._engine(known, instrument, plan).on_message(status)
+            if status.status == "disconnected" and instrument.rpartition("@")[2] == status.venue:
+                known.features.lose_top()
+
+    def _told(
+        self, state: AlphaState, message: Quote | Trade | BookDelta | BookSnapshot | Bar, plan: _Plan
+    ) -> InstrumentState:
+        """Return what is known of a message's instrument, the features that models read having taken the message."""
+        known = self._of(state, message.instrument, plan)
+        if plan.reading:
+            self._engine(known, message.instrument, plan).on_message(message)
+        return known
+
+    def _engine(self, known: InstrumentState, instrument: str, plan: _Plan) -> FeatureEngine:
+        """Return the engine over `known.read`, which begins anew where the configuration asks for other features."""
+        spec = plan.specs.get(instrument)
+        if spec is None:
+            spec = plan.specs[instrument] = _spec(plan, instrument)
+        engine = self._engines.get(instrument)
+        if engine is None or engine.state is not known.read or engine.spec is not spec:
+            engine = self._engines[instrument] = FeatureEngine(instrument, spec, known.read)
+            known.read = engine.state
+        return engine
 
     def _of(self, state: AlphaState, instrument: str, plan: _Plan) -> InstrumentState:
         known = state.instruments.get(instrument)
@@ -203,7 +231,7 @@ class AlphaStage:
         return {model_id: model.initial() for model_id, model in self.models.items()}
 
     def _compile(self, config: FleetConfig) -> _Plan:
-        warm, live = [], []
+        warm, live, reading = [], [], []
         for model_id in sorted(config.models.models):
             registration = config.models.models[model_id]
             model = self.models.get(model_id)
@@ -214,8 +242,19 @@ class AlphaStage:
             warm.append(running)
             if registration.state == "live":
                 live.append(running)
+            if model.reads:
+                reading.append(running)
         interval_ns = config.features.min_interval_ms * NS_PER_MS
-        return _Plan(config, config.hash, tuple(warm), tuple(live), interval_ns, config.features.bar_ms)
+        plans = tuple(warm), tuple(live), tuple(reading)
+        return _Plan(config, config.hash, *plans, {}, interval_ns, config.features.bar_ms)
+
+
+def _spec(plan: _Plan, instrument: str) -> FeatureSpec:
+    """Return the features of an instrument that some model reads."""
+    rules = plan.config.instruments.get(instrument)
+    whole = FeatureSpec.of(plan.config.features, "crypto" if rules is None else rules.asset_class)
+    read = {family for running in plan.reading for family in running.model.reads}
+    return msgspec.structs.replace(whole, families=tuple(family for family in whole.families if family in read))
 
 
 def _watermark(beat: Beat, entry: Input) -> Watermark:

@@ -1,5 +1,11 @@
-"""Streaming features of one instrument. Knows nothing of models, streams or venues."""
+"""Features of one instrument, streaming and over columns. Knows nothing of models, streams or venues.
 
+`offline` and `columns` need numpy and are imported by those who want them: services stay lean.
+"""
+
+from edgefleet.features.engine import FeatureEngine
+from edgefleet.features.spec import FeatureSpec
+from edgefleet.features.state import FeatureState
 from edgefleet.features.top import Features, Top
 
-__all__ = ["Features", "Top"]
+__all__ = ["FeatureEngine", "FeatureSpec", "FeatureState", "Features", "Top"]
