@@ -36,6 +36,7 @@ OUTLIER_DEVIATIONS = 10.0
 OUTLIER_WINDOW = 50
 # Sale conditions of an ordinary trade: none, regular, automatic execution, intermarket sweep, odd lot.
 ORDINARY = ("", "@", "E", "@E", "F", "FI", "@F", "@FI", "I", "@I")
+_SAME = 1e-6  # prices are of four decimals at most: what is nearer is equal
 _NORMAL = 1.4826  # makes the median absolute deviation of a normal sample its standard deviation
 
 
@@ -325,6 +326,30 @@ def _through(rows: Rows, rules: Mapping[str, Callable[[Rows], Rows]]) -> tuple[R
         rows = rule(rows)
         left.append((name, len(rows)))
     return rows, Report(tuple(left))
+
+
+# --- what is not written there
+
+
+def aggressors(rows: Trades, around: Quotes) -> NDArray[np.str_]:
+    """Return `buy` or `sell` of each trade by Lee and Ready: TAQ does not say who took [3]_.
+
+    Above the mid of the quote that stood a trade was a buy, below it a sell; at the mid, or before the first quote, it
+    goes by the last price that was different: up is a buy. A trade with nothing to go by is a buy.
+
+    References
+    ----------
+    .. [3] C. M. C. Lee, M. J. Ready, "Inferring trade direction from intraday data", Journal of Finance 46 (1991).
+    """
+    sides = np.zeros(len(rows), dtype=np.int64)
+    if len(around):
+        at = np.searchsorted(around.ts, rows.ts, side="right") - 1
+        off = 2 * rows.price - (around.bid[at] + around.ask[at])
+        sides = np.where((at >= 0) & (np.abs(off) > _SAME), np.sign(off), 0).astype(np.int64)
+    tick = np.sign(np.diff(rows.price, prepend=rows.price[:1])).astype(np.int64)
+    moved = np.maximum.accumulate(np.where(tick != 0, np.arange(len(rows)), -1)) if len(rows) else tick
+    sides = np.where(sides == 0, np.where(moved >= 0, tick[moved], 1) if len(rows) else 1, sides)
+    return np.where(sides < 0, "sell", "buy")
 
 
 # --- columns

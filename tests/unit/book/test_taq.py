@@ -282,3 +282,24 @@ def test_rows_that_do_not_read_are_refused() -> None:
         taq.quotes([{"DT": f"{DAY} 10:00:00", "EX": "N", "BID": "1", "BIDSIZ": "1", "OFRSIZ": "1"}])
     with pytest.raises(ValueError, match="window of neighbours is a positive even number, was 3"):
         taq.no_outlying_quotes(quote_rows(), window=3)
+
+
+quoted = st.lists(st.tuples(st.integers(0, 9).map(float), cents, st.integers(0, 4)), max_size=8)
+traded = st.lists(st.tuples(st.integers(0, 9).map(float), st.integers(1, 40).map(lambda n: n / 4)), max_size=20)
+
+
+@given(quoted, traded)
+def test_who_took_is_said_by_the_mid_and_at_the_mid_by_the_last_other_price(
+    quoted: list[tuple[float, float, int]], traded: list[tuple[float, float]]
+) -> None:
+    around = quote_rows(*[(at, bid, bid + spread, 1, 1) for at, bid, spread in quoted])
+    rows = trade_rows(*[(at, price, 1, "", 0) for at, price in traded])
+
+    said = taq.aggressors(rows, around)
+
+    for i, (price, ts) in enumerate(zip(rows.price, rows.ts, strict=True)):
+        stood = [(bid + ask) / 2 for bid, ask, at in zip(around.bid, around.ask, around.ts, strict=True) if at <= ts]
+        others = [other for other in rows.price[:i] if other != price]
+        beside = stood[-1] if stood and stood[-1] != price else (others[-1] if others else price)
+        # The last change of the price decides: everything after the last other price was equal.
+        assert said[i] == ("sell" if price < beside else "buy")
