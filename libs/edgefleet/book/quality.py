@@ -142,7 +142,7 @@ class QualityMonitor:
         if quote.bid_size < 0 or quote.ask_size < 0:
             size = min(quote.bid_size, quote.ask_size)
             findings.append(Finding(name, Fault.VOLUME_NOT_POSITIVE, ts, float(size), 0.0))
-        if quote.bid >= quote.ask:
+        if quote.bid >= quote.ask > ZERO:
             findings.append(Finding(name, Fault.CROSSED, ts, float(quote.bid), float(quote.ask)))
         self._price(known.quote_guard, name, quote.ask if quote.bid > ZERO else quote.bid, ts, findings)
         if quote.bid > ZERO and not findings and quote.ask > quote.bid * self.params.leap_times:

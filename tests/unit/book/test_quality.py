@@ -91,6 +91,8 @@ def test_a_trade_that_cannot_be_is_kept_out_by_name(changes: dict[str, Any], fau
         ({"ask": "10100"}, Fault.PRICE_LEAP),
         ({"bid": "0.99"}, Fault.PRICE_LEAP),
         ({"bid": "0"}, Fault.PRICE_NOT_POSITIVE),
+        ({"bid": "0", "ask": "0"}, Fault.PRICE_NOT_POSITIVE),
+        ({"ask": "0"}, Fault.PRICE_NOT_POSITIVE),
         ({"bid": "101"}, Fault.CROSSED),
         ({"bid": "102"}, Fault.CROSSED),
         ({"bid_size": D(-1)}, Fault.VOLUME_NOT_POSITIVE),
