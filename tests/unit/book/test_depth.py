@@ -68,6 +68,7 @@ def test_prices_that_leave_at_the_edge_of_what_is_kept_in_order_are_gone(bids: b
     side.apply([(D(worst_first[-4]), D(0))])
     side.apply([(D(price), D(0)) for price in worst_first[-3:]])
 
+    assert side.levels(1) == ((D(worst_first[-5]), D(1)),)
     assert side.levels(2) == ((D(worst_first[-5]), D(1)), (D(worst_first[-6]), D(1)))
 
 
