@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefleet.book import taq
+from edgefleet.book.taq.rules import rolling_median
 from edgefleet.clock import NS_PER_S
 
 DAY = "2018-01-02"
@@ -173,7 +174,7 @@ def test_a_median_of_neighbours_equals_its_definition(mids: list[float], window:
     values = np.array(mids)
 
     for before, after in ((half, half), (window, 0), (0, window)):
-        rolled = taq._rolling_median(values, before, after)
+        rolled = rolling_median(values, before, after)
         for i in range(len(mids)):
             others = mids[max(0, i - before) : i] + mids[i + 1 : i + 1 + after]
             assert (rolled[i] == statistics.median(others)) if others else np.isnan(rolled[i])

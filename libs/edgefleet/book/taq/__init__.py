@@ -1,0 +1,48 @@
+"""NYSE TAQ quotes and trades: columns of them, and their cleaning by published rules. Loads numpy."""
+
+from edgefleet.book.taq.columns import Quotes, Trades, from_wall_time, quotes, trades, wall_time
+from edgefleet.book.taq.rules import (
+    ORDINARY,
+    Report,
+    aggressors,
+    clean_quotes,
+    clean_trades,
+    exchange_hours_only,
+    merge_quotes,
+    merge_trades,
+    no_corrections,
+    no_large_spreads,
+    no_negative_spreads,
+    no_outlying_quotes,
+    no_trades_outside_quotes,
+    no_zero_prices,
+    no_zero_quotes,
+    ordinary_conditions,
+    select_exchange,
+)
+
+__all__ = [
+    "ORDINARY",
+    "Quotes",
+    "Report",
+    "Trades",
+    "aggressors",
+    "clean_quotes",
+    "clean_trades",
+    "exchange_hours_only",
+    "from_wall_time",
+    "merge_quotes",
+    "merge_trades",
+    "no_corrections",
+    "no_large_spreads",
+    "no_negative_spreads",
+    "no_outlying_quotes",
+    "no_trades_outside_quotes",
+    "no_zero_prices",
+    "no_zero_quotes",
+    "ordinary_conditions",
+    "quotes",
+    "select_exchange",
+    "trades",
+    "wall_time",
+]
