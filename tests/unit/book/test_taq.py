@@ -111,6 +111,7 @@ def test_trades_of_the_sample_come_to_the_packages_figures(quotes: taq.Quotes, t
         taq.no_corrections(taq.select_exchange(trades, "N")), ("", "@", "E", "@E", "F", "@F", "I", "@I")
     )
 
+    assert (taq.busiest_exchange(quotes), taq.busiest_exchange(trades)) == ("N", "D")
     assert len(taq.merge_trades(ordinary)) == 6_140
     assert len(taq.no_trades_outside_quotes(trades, merged, lag_s=2)) == 72_035
 
@@ -273,7 +274,7 @@ def test_no_rows_are_cleaned_to_no_rows() -> None:
     cleaned, report = taq.clean_quotes(quote_rows(), "N", kind="advanced")
     traded, _ = taq.clean_trades(trade_rows(), "N")
 
-    assert (len(cleaned), len(traded)) == (0, 0)
+    assert (len(cleaned), len(traded), taq.busiest_exchange(cleaned)) == (0, 0, None)
     assert set(report.removed.values()) == {0}
     assert len(taq.no_trades_outside_quotes(trade_rows((0, 1, 1, "", 0)), quote_rows())) == 0
 

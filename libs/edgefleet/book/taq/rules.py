@@ -85,6 +85,13 @@ def select_exchange(rows: Rows, venues: Collection[str]) -> Rows:
     return where(rows, np.isin(rows.venue, list(venues)))
 
 
+def busiest_exchange(rows: Quotes | Trades) -> str | None:
+    """Return the venue with the most volume, of quotes the sum of both sizes; None of no rows."""
+    sizes = rows.size if isinstance(rows, Trades) else rows.bid_size + rows.ask_size
+    venues, inverse = np.unique(rows.venue, return_inverse=True)
+    return str(venues[np.argmax(np.bincount(inverse, weights=sizes))]) if len(rows) else None
+
+
 def no_negative_spreads(rows: Quotes) -> Quotes:
     """Return quotes whose ask is above their bid (Q2, and locked quotes as well)."""
     return where(rows, rows.ask > rows.bid)
