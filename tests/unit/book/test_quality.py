@@ -36,12 +36,12 @@ class Market:
 
     def trade(self, price: str = "100", quantity: str = "1", step_ms: float = 1, **changes: Any) -> Judgement:
         self.ts, self.id = self.ts + int(step_ms * NS_PER_MS), self.id + 1
-        usual = {"trade_id": str(self.id), "ts_event": self.ts}
+        usual = {"trade_id": str(self.id), "ts_event": self.ts, "ts_init": self.ts}
         return self.monitor.on_trade(build.trade(price=D(price), quantity=D(quantity), **{**usual, **changes}))
 
     def quote(self, bid: str = "99", ask: str = "101", step_ms: float = 1, **changes: Any) -> Judgement:
         self.ts, self.update = self.ts + int(step_ms * NS_PER_MS), self.update + 1
-        usual = {"update_id": self.update, "ts_event": self.ts}
+        usual = {"update_id": self.update, "ts_event": self.ts, "ts_init": self.ts}
         return self.monitor.on_quote(build.quote(bid=D(bid), ask=D(ask), **{**usual, **changes}))
 
 
@@ -109,6 +109,18 @@ def test_a_quote_that_cannot_be_is_kept_out_by_name(changes: dict[str, Any], fau
     judgement = market.quote(**changes)
 
     assert (judgement.verdict, faults(judgement)) == ("quarantine", [fault])
+
+
+def test_a_stamp_of_the_future_is_kept_out_and_does_not_become_the_time() -> None:
+    market = Market(ahead_ms=1_000)
+    market.trade()
+    market.quote()
+
+    for say in (market.trade, market.quote):
+        judgement = say(ts_event=market.ts + 3_600 * NS_PER_S)
+        assert (judgement.verdict, faults(judgement)) == ("quarantine", [Fault.FUTURE])
+        assert say().verdict == "pass"
+    assert market.trade(ts_event=market.ts + 900 * NS_PER_MS).verdict == "pass", "clocks differ"
 
 
 def test_missing_ids_are_a_gap_and_the_trade_that_shows_it_is_sound() -> None:
