@@ -54,5 +54,13 @@ def test_an_archive_is_written_merged_and_read_without_the_libraries_that_weigh_
     assert loaded_after(ARCHIVES) & heavy == set()
 
 
+def test_books_bars_sessions_and_checks_load_neither_arrays_nor_frames() -> None:
+    modules = "aggregator consolidated grid markets quality sessions trade_bars".split()
+    program = f"import sys, {', '.join(f'edgefleet.book.{name}' for name in modules)}"
+    program += "; edgefleet.book.sessions.calendar_named('XNYS')"
+
+    assert loaded_after(program) & {"numpy", "pandas", "exchange_calendars", "sortedcontainers"} == set()
+
+
 def test_the_command_line_of_a_service_loads_neither_a_client_of_http_nor_colours() -> None:
     assert loaded_after("import sys, edgefleet_services.cli.main") & {"httpx", "rich", "pygments", "pyarrow"} == set()

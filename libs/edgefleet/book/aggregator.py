@@ -201,10 +201,13 @@ class ArbitrageMonitor:
     def on_book(self, venue: str, book: Book, ts: int) -> list[Arbitrage]:
         """Take a venue's book as it is at `ts`, and return what that opened, changed and closed.
 
+        A book that is crossed in itself is no ground for anything: its venue is dropped until the next one.
         The book is looked at again when another venue's changes: hand in the one that is kept up to date.
         """
         if venue not in self.fees:
             return self.advance(ts)
+        if book.is_crossed:
+            return self.advance(ts) + self.drop(venue)
         self._books[venue] = (book, ts)
         events = self.advance(ts)
         for other in list(self._books):

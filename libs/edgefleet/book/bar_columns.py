@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -120,7 +120,8 @@ def size_bars(trades: TradeColumns, kind: Literal["volume", "dollar"], threshold
     if not (threshold.is_finite() and threshold > 0):
         raise ValueError(f"a bar's {kind} must be positive, was {threshold}")
     places = trades.quantity_places + (trades.price_places if kind == "dollar" else 0)
-    needed = -int(-EXACT.scaleb(threshold, places) // 1)  # rounded up: sums are whole numbers of the unit
+    # Rounded up: sums are whole numbers of the unit.
+    needed = int(EXACT.scaleb(threshold, places).to_integral_value(ROUND_CEILING))
     sizes = trades.quantity if kind == "volume" else _products(trades.price, trades.quantity)
     reached = np.cumsum(_safe(sizes))
     sums = reached.tolist()

@@ -65,7 +65,7 @@ class VenueEvent(msgspec.Struct, frozen=True, gc=False):
     symbol: str
     venue: str
     state: Literal["quarantined", "released"]
-    reason: Out  # that it went out for
+    reason: Out  # why it is out, or last was
     against: tuple[str, ...]  # the venues that it locked or crossed
     ts: int
 

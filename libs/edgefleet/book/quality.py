@@ -33,6 +33,7 @@ class Fault(StrEnum):
     VOLUME_ABSURD = "volume_absurd"
     DUPLICATE = "duplicate"
     OUT_OF_ORDER = "out_of_order"
+    FUTURE = "future"  # stamped long after we had it
     CROSSED = "crossed"  # a venue's own bid is not below its ask
     OHLC = "ohlc"  # a bar whose figures contradict each other
     STUCK_QUOTE = "stuck_quote"
@@ -49,7 +50,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     instrument: str
     fault: Fault
-    ts: int  # ns since the epoch, of the event that showed it
+    ts: int  # ns since the epoch, of the event that showed it; of its receipt where its own cannot be
     observed: float | None = None
     limit: float | None = None
 
@@ -118,6 +119,8 @@ class QualityMonitor:
         """Judge a print."""
         known = self._known(trade.instrument)
         findings: list[Finding] = []
+        if self._is_ahead(trade, findings):
+            return self._judged(known, trade.ts_init, findings)
         self._identity(known, trade, findings)
         self._order(known.trade_ts, trade.instrument, trade.ts_event, findings)
         self._price(known.trade_guard, trade.instrument, trade.price, trade.ts_event, findings)
@@ -135,6 +138,8 @@ class QualityMonitor:
         known = self._known(quote.instrument)
         findings: list[Finding] = []
         name, ts = quote.instrument, quote.ts_event
+        if self._is_ahead(quote, findings):
+            return self._judged(known, quote.ts_init, findings)
         if isinstance(quote, Quote):
             self._update(known, quote, findings)
         self._order(known.quote_ts, name, ts, findings)
@@ -142,7 +147,7 @@ class QualityMonitor:
         if quote.bid_size < 0 or quote.ask_size < 0:
             size = min(quote.bid_size, quote.ask_size)
             findings.append(Finding(name, Fault.VOLUME_NOT_POSITIVE, ts, float(size), 0.0))
-        if quote.bid >= quote.ask:
+        if quote.bid >= quote.ask > ZERO:
             findings.append(Finding(name, Fault.CROSSED, ts, float(quote.bid), float(quote.ask)))
         self._price(known.quote_guard, name, quote.ask if quote.bid > ZERO else quote.bid, ts, findings)
         if quote.bid > ZERO and not findings and quote.ask > quote.bid * self.params.leap_times:
@@ -190,6 +195,15 @@ class QualityMonitor:
         return {} if known is None else dict(known.counts)
 
     # --- the checks
+
+    def _is_ahead(self, event: Trade | Quote | Touch, findings: list[Finding]) -> bool:
+        """Whether an event's stamp cannot be; it must not become the time that others are measured by."""
+        ahead = event.ts_event - event.ts_init
+        if ahead <= self.params.ahead_ms * NS_PER_MS:
+            return False
+        limit = float(self.params.ahead_ms)
+        findings.append(Finding(event.instrument, Fault.FUTURE, event.ts_init, ahead / NS_PER_MS, limit))
+        return True
 
     def _identity(self, known: _Watched, trade: Trade, findings: list[Finding]) -> None:
         name, ts, trade_id = trade.instrument, trade.ts_event, trade.trade_id

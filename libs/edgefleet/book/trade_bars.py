@@ -101,9 +101,14 @@ class TimeBars(msgspec.Struct):
         if self.market_ts is not None and ts < self.market_ts - self.grace_ms * NS_PER_MS:
             self.late += 1
             return []
-        closed = self.advance(ts)
         last = self.buckets[-1] if self.buckets else None
-        if last is not None and last.start <= ts < last.end:
+        belongs = last is not None and last.start <= ts < last.end
+        if belongs and len(self.buckets) == 1 and self.market_ts is not None and ts >= self.market_ts:
+            self.market_ts = ts  # the usual case: nothing can close
+            closed = []
+        else:
+            closed = self.advance(ts)
+        if last is not None and belongs:
             last.add(trade)
             return closed
         span = grid_for(self.interval_ms, self.asset_class, self.auction_ms).span(ts)

@@ -131,6 +131,17 @@ def test_a_silent_or_dropped_venue_closes_what_it_was_part_of() -> None:
     assert monitor.on_book("a", at(99, 100), NS_PER_MS + 2) == []
 
 
+def test_a_book_that_is_crossed_in_itself_opens_nothing_and_closes_what_was_open() -> None:
+    monitor = ArbitrageMonitor("BTC/USDT", {"a": NONE, "b": NONE}, stale_after_ms=1_000)
+    monitor.on_book("a", at(99, 100), 0)
+    assert [e.state for e in monitor.on_book("b", at(102, 103), 0)] == ["opened"]
+
+    (closed,) = monitor.on_book("b", at(104, 103), 2)
+
+    assert (closed.state, closed.ts, closed.lasted_ns) == ("closed", 2, 2)
+    assert monitor.on_book("a", at(99, 100), 2) == []
+
+
 def test_a_venue_without_a_fee_is_not_compared() -> None:
     monitor = ArbitrageMonitor("BTC/USDT", {"a": NONE}, stale_after_ms=1_000)
 

@@ -32,7 +32,17 @@ def plain_sweep(ladder: Levels, size: Decimal) -> tuple[Decimal, Decimal, Decima
     return D(len(units)), sum(units, D(0)), units[-1] if units else None
 
 
-@given(st.lists(st.tuples(levels, st.integers(0, 90)), max_size=12), st.booleans(), st.integers(1, 8))
+near = st.lists(st.tuples(st.integers(1, 12).map(Decimal), st.integers(0, 2).map(Decimal)), max_size=6)
+
+
+@given(
+    st.one_of(
+        st.lists(st.tuples(levels, st.integers(0, 90)), max_size=12),
+        st.lists(st.tuples(near, st.integers(0, 4)), min_size=10, max_size=40),  # at the edge of the window
+    ),
+    st.booleans(),
+    st.integers(1, 8),
+)
 def test_the_best_levels_equal_the_head_of_all_of_them(steps: list[tuple[Levels, int]], bids: bool, width: int) -> None:
     side = Side(bids=bids)
     side._width = width  # a small window is emptied and cut often
@@ -46,6 +56,20 @@ def test_the_best_levels_equal_the_head_of_all_of_them(steps: list[tuple[Levels,
         assert side.depth(count) == sum(size for _, size in ladder[:count])
         assert list(side.levels()) == ladder
         assert side.best() == (ladder[0] if ladder else None)
+
+
+@pytest.mark.parametrize("bids", [True, False])
+def test_prices_that_leave_at_the_edge_of_what_is_kept_in_order_are_gone(bids: bool) -> None:
+    side, worst_first = Side(bids=bids), list(range(1, 101)) if bids else list(range(100, 0, -1))
+    side._width = 4
+    side.apply([(D(price), D(1)) for price in worst_first])
+    assert side.levels(1) == ((D(worst_first[-1]), D(1)),)
+
+    side.apply([(D(worst_first[-4]), D(0))])
+    side.apply([(D(price), D(0)) for price in worst_first[-3:]])
+
+    assert side.levels(1) == ((D(worst_first[-5]), D(1)),)
+    assert side.levels(2) == ((D(worst_first[-5]), D(1)), (D(worst_first[-6]), D(1)))
 
 
 @given(st.lists(levels, min_size=1, max_size=6), st.booleans(), st.lists(st.integers(1, 200), min_size=1, max_size=4))

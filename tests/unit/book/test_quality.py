@@ -36,12 +36,12 @@ class Market:
 
     def trade(self, price: str = "100", quantity: str = "1", step_ms: float = 1, **changes: Any) -> Judgement:
         self.ts, self.id = self.ts + int(step_ms * NS_PER_MS), self.id + 1
-        usual = {"trade_id": str(self.id), "ts_event": self.ts}
+        usual = {"trade_id": str(self.id), "ts_event": self.ts, "ts_init": self.ts}
         return self.monitor.on_trade(build.trade(price=D(price), quantity=D(quantity), **{**usual, **changes}))
 
     def quote(self, bid: str = "99", ask: str = "101", step_ms: float = 1, **changes: Any) -> Judgement:
         self.ts, self.update = self.ts + int(step_ms * NS_PER_MS), self.update + 1
-        usual = {"update_id": self.update, "ts_event": self.ts}
+        usual = {"update_id": self.update, "ts_event": self.ts, "ts_init": self.ts}
         return self.monitor.on_quote(build.quote(bid=D(bid), ask=D(ask), **{**usual, **changes}))
 
 
@@ -91,6 +91,8 @@ def test_a_trade_that_cannot_be_is_kept_out_by_name(changes: dict[str, Any], fau
         ({"ask": "10100"}, Fault.PRICE_LEAP),
         ({"bid": "0.99"}, Fault.PRICE_LEAP),
         ({"bid": "0"}, Fault.PRICE_NOT_POSITIVE),
+        ({"bid": "0", "ask": "0"}, Fault.PRICE_NOT_POSITIVE),
+        ({"ask": "0"}, Fault.PRICE_NOT_POSITIVE),
         ({"bid": "101"}, Fault.CROSSED),
         ({"bid": "102"}, Fault.CROSSED),
         ({"bid_size": D(-1)}, Fault.VOLUME_NOT_POSITIVE),
@@ -107,6 +109,18 @@ def test_a_quote_that_cannot_be_is_kept_out_by_name(changes: dict[str, Any], fau
     judgement = market.quote(**changes)
 
     assert (judgement.verdict, faults(judgement)) == ("quarantine", [fault])
+
+
+def test_a_stamp_of_the_future_is_kept_out_and_does_not_become_the_time() -> None:
+    market = Market(ahead_ms=1_000)
+    market.trade()
+    market.quote()
+
+    for say in (market.trade, market.quote):
+        judgement = say(ts_event=market.ts + 3_600 * NS_PER_S)
+        assert (judgement.verdict, faults(judgement)) == ("quarantine", [Fault.FUTURE])
+        assert say().verdict == "pass"
+    assert market.trade(ts_event=market.ts + 900 * NS_PER_MS).verdict == "pass", "clocks differ"
 
 
 def test_missing_ids_are_a_gap_and_the_trade_that_shows_it_is_sound() -> None:
@@ -165,6 +179,18 @@ def test_a_quote_that_trades_leave_behind_is_stuck_until_it_changes() -> None:
     assert market.monitor.counts(BTC) == {Fault.STUCK_QUOTE: 1}
 
 
+def test_what_left_a_quote_behind_before_it_changed_does_not_count() -> None:
+    market = Market(stuck_after_ms=100, stuck_trades=3)
+    market.quote()
+    for _ in range(2):
+        market.trade("104")
+    market.quote("103", "105")
+
+    assert market.trade("102", step_ms=200).verdict == "pass"
+    assert market.trade("102").verdict == "pass"
+    assert faults(market.trade("102")) == [Fault.STUCK_QUOTE]
+
+
 def test_a_quote_that_trades_stay_within_is_quiet_and_not_stuck() -> None:
     market = Market(stuck_after_ms=100, stuck_trades=3)
     market.quote()
@@ -211,7 +237,10 @@ def test_faults_within_the_window_quarantine_an_instrument_until_it_is_clean() -
     assert market.monitor.verdict(BTC) == "pass"
 
 
-@given(st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=40))
+gaps = st.one_of(st.integers(0, 60), st.sampled_from([0, 25, 49, 50, 51, 100, 101]))
+
+
+@given(st.lists(st.tuples(gaps, st.booleans()), max_size=40))
 def test_an_instruments_verdict_follows_from_the_stamps_of_its_faults(steps: list[tuple[int, bool]]) -> None:
     market, stamps, out = Market(faults_to_quarantine=3, fault_window_ms=100, clean_ms=50), list[int](), False
     for step_ms, sound in steps:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefleet.book import taq
+from edgefleet.book.taq.rules import rolling_median
 from edgefleet.clock import NS_PER_S
 
 DAY = "2018-01-02"
@@ -110,6 +111,7 @@ def test_trades_of_the_sample_come_to_the_packages_figures(quotes: taq.Quotes, t
         taq.no_corrections(taq.select_exchange(trades, "N")), ("", "@", "E", "@E", "F", "@F", "I", "@I")
     )
 
+    assert (taq.busiest_exchange(quotes), taq.busiest_exchange(trades)) == ("N", "D")
     assert len(taq.merge_trades(ordinary)) == 6_140
     assert len(taq.no_trades_outside_quotes(trades, merged, lag_s=2)) == 72_035
 
@@ -173,7 +175,7 @@ def test_a_median_of_neighbours_equals_its_definition(mids: list[float], window:
     values = np.array(mids)
 
     for before, after in ((half, half), (window, 0), (0, window)):
-        rolled = taq._rolling_median(values, before, after)
+        rolled = rolling_median(values, before, after)
         for i in range(len(mids)):
             others = mids[max(0, i - before) : i] + mids[i + 1 : i + 1 + after]
             assert (rolled[i] == statistics.median(others)) if others else np.isnan(rolled[i])
@@ -272,7 +274,7 @@ def test_no_rows_are_cleaned_to_no_rows() -> None:
     cleaned, report = taq.clean_quotes(quote_rows(), "N", kind="advanced")
     traded, _ = taq.clean_trades(trade_rows(), "N")
 
-    assert (len(cleaned), len(traded)) == (0, 0)
+    assert (len(cleaned), len(traded), taq.busiest_exchange(cleaned)) == (0, 0, None)
     assert set(report.removed.values()) == {0}
     assert len(taq.no_trades_outside_quotes(trade_rows((0, 1, 1, "", 0)), quote_rows())) == 0
 
@@ -282,3 +284,24 @@ def test_rows_that_do_not_read_are_refused() -> None:
         taq.quotes([{"DT": f"{DAY} 10:00:00", "EX": "N", "BID": "1", "BIDSIZ": "1", "OFRSIZ": "1"}])
     with pytest.raises(ValueError, match="window of neighbours is a positive even number, was 3"):
         taq.no_outlying_quotes(quote_rows(), window=3)
+
+
+quoted = st.lists(st.tuples(st.integers(0, 9).map(float), cents, st.integers(0, 4)), max_size=8)
+traded = st.lists(st.tuples(st.integers(0, 9).map(float), st.integers(1, 40).map(lambda n: n / 4)), max_size=20)
+
+
+@given(quoted, traded)
+def test_who_took_is_said_by_the_mid_and_at_the_mid_by_the_last_other_price(
+    quoted: list[tuple[float, float, int]], traded: list[tuple[float, float]]
+) -> None:
+    around = quote_rows(*[(at, bid, bid + spread, 1, 1) for at, bid, spread in quoted])
+    rows = trade_rows(*[(at, price, 1, "", 0) for at, price in traded])
+
+    said = taq.aggressors(rows, around)
+
+    for i, (price, ts) in enumerate(zip(rows.price, rows.ts, strict=True)):
+        stood = [(bid + ask) / 2 for bid, ask, at in zip(around.bid, around.ask, around.ts, strict=True) if at <= ts]
+        others = [other for other in rows.price[:i] if other != price]
+        beside = stood[-1] if stood and stood[-1] != price else (others[-1] if others else price)
+        # The last change of the price decides: everything after the last other price was equal.
+        assert said[i] == ("sell" if price < beside else "buy")

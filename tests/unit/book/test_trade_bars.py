@@ -78,7 +78,8 @@ def plain(trades: Sequence[Trade], width_ns: int, grace_ns: int) -> list[tuple[o
 
 prices = st.decimals(min_value="0.01", max_value=100_000, places=2)
 quantities = st.decimals(min_value="0.00001", max_value=1_000, places=5)
-steps = st.integers(-3_000, 90_000)  # ms, now and then backwards
+# ms, now and then backwards, often to the very stamp of another print or to the edge of a bar or of the grace
+steps = st.one_of(st.integers(-3_000, 90_000), st.sampled_from([-1_000, -500, -1, 0, 0, 1, 500, 1_000, 60_000]))
 
 
 @st.composite
@@ -304,6 +305,41 @@ def test_sums_beyond_64_bits_stay_exact() -> None:
     assert content(columns) == content(bars)
     assert bars[0].turnover is not None
     assert int(bars[0].turnover.scaleb(16, Context(prec=50))) == 40 * 9_999_999_999_999_999 * 9_999_999_999_999
+
+
+def test_a_sum_just_beyond_64_bits_stays_exact() -> None:
+    trades = [print_at(START + i, 1, 2**62) for i in range(3)]
+
+    (bar,) = time_bars(TradeColumns.of(trades), MINUTE_MS).bars(INSTRUMENT, MINUTE_MS)
+
+    assert bar.volume == bar.turnover == 3 * 2**62
+
+
+def test_a_threshold_between_two_sums_is_reached_by_the_larger() -> None:
+    trades = [print_at(START + i) for i in range(6)]
+
+    bars = size_bars(TradeColumns.of(trades), "volume", D("2.5")).bars(INSTRUMENT, 0, "volume")
+
+    assert [bar.trades for bar in bars] == [3, 3]
+
+
+def test_of_prints_with_one_stamp_the_first_opens_and_the_last_closes() -> None:
+    bars = TimeBars(INSTRUMENT, 1_000)
+    for ms, price in ((1, 10), (5, 11), (1, 12), (5, 13), (3, 14)):
+        bars.add(print_at(START + ms * NS_PER_MS, price))
+
+    (bar,) = bars.flush()
+
+    assert (bar.open, bar.close, bar.high) == (D(10), D(13), D(14))
+
+
+def test_a_print_exactly_the_grace_behind_is_taken() -> None:
+    bars = TimeBars(INSTRUMENT, 1_000, grace_ms=500)
+    bars.add(print_at(START + 1_100 * NS_PER_MS))
+
+    bars.add(print_at(START + 600 * NS_PER_MS))
+
+    assert (bars.late, len(bars.buckets)) == (0, 2)
 
 
 def test_a_value_that_fits_no_column_is_refused() -> None:

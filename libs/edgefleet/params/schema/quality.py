@@ -30,6 +30,11 @@ class QualityParams(Params):
         500, ge=1, description="changes of other venues' quotes of the symbol in that time by which it is stuck"
     )
     late_ms: int = Field(1_000, ge=0, description="how far behind its instrument's last stamp an event may be")
+    ahead_ms: int = Field(
+        60_000,
+        gt=0,
+        description="how far a venue's stamp may be ahead of our receipt of it: clocks differ, hours do not",
+    )
     gap_ms: int = Field(60_000, gt=0, description="silence between two trades of an open market that is a gap")
     ids_remembered: int = Field(1_000, ge=1, description="trades of an instrument among which a duplicate is known")
     faults_to_quarantine: int = Field(5, ge=1, description="faults within the window that quarantine an instrument")

@@ -14,21 +14,30 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefleet.book.sessions import DAY_NS, date_of, new_york_offset_s
+from edgefleet.book.sessions import DAY_NS
+from edgefleet.book.taq.columns import (
+    Floats,
+    Ints,
+    Quotes,
+    Rows,
+    Trades,
+    begins_of,
+    by_day,
+    lasts_of,
+    take,
+    wall_time,
+    where,
+)
 from edgefleet.clock import NS_PER_S
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 Selection = Literal["median", "max_volume", "weighted_average"]
-SourceClock = Literal["utc", "new_york"]
 
 OPEN_S, CLOSE_S = 34_200, 57_600  # 09:30 and 16:00
 LARGE_SPREAD = 50.0  # times the day's median
@@ -36,42 +45,8 @@ OUTLIER_DEVIATIONS = 10.0
 OUTLIER_WINDOW = 50
 # Sale conditions of an ordinary trade: none, regular, automatic execution, intermarket sweep, odd lot.
 ORDINARY = ("", "@", "E", "@E", "F", "FI", "@F", "@FI", "I", "@I")
+_SAME = 1e-6  # prices are of four decimals at most: what is nearer is equal
 _NORMAL = 1.4826  # makes the median absolute deviation of a normal sample its standard deviation
-
-
-@dataclass(frozen=True, eq=False)
-class Quotes:
-    """Quotes of one stock in order of their stamps, one array per field."""
-
-    ts: Ints  # ns since the epoch
-    venue: NDArray[np.str_]  # TAQ's letter
-    bid: Floats
-    bid_size: Floats  # round lots
-    ask: Floats
-    ask_size: Floats
-    row: Ints  # of the source, the last of those that were merged
-
-    def __len__(self) -> int:
-        return len(self.ts)
-
-
-@dataclass(frozen=True, eq=False)
-class Trades:
-    """Trades of one stock in order of their stamps, one array per field."""
-
-    ts: Ints
-    venue: NDArray[np.str_]
-    price: Floats
-    size: Floats  # shares
-    condition: NDArray[np.str_]  # without blanks
-    correction: Ints
-    row: Ints
-
-    def __len__(self) -> int:
-        return len(self.ts)
-
-
-Rows = TypeVar("Rows", Quotes, Trades)
 
 
 @dataclass(frozen=True)
@@ -86,102 +61,46 @@ class Report:
         return {rule: before - after for (_, before), (rule, after) in zip(self.left, self.left[1:], strict=False)}
 
 
-def quotes(rows: Iterable[Mapping[str, str]], clock: SourceClock = "utc") -> Quotes:
-    """Return quotes from rows with the columns DT, EX, BID, BIDSIZ, OFR, OFRSIZ, such as `csv.DictReader` yields.
-
-    Rows are put in the order of their stamps, equal stamps as they came.
-
-    Parameters
-    ----------
-    clock
-        What DT is: TAQ's own files are written in New York wall time, the package's samples were exported in UTC.
-
-    Raises
-    ------
-    KeyError, ValueError
-        If a column is missing or does not parse.
-    """
-    table = list(rows)
-    return _in_order(
-        Quotes(
-            ts=_stamps(table, clock),
-            venue=_texts(table, "EX"),
-            bid=_numbers(table, "BID"),
-            bid_size=_numbers(table, "BIDSIZ"),
-            ask=_numbers(table, "OFR"),
-            ask_size=_numbers(table, "OFRSIZ"),
-            row=np.arange(len(table)),
-        )
-    )
-
-
-def trades(rows: Iterable[Mapping[str, str]], clock: SourceClock = "utc") -> Trades:
-    """Return trades from rows with the columns DT, EX, PRICE, SIZE, COND, CORR; see `quotes`."""
-    table = list(rows)
-    return _in_order(
-        Trades(
-            ts=_stamps(table, clock),
-            venue=_texts(table, "EX"),
-            price=_numbers(table, "PRICE"),
-            size=_numbers(table, "SIZE"),
-            condition=np.array(["".join(row["COND"].split()) for row in table], dtype=np.str_),
-            correction=np.array([int(row["CORR"]) for row in table], dtype=np.int64),
-            row=np.arange(len(table)),
-        )
-    )
-
-
-def wall_time(ts: Ints) -> Ints:
-    """Return what New York's clocks show at `ts`, as ns since 1970."""
-    return ts + _offsets(ts, (ts - 5 * 3_600 * NS_PER_S) // DAY_NS)
-
-
-def from_wall_time(wall: Ints) -> Ints:
-    """Return ns since the epoch of what New York's clocks show."""
-    return wall - _offsets(wall, wall // DAY_NS)
-
-
-def _offsets(ts: Ints, days: Ints) -> Ints:
-    """Return how far New York is ahead of UTC on each day, ns; exact but for the small hours in which clocks change."""
-    known, inverse = np.unique(days, return_inverse=True)
-    seconds = [new_york_offset_s(date_of(int(day) * DAY_NS)) for day in known]
-    offsets: Ints = np.array(seconds, dtype=np.int64)[inverse] * NS_PER_S if len(ts) else ts
-    return offsets
-
-
 # --- rules that take rows away
 
 
 def exchange_hours_only(rows: Rows, open_s: int = OPEN_S, close_s: int = CLOSE_S) -> Rows:
     """Return rows stamped within the hours of New York's clocks, both ends included (P1)."""
     second = (wall_time(rows.ts) % DAY_NS) / NS_PER_S
-    return _where(rows, (second >= open_s) & (second <= close_s))
+    return where(rows, (second >= open_s) & (second <= close_s))
 
 
 def no_zero_quotes(rows: Quotes) -> Quotes:
     """Return quotes with both prices (P2)."""
-    return _where(rows, (rows.bid != 0) & (rows.ask != 0))
+    return where(rows, (rows.bid != 0) & (rows.ask != 0))
 
 
 def no_zero_prices(rows: Trades) -> Trades:
     """Return trades with a price (P2)."""
-    return _where(rows, rows.price != 0)
+    return where(rows, rows.price != 0)
 
 
 def select_exchange(rows: Rows, venues: Collection[str]) -> Rows:
     """Return rows of the named venues (P3)."""
-    return _where(rows, np.isin(rows.venue, list(venues)))
+    return where(rows, np.isin(rows.venue, list(venues)))
+
+
+def busiest_exchange(rows: Quotes | Trades) -> str | None:
+    """Return the venue with the most volume, of quotes the sum of both sizes; None of no rows."""
+    sizes = rows.size if isinstance(rows, Trades) else rows.bid_size + rows.ask_size
+    venues, inverse = np.unique(rows.venue, return_inverse=True)
+    return str(venues[np.argmax(np.bincount(inverse, weights=sizes))]) if len(rows) else None
 
 
 def no_negative_spreads(rows: Quotes) -> Quotes:
     """Return quotes whose ask is above their bid (Q2, and locked quotes as well)."""
-    return _where(rows, rows.ask > rows.bid)
+    return where(rows, rows.ask > rows.bid)
 
 
 def no_large_spreads(rows: Quotes, times: float = LARGE_SPREAD) -> Quotes:
     """Return quotes whose spread is below `times` the median spread of their day (Q3)."""
     spread = rows.ask - rows.bid
-    return _where(rows, spread < times * _by_day(rows.ts, spread, np.median))
+    return where(rows, spread < times * by_day(rows.ts, spread, np.median))
 
 
 def no_outlying_quotes(
@@ -214,18 +133,18 @@ def no_outlying_quotes(
     if window < 2 or window % 2:
         raise ValueError(f"a window of neighbours is a positive even number, was {window}")
     mid = (rows.bid + rows.ask) / 2
-    away = _by_day(rows.ts, mid, lambda mids: _from_neighbours(mids, window, kind))
-    return _where(rows, (away < deviations * _by_day(rows.ts, mid, _deviation)) | (away == 0))
+    away = by_day(rows.ts, mid, lambda mids: _from_neighbours(mids, window, kind))
+    return where(rows, (away < deviations * by_day(rows.ts, mid, _deviation)) | (away == 0))
 
 
 def no_corrections(rows: Trades) -> Trades:
     """Return trades that were not corrected, cancelled or changed (T1)."""
-    return _where(rows, rows.correction == 0)
+    return where(rows, rows.correction == 0)
 
 
 def ordinary_conditions(rows: Trades, ordinary: Collection[str] = ORDINARY) -> Trades:
     """Return trades with an ordinary sale condition (T2)."""
-    return _where(rows, np.isin(rows.condition, list(ordinary)))
+    return where(rows, np.isin(rows.condition, list(ordinary)))
 
 
 def no_trades_outside_quotes(rows: Trades, around: Quotes, lag_s: float = 0.0) -> Trades:
@@ -240,13 +159,13 @@ def no_trades_outside_quotes(rows: Trades, around: Quotes, lag_s: float = 0.0) -
         day's first quote keeps its stamp.
     """
     stamps = around.ts + int(lag_s * NS_PER_S)
-    first = _begins(wall_time(around.ts) // DAY_NS)
+    first = begins_of(wall_time(around.ts) // DAY_NS)
     stamps[first] = around.ts[first]
     if not len(around):
-        return _where(rows, np.zeros(len(rows), dtype=np.bool_))
+        return where(rows, np.zeros(len(rows), dtype=np.bool_))
     at = np.searchsorted(stamps, rows.ts, side="right") - 1
     bid, ask = around.bid[at], around.ask[at]
-    return _where(rows, (at >= 0) & (rows.price <= ask + (ask - bid)) & (rows.price >= bid - (ask - bid)))
+    return where(rows, (at >= 0) & (rows.price <= ask + (ask - bid)) & (rows.price >= bid - (ask - bid)))
 
 
 # --- rules that merge rows
@@ -257,23 +176,23 @@ def merge_quotes(rows: Quotes, selection: Selection = "median") -> Quotes:
 
     Of several largest sizes the highest price is taken, as the package does.
     """
-    begins = _begins(rows.ts)
+    begins = begins_of(rows.ts)
     if not len(begins):
         return rows
     bid_size, ask_size = np.add.reduceat(rows.bid_size, begins), np.add.reduceat(rows.ask_size, begins)
     bid = _merged(rows.bid, rows.bid_size, begins, selection)
     ask = _merged(rows.ask, rows.ask_size, begins, selection)
-    return replace(_take(rows, _lasts(begins, len(rows))), bid=bid, bid_size=bid_size, ask=ask, ask_size=ask_size)
+    return replace(take(rows, lasts_of(begins, len(rows))), bid=bid, bid_size=bid_size, ask=ask, ask_size=ask_size)
 
 
 def merge_trades(rows: Trades, selection: Selection = "median") -> Trades:
     """Return one trade per stamp (T3); sizes are summed, but `max_volume` keeps the largest, as the package does."""
-    begins = _begins(rows.ts)
+    begins = begins_of(rows.ts)
     if not len(begins):
         return rows
     size = (np.maximum if selection == "max_volume" else np.add).reduceat(rows.size, begins)
     price = _merged(rows.price, rows.size, begins, selection)
-    return replace(_take(rows, _lasts(begins, len(rows))), price=price, size=size)
+    return replace(take(rows, lasts_of(begins, len(rows))), price=price, size=size)
 
 
 # --- all of them
@@ -327,50 +246,28 @@ def _through(rows: Rows, rules: Mapping[str, Callable[[Rows], Rows]]) -> tuple[R
     return rows, Report(tuple(left))
 
 
-# --- columns
+# --- what is not written there
 
 
-def _stamps(table: list[Mapping[str, str]], clock: SourceClock) -> Ints:
-    written = np.array([row["DT"] for row in table], dtype="datetime64[ns]").astype(np.int64)
-    return from_wall_time(written) if clock == "new_york" else written
+def aggressors(rows: Trades, around: Quotes) -> NDArray[np.str_]:
+    """Return `buy` or `sell` of each trade by Lee and Ready: TAQ does not say who took [3]_.
 
+    Above the mid of the quote that stood a trade was a buy, below it a sell; at the mid, or before the first quote, it
+    goes by the last price that was different: up is a buy. A trade with nothing to go by is a buy.
 
-def _numbers(table: list[Mapping[str, str]], column: str) -> Floats:
-    return np.array([float(row[column]) for row in table], dtype=np.float64)
-
-
-def _texts(table: list[Mapping[str, str]], column: str) -> NDArray[np.str_]:
-    return np.array([row[column] for row in table], dtype=np.str_)
-
-
-def _in_order(rows: Rows) -> Rows:
-    return _take(rows, np.argsort(rows.ts, kind="stable"))
-
-
-def _where(rows: Rows, mask: Bools) -> Rows:
-    return _take(rows, np.flatnonzero(mask))
-
-
-def _take(rows: Rows, index: Ints) -> Rows:
-    return replace(rows, **{field.name: getattr(rows, field.name)[index] for field in fields(rows)})
-
-
-def _begins(keys: Ints) -> Ints:
-    """Return where each run of equal keys begins."""
-    return np.flatnonzero(np.append(True, keys[1:] != keys[:-1])) if len(keys) else np.zeros(0, dtype=np.int64)
-
-
-def _lasts(begins: Ints, length: int) -> Ints:
-    return np.append(begins[1:], length) - 1 if len(begins) else begins
-
-
-def _by_day(ts: Ints, values: Floats, f: Callable[[Floats], Any]) -> Floats:
-    """Return `f` of each day's values, at each of them."""
-    result = np.empty(len(values))
-    begins = _begins(wall_time(ts) // DAY_NS)
-    for begin, last in zip(begins.tolist(), _lasts(begins, len(ts)).tolist(), strict=True):
-        result[begin : last + 1] = f(values[begin : last + 1])
-    return result
+    References
+    ----------
+    .. [3] C. M. C. Lee, M. J. Ready, "Inferring trade direction from intraday data", Journal of Finance 46 (1991).
+    """
+    sides = np.zeros(len(rows), dtype=np.int64)
+    if len(around):
+        at = np.searchsorted(around.ts, rows.ts, side="right") - 1
+        off = 2 * rows.price - (around.bid[at] + around.ask[at])
+        sides = np.where((at >= 0) & (np.abs(off) > _SAME), np.sign(off), 0).astype(np.int64)
+    tick = np.sign(np.diff(rows.price, prepend=rows.price[:1])).astype(np.int64)
+    moved = np.maximum.accumulate(np.where(tick != 0, np.arange(len(rows)), -1)) if len(rows) else tick
+    sides = np.where(sides == 0, np.where(moved >= 0, tick[moved], 1) if len(rows) else 1, sides)
+    return np.where(sides < 0, "sell", "buy")
 
 
 def _deviation(values: Floats) -> float:
@@ -381,7 +278,7 @@ def _merged(prices: Floats, sizes: Floats, begins: Ints, selection: Selection) -
     if selection == "weighted_average":
         merged: Floats = np.add.reduceat(prices * sizes, begins) / np.add.reduceat(sizes, begins)
         return merged
-    counts = _lasts(begins, len(prices)) - begins + 1
+    counts = lasts_of(begins, len(prices)) - begins + 1
     group = np.repeat(np.arange(len(begins)), counts)
     if selection == "max_volume":
         largest = sizes == np.maximum.reduceat(sizes, begins)[group]
@@ -393,14 +290,14 @@ def _merged(prices: Floats, sizes: Floats, begins: Ints, selection: Selection) -
 def _from_neighbours(mids: Floats, window: int, kind: Literal["standard", "advanced"]) -> Floats:
     """Return how far each mid is from the median of its neighbours, NaN where it has none."""
     half = window // 2
-    away = np.abs(mids - _rolling_median(mids, half, half))
+    away = np.abs(mids - rolling_median(mids, half, half))
     if kind == "advanced":
         for before, after in ((window, 0), (0, window)):
-            away = np.fmin(away, np.abs(mids - _rolling_median(mids, before, after)))
+            away = np.fmin(away, np.abs(mids - rolling_median(mids, before, after)))
     return away
 
 
-def _rolling_median(values: Floats, before: int, after: int) -> Floats:
+def rolling_median(values: Floats, before: int, after: int) -> Floats:
     """Return the median of so many values before and after each, itself left out; fewer at the ends."""
     padded = np.concatenate([np.full(before, np.nan), values, np.full(after, np.nan)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, before + after + 1)
