@@ -125,6 +125,9 @@ def _merge(run: list[Part], into: Path, written: dict[str, Any]) -> None:
         if rows != expected:
             raise Broken(f"merging {run[0].path.parent} came to {rows} rows of {expected}")
         draft.close(into / name)
+    except ValueError as error:
+        draft.abandon()
+        raise Misuse(f"{run[0].path.parent}: its files cannot be merged: {str(error).splitlines()[0]}") from error
     except BaseException:
         draft.abandon()
         raise

@@ -130,13 +130,12 @@ class Partitions:
         with self.naming(alone=False):
             for draft, name in mark.files:
                 final = self.root / name
-                if self._holds(name):
-                    continue
                 make_directory(final.parent)
                 try:
                     (self.root / DRAFTS / draft).rename(final)
                 except FileNotFoundError:
-                    raise Broken(f"{final} was committed and is nowhere; restore it from a copy") from None
+                    if not self._holds(name):
+                        raise Broken(f"{final} was committed and is nowhere; restore it from a copy") from None
                 moved.add(final.parent)
             for directory in sorted(moved):
                 sync(directory)
@@ -152,7 +151,11 @@ class Partitions:
 
 
 class PartitionWriter:
-    """Drafts until `commit`. One thread of one process at a time."""
+    """Drafts until `commit`. One thread of one process at a time.
+
+    What the disk did not take it cannot give back: after an `OutOfReach` it refuses everything, and another writer goes
+    on from the mark.
+    """
 
     def __init__(self, partitions: Partitions, name: str) -> None:
         if _WRITER.fullmatch(name) is None:
@@ -161,11 +164,10 @@ class PartitionWriter:
         self._partitions = partitions
         self._drafts: dict[str, _Open] = {}
         self._count = 0
-        try:
+        self._failed = False
+        with self._told():
             make_directory(partitions.root / MARKS)
             self._lock = (partitions.root / MARKS / f"{name}.lock").open("a")
-        except OSError as error:
-            raise OutOfReach(f"{partitions.root}: cannot be written: {error.strerror or error}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -173,9 +175,10 @@ class PartitionWriter:
             message = f"another process writes to {partitions.root} as {name}: end it, or write under another name"
             raise OutOfReach(message) from None
         try:
-            self.mark = partitions.mark(name)
-            partitions.give_names(self.mark)
-            self._remove_drafts()
+            with self._told():
+                self.mark = partitions.mark(name)
+                partitions.give_names(self.mark)
+                self._remove_drafts()
         except BaseException:
             self._lock.close()
             raise
@@ -201,36 +204,66 @@ class PartitionWriter:
         return sum(draft.rows for draft in self._drafts.values())
 
     def add(self, partition: str, layout: Layout, table: pa.Table, first: int, last: int) -> None:
-        """Write rows, numbered from `first` to `last` with gaps or without, to the draft of a partition."""
-        draft = self._drafts.get(partition)
-        if draft is None:
-            self._count += 1
-            # A name that an earlier commit used would be taken for that commit's own after a kill.
-            name = f"{self.mark.commits + 1}-{self._count}.draft"
-            path = self._partitions.root / DRAFTS / self.name / name
-            draft = self._drafts[partition] = _Open(Draft(path, layout.schema, layout.written), first)
-        draft.file.add(table, ROWS_PER_GROUP)
+        """Write rows, numbered from `first` to `last` with gaps or without, to the draft of a partition.
+
+        Raises
+        ------
+        OutOfReach
+            If the disk does not take them.
+        """
+        with self._told():
+            draft = self._drafts.get(partition)
+            if draft is None:
+                draft = self._drafts[partition] = self._begin(layout, first)
+            draft.file.add(table, ROWS_PER_GROUP)
         draft.last = last
         draft.rows += table.num_rows
 
     def commit(self, seq: int, position: str, *, finished: bool = False) -> Mark:
-        """Make all that was added part of the data and return the new mark, which is on the disk."""
-        files = []
-        for partition, draft in self._drafts.items():
-            draft.file.finish()
-            final = f"{partition}/part-{self.name}-{draft.first:015}-{draft.last:015}.parquet"
-            files.append((f"{self.name}/{draft.file.path.name}", final))
-        if files:
-            sync(self._partitions.root / DRAFTS / self.name)
-        rows = self.mark.rows + self.uncommitted
-        mark = Mark(
-            commits=self.mark.commits + 1, seq=seq, rows=rows, position=position, finished=finished, files=tuple(files)
-        )
-        write_whole(self._partitions.root / MARKS / f"{self.name}.json", msgspec.json.encode(mark))
-        self._drafts.clear()
-        self.mark = mark
-        self._partitions.give_names(mark)
+        """Make all that was added part of the data and return the new mark, which is on the disk.
+
+        Raises
+        ------
+        OutOfReach
+            If the disk does not take it. Whether it was committed the next writer sees from the mark.
+        """
+        with self._told():
+            files = []
+            for partition, draft in self._drafts.items():
+                draft.file.finish()
+                final = f"{partition}/part-{self.name}-{draft.first:015}-{draft.last:015}.parquet"
+                files.append((f"{self.name}/{draft.file.path.name}", final))
+            if files:
+                sync(self._partitions.root / DRAFTS / self.name)
+            number, rows = self.mark.commits + 1, self.mark.rows + self.uncommitted
+            mark = Mark(commits=number, seq=seq, rows=rows, position=position, finished=finished, files=tuple(files))
+            # From here on the drafts are no longer ours to remove: the mark may be written whatever is raised.
+            self._drafts.clear()
+            write_whole(self._partitions.root / MARKS / f"{self.name}.json", msgspec.json.encode(mark))
+            self.mark = mark
+            self._partitions.give_names(mark)
         return mark
+
+    def _begin(self, layout: Layout, first: int) -> _Open:
+        self._count += 1
+        # A name that an earlier commit used would be taken for that commit's own after a kill.
+        name = f"{self.mark.commits + 1}-{self._count}.draft"
+        path = self._partitions.root / DRAFTS / self.name / name
+        return _Open(Draft(path, layout.schema, layout.written), first)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say of the disk's errors what they mean, and refuse to go on after one."""
+        root = self._partitions.root
+        if self._failed:
+            raise OutOfReach(f"{root}: a write failed before; open it again to go on from what is committed")
+        self._failed = True
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutOfReach(f"{root}: cannot be written: {reason}; what is committed is safe") from error
+        self._failed = False
 
     def _remove_drafts(self) -> None:
         folder = self._partitions.root / DRAFTS / self.name

@@ -25,6 +25,7 @@ from edgefleet.store.tape import TapeWriter
 
 MARKET = "market"
 _TURN_ENTRIES = 1_000
+_TAPE_FLUSH_MS = 5_000  # a tape costs little, and is all there is of a socket whose archive was not committed
 
 
 class RecorderCounts(msgspec.Struct):
@@ -65,7 +66,9 @@ class Recorder:
             name, clock, commit_rows=commit_rows, commit_ms=commit_ms, refuse=self._on_refused
         )
         try:
-            self._tape = None if tape_dir is None else TapeWriter(tape_dir, name, clock, flush_ms=commit_ms)
+            self._tape = (
+                None if tape_dir is None else TapeWriter(tape_dir, name, clock, flush_ms=min(commit_ms, _TAPE_FLUSH_MS))
+            )
         except BaseException:
             self._writer.abandon()
             raise

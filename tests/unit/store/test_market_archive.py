@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import ROOT
 from tests.unit.store.market_messages import START, messages, numbered
 
 from edgefleet.clock import SYSTEM
 from edgefleet.errors import Broken, Misuse, OutOfReach
-from edgefleet.messages import Beat, BookSnapshot, Trade, decode, encode, tag_of
+from edgefleet.messages import Beat, BookSnapshot, Trade, VenueStatus, decode, encode, tag_of
 from edgefleet.store import compaction
 from edgefleet.store.market.archive import MarketArchive
 from edgefleet.store.market.columns import MarketMessage
@@ -352,6 +353,58 @@ def test_a_file_that_is_none_of_ours_is_told_in_one_line(tmp_path: Path, spoil: 
 
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_lacks_a_column_with_a_default_is_read_and_one_more_column_is_passed_by(tmp_path: Path) -> None:
+    statuses: list[MarketMessage] = [
+        VenueStatus(venue="okx", status="ended", ts_event=n, ts_init=n, trace_id="") for n in range(5)
+    ]
+    archive = written(tmp_path, statuses)
+    (path,) = data(tmp_path)
+    table = pq.ParquetFile(path).read()
+    older = table.drop_columns(["detail"]).append_column("newer", pa.array([1] * 5))
+    pq.write_table(older, path)
+
+    assert list(archive.read()) == statuses
+
+
+def test_a_disk_that_takes_no_more_is_told_and_what_was_committed_stays(tmp_path: Path) -> None:
+    given = numbered(0, 60_000)
+    program = f"""
+import resource
+from pathlib import Path
+from tests.conftest import ROOT
+from tests.unit.store.market_messages import numbered
+from edgefleet.clock import SYSTEM
+from edgefleet.errors import OutOfReach
+from edgefleet.store.market.archive import MarketArchive
+writer = MarketArchive(Path({str(tmp_path)!r})).writer("rec", SYSTEM, commit_rows=20_000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+given = numbered(0, 60_000)
+said = []
+for at in range(0, 60_000, 1_000):
+    try:
+        writer.take(given[at : at + 1_000], str(at + 1_000))
+        writer.turn()
+        if at == 0:
+            writer.commit()
+    except OutOfReach as error:
+        said.append(str(error))
+writer.abandon()
+print(said[0])
+print(said[1])
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+
+    said = answer.stdout.splitlines()
+    assert len(said) == 2, answer.stderr
+    assert "cannot be written: " in said[0]
+    assert "File too large" in said[0]
+    assert "a write failed before" in said[1]
+    archive = MarketArchive(tmp_path)
+    with archive.writer("rec", SYSTEM) as again:
+        assert 1_000 <= again.mark.seq < 60_000
+        assert list(archive.read()) == given[: again.mark.seq]
 
 
 def test_a_directory_that_is_no_archive_holds_nothing(tmp_path: Path) -> None:

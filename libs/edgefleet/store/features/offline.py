@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from edgefleet.clock import NS_PER_MS, Clock
-from edgefleet.errors import Misuse, OutOfReach
+from edgefleet.errors import Misuse
 from edgefleet.store.arrow import STAMP, make_directory, pa, pq, write_whole
 from edgefleet.store.days import date_of, day_of
 from edgefleet.store.features.sets import FeatureRow, FeatureSet, checked
@@ -220,10 +220,7 @@ class FeatureWriter:
         """
         self._spill()
         self._since = None
-        try:
-            return self._writer.commit(self._seq, self.position)
-        except OSError as error:
-            raise _unwritten(error) from error
+        return self._writer.commit(self._seq, self.position)
 
     def close(self) -> None:
         """Commit what waits, and end."""
@@ -241,10 +238,7 @@ class FeatureWriter:
         held, self._held, self._values = self._held, {}, 0
         for partition, rows in held.items():
             table = _table(self._layout, self.features, rows)
-            try:
-                self._writer.add(partition, self._layout, table, rows[0][0], rows[-1][0])
-            except OSError as error:
-                raise _unwritten(error) from error
+            self._writer.add(partition, self._layout, table, rows[0][0], rows[-1][0])
 
 
 def layout_of(features: FeatureSet) -> Layout:
@@ -286,7 +280,3 @@ def _file_batches(part: Part, features: FeatureSet) -> Iterator[Batch]:
                 yield Batch(batch.column("seq"), ts_event, available_at, values)
     except (pa.ArrowInvalid, OSError) as error:
         raise Misuse(f"{part.path}: cannot be read: {str(error).splitlines()[0]}; move it away") from error
-
-
-def _unwritten(error: OSError) -> OutOfReach:
-    return OutOfReach(f"the feature store cannot be written: {error.strerror or error}; what is committed is safe")

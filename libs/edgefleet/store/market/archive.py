@@ -276,6 +276,8 @@ def _check_columns(path: Path, file: Any, kind: Kind) -> None:
         return
     for field in wanted:
         at = found.get_field_index(field.name)
+        if at < 0 and field.name in kind.optional:
+            continue
         if at < 0:
             raise _unreadable(path, f"it has no column {field.name}")
         if found.field(at).type != field.type:

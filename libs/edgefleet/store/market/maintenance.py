@@ -11,7 +11,7 @@ from edgefleet.errors import Misuse
 from edgefleet.store.arrow import pa, pq
 from edgefleet.store.compaction import compact, compacting
 from edgefleet.store.market.archive import Chosen, MarketArchive
-from edgefleet.store.partitions import Part
+from edgefleet.store.partitions import Mark, Part
 
 MAX_RANGES = 20
 
@@ -110,7 +110,8 @@ def _info(archive: MarketArchive, *, check: bool) -> ArchiveInfo:
     holdings = tuple(_holding(*name, by_name[name], found) for name in sorted(by_name))
     numbers = _numbers(archive, [pair for pairs in by_name.values() for pair in pairs]) if check else None
     sources = []
-    for writer, mark in archive.partitions.writers().items():
+    marks = {**dict.fromkeys(sorted(found), Mark()), **archive.partitions.writers()}
+    for writer, mark in marks.items():
         source = Source(
             writer=writer, seq=mark.seq, rows=mark.rows, found=found.get(writer, 0), position=mark.position,
             finished=mark.finished,
