@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from edgefleet.errors import Broken, Misuse, OutOfReach
-from edgefleet.store.arrow import Draft, make_directory, pa, sync, write_whole
+from edgefleet.store.arrow import Draft, make_directory, pa, sync_all, write_whole
 
 ROWS_PER_GROUP = 32_768
 MARKS, DRAFTS = "_marks", "_drafts"  # tools that look for data sets pass by what begins so
@@ -126,19 +126,26 @@ class Partitions:
 
     def give_names(self, mark: Mark) -> None:
         """Move the drafts of a commit to their places; what is in place already stays."""
-        moved: set[Path] = set()
+        finals = {self.root / name for _, name in mark.files}
         with self.naming(alone=False):
+            self._make_directories({final.parent for final in finals})
             for draft, name in mark.files:
-                final = self.root / name
-                make_directory(final.parent)
                 try:
-                    (self.root / DRAFTS / draft).rename(final)
+                    (self.root / DRAFTS / draft).rename(self.root / name)
                 except FileNotFoundError:
                     if not self._holds(name):
-                        raise Broken(f"{final} was committed and is nowhere; restore it from a copy") from None
-                moved.add(final.parent)
-            for directory in sorted(moved):
-                sync(directory)
+                        message = f"{self.root / name} was committed and is nowhere; restore it from a copy"
+                        raise Broken(message) from None
+            sync_all(sorted({final.parent for final in finals}))
+
+    def _make_directories(self, wanted: set[Path]) -> None:
+        """Make partitions, on the disk before a file is moved into one."""
+        changed: set[Path] = set()
+        for path in wanted:
+            missing = [each for each in (path, *path.parents) if each.is_relative_to(self.root) and not each.is_dir()]
+            path.mkdir(parents=True, exist_ok=True)
+            changed.update(each.parent for each in missing)
+        sync_all(sorted(changed))
 
     def _holds(self, name: str) -> bool:
         """Return whether a file of the partition has the rows of `name`, under this name or merged with others."""
@@ -234,7 +241,8 @@ class PartitionWriter:
                 final = f"{partition}/part-{self.name}-{draft.first:015}-{draft.last:015}.parquet"
                 files.append((f"{self.name}/{draft.file.path.name}", final))
             if files:
-                sync(self._partitions.root / DRAFTS / self.name)
+                folder = self._partitions.root / DRAFTS / self.name
+                sync_all([folder, *(draft.file.path for draft in self._drafts.values())])
             number, rows = self.mark.commits + 1, self.mark.rows + self.uncommitted
             mark = Mark(commits=number, seq=seq, rows=rows, position=position, finished=finished, files=tuple(files))
             # From here on the drafts are no longer ours to remove: the mark may be written whatever is raised.
