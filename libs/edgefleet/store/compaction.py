@@ -15,7 +15,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from edgefleet.errors import Broken, Misuse, OutOfReach
 from edgefleet.store.arrow import Draft, make_directory, pa, pq, sync
 from edgefleet.store.partitions import DRAFTS, MARKS, ROWS_PER_GROUP, Part, Partitions
 
+MOST_ROWS = 5_000_000  # in one file
 _BUILT, _REPLACED = "_compacting", "_replaced"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV)
@@ -49,7 +50,40 @@ def compacting(partitions: Partitions) -> Iterator[None]:
         yield
 
 
-def compact(partitions: Partitions, partition: str, written: dict[str, Any], *, most_rows: int = 5_000_000) -> int:
+def compact_all(
+    partitions: Partitions,
+    written_for: Callable[[str], dict[str, Any]],
+    *,
+    before: str | None = None,
+    least_files: int = 2,
+    most_rows: int = MOST_ROWS,
+) -> int:
+    """Merge the small files of every partition with at least `least_files`; return how many files went away.
+
+    `before` is a date, ``YYYY-MM-DD``: that day and later ones are left as they are. `written_for` says how the files
+    of a partition are written.
+
+    Raises
+    ------
+    OutOfReach
+        If another process compacts the same directory, or its file system cannot exchange two directories.
+    Misuse
+        Where a file cannot be read.
+    """
+    removed = 0
+    with compacting(partitions):
+        for partition in partitions.partitions(lambda name: _is_before(name, before)):
+            if len(partitions.parts(partition)) >= least_files:
+                removed += compact(partitions, partition, written_for(partition), most_rows=most_rows)
+    return removed
+
+
+def _is_before(name: str, before: str | None) -> bool:
+    key, _, value = name.partition("=")
+    return before is None or key != "date" or value < before
+
+
+def compact(partitions: Partitions, partition: str, written: dict[str, Any], *, most_rows: int = MOST_ROWS) -> int:
     """Merge neighbouring files of each writer into files of at most `most_rows` rows; return how many went away.
 
     To be called within `compacting`; writers and readers go on meanwhile.

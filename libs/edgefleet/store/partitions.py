@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -62,11 +62,14 @@ class Partitions:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def partitions(self) -> list[str]:
-        """Return the partitions that hold a file, as paths below the root, sorted."""
+    def partitions(self, wanted: Callable[[str], bool] = lambda _: True) -> list[str]:
+        """Return the partitions that hold a file, as paths below the root, sorted.
+
+        Below a directory that is not `wanted`, by its name such as ``kind=trade``, nobody looks.
+        """
         found = []
         for directory, below, files in os.walk(self.root):
-            below[:] = sorted(name for name in below if "=" in name)
+            below[:] = sorted(name for name in below if "=" in name and wanted(name))
             if any(_NAME.fullmatch(name) for name in files):
                 found.append(Path(directory).relative_to(self.root).as_posix())
         return sorted(found)

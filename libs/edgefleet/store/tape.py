@@ -14,6 +14,8 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
 from edgefleet.errors import Misuse, OutOfReach
 from edgefleet.store.arrow import make_directory, sync
@@ -79,7 +81,7 @@ class TapeWriter:
             body = body.replace(b"\r", b" ").replace(b"\n", b" ")
         body = body.strip()
         if stream is not None:
-            body = b'{"stream":"%b","data":%b}' % (stream.encode(), body)
+            body = b'{"stream":%b,"data":%b}' % (msgspec.json.encode(stream), body)
         if stamp_ns < 0 or not body.startswith(b"{") or not body.endswith(b"}"):
             raise Misuse(f"a tape's line is a stamp and a JSON object, was {stamp_ns} {body[:60]!r}")
         if self._since is None:

@@ -10,6 +10,7 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,8 +24,9 @@ from edgefleet.errors import Broken, Misuse, OutOfReach
 from edgefleet.messages import Beat, BookSnapshot, Trade, VenueStatus, decode, encode, tag_of
 from edgefleet.store import compaction
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.columns import MarketMessage
+from edgefleet.store.market.columns import BY_TYPE, MarketMessage, messages_of, table_of
 from edgefleet.store.market.maintenance import archive_info, check_archive, compact_archive
+from edgefleet.store.partitions import Part, Partitions
 from edgefleet.testing import FakeClock
 
 
@@ -243,6 +245,52 @@ def test_a_reader_that_listed_before_a_compaction_reads_every_row_once(tmp_path:
         assert seen + list(reading) == given
 
 
+class MergedAsSoonAsListed(Partitions):
+    """Partitions whose files are merged right after somebody listed them for the first time."""
+
+    def parts(self, partition: str) -> list[Part]:
+        listed = super().parts(partition)
+        quiet = Partitions(self.root)
+        if len(listed) > 1:
+            compact_archive(MarketArchive(self.root))
+            assert len(quiet.parts(partition)) == 1
+        return listed
+
+
+@pytest.mark.parametrize("order", ["stream", "event", "check"])
+def test_files_merged_between_the_look_and_the_reading_give_every_row_once(tmp_path: Path, order: str) -> None:
+    given = numbered(0, 3_000)
+    archive = written(tmp_path, given, commits=10)
+    archive.partitions = MergedAsSoonAsListed(tmp_path)
+
+    if order == "check":
+        numbers = [
+            seq
+            for chosen in archive.chosen(["trade"])
+            for part in archive.partitions.parts(chosen.partition)
+            for batch in archive.batches(chosen, part)
+            for seq in batch.column("seq").to_pylist()
+        ]
+        assert numbers == list(range(1, 3_001, 3))
+    else:
+        assert list(archive.read(order=order)) == given  # type: ignore[arg-type]  # the two orders there are
+
+
+@settings(max_examples=40)
+@given(st.lists(messages, min_size=1, max_size=20), st.integers(0, 19), st.integers(0, 19))
+def test_any_slice_of_a_batch_gives_its_messages(given: list[MarketMessage], low: int, high: int) -> None:
+    kind = BY_TYPE[type(given[0])]
+    alike = [message for message in given if type(message) is kind.type]
+    table = table_of(kind, range(len(alike)), alike)
+    batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], schema=table.schema)
+
+    back = list(messages_of(kind, "?", batch.slice(low, high)))
+
+    assert [seq for seq, _ in back] == list(range(len(alike)))[low : low + high]
+    named = [m if kind.by_venue else msgspec.structs.replace(m, instrument="?") for m in alike]
+    assert [encode(m) for _, m in back] == [encode(m) for m in named][low : low + high]
+
+
 def test_a_writer_and_a_compaction_do_not_disturb_each_other(tmp_path: Path) -> None:
     given = numbered(0, 9_000)
     archive = written(tmp_path, given[:6_000], commits=4)
@@ -405,6 +453,11 @@ print(said[1])
     with archive.writer("rec", SYSTEM) as again:
         assert 1_000 <= again.mark.seq < 60_000
         assert list(archive.read()) == given[: again.mark.seq]
+
+
+def test_an_instrument_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="an instrument is SYMBOL@venue, was 'BTCUSDT'"):
+        list(written(tmp_path, numbered(0, 3)).read(instruments=["BTCUSDT"]))
 
 
 def test_a_directory_that_is_no_archive_holds_nothing(tmp_path: Path) -> None:

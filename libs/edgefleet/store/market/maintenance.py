@@ -9,8 +9,9 @@ import msgspec
 
 from edgefleet.errors import Misuse
 from edgefleet.store.arrow import pa, pq
-from edgefleet.store.compaction import compact, compacting
+from edgefleet.store.compaction import compact_all
 from edgefleet.store.market.archive import Chosen, MarketArchive
+from edgefleet.store.market.columns import named_in
 from edgefleet.store.partitions import Mark, Part
 
 MAX_RANGES = 20
@@ -82,23 +83,10 @@ def check_archive(archive: MarketArchive) -> ArchiveInfo:
 
 
 def compact_archive(archive: MarketArchive, *, before: str | None = None, least_files: int = 2) -> int:
-    """Merge the small files of every partition with at least `least_files`; return how many files went away.
-
-    `before` is a date, ``YYYY-MM-DD``: that day and later ones are left as they are.
-
-    Raises
-    ------
-    OutOfReach
-        Where the file system cannot exchange two directories; see `edgefleet.store.compaction`.
-    """
-    removed = 0
-    with compacting(archive.partitions):
-        for chosen in archive.chosen():
-            if before is not None and chosen.date >= before:
-                continue
-            if len(archive.partitions.parts(chosen.partition)) >= least_files:
-                removed += compact(archive.partitions, chosen.partition, chosen.kind.layout.written)
-    return removed
+    """Merge the archive's small files; return how many went away. See `compact_all`."""
+    return compact_all(
+        archive.partitions, lambda name: named_in(name)[1].layout.written, before=before, least_files=least_files
+    )
 
 
 def _info(archive: MarketArchive, *, check: bool) -> ArchiveInfo:
