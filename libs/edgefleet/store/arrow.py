@@ -24,6 +24,7 @@ with absent(*spared("numpy"), "pyarrow._azurefs", "pyarrow._gcsfs", "pyarrow._hd
 
 __all__ = [
     "STAMP",
+    "UNREADABLE",
     "WITHOUT_NUMPY",
     "WITH_NUMPY",
     "Draft",
@@ -46,6 +47,22 @@ STAMP = pa.timestamp("ns", "UTC")
 
 
 _SYNCED_TOGETHER = 4
+UNREADABLE = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+)  # what a file that is damaged, foreign or gone makes the library raise
+
+
+def opened(path: Path) -> pq.ParquetFile:
+    """Return a file for reading, in which a page that is not as it was written is an error and no other number.
+
+    Raises
+    ------
+    UNREADABLE
+        As the library says it, here and from what is read.
+    """
+    return pq.ParquetFile(path, page_checksum_verification=True)
 
 
 class Draft:

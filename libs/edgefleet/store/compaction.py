@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefleet.errors import Broken, Misuse, OutOfReach
-from edgefleet.store.arrow import Draft, make_directory, pa, pq, sync
+from edgefleet.store.arrow import UNREADABLE, Draft, make_directory, opened, pa, pq, sync
 from edgefleet.store.partitions import DRAFTS, MARKS, ROWS_PER_GROUP, Part, Partitions
 
 MOST_ROWS = 5_000_000  # in one file
@@ -66,15 +66,19 @@ def compact_all(
     Raises
     ------
     OutOfReach
-        If another process compacts the same directory, or its file system cannot exchange two directories.
+        If another process compacts the same directory, its file system cannot exchange two directories, or the disk
+        takes no more. What is not merged by then stays as it is.
     Misuse
         Where a file cannot be read.
     """
     removed = 0
-    with compacting(partitions):
-        for partition in partitions.partitions(lambda name: _is_before(name, before)):
-            if len(partitions.parts(partition)) >= least_files:
-                removed += compact(partitions, partition, written_for(partition), most_rows=most_rows)
+    try:
+        with compacting(partitions):
+            for partition in partitions.partitions(lambda name: _is_before(name, before)):
+                if len(partitions.parts(partition)) >= least_files:
+                    removed += compact(partitions, partition, written_for(partition), most_rows=most_rows)
+    except OSError as error:
+        raise OutOfReach(f"{partitions.root}: cannot be compacted: {error.strerror or error}") from error
     return removed
 
 
@@ -140,45 +144,53 @@ def _runs(parts: Iterable[Part], most_rows: int) -> Iterator[list[Part]]:
 
 
 def _rows(part: Part) -> int:
-    try:
+    with _told(part):
         return int(pq.read_metadata(part.path).num_rows)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise Misuse(f"{part.path}: cannot be read: {str(error).splitlines()[0]}; move it away") from error
 
 
 def _merge(run: list[Part], into: Path, written: dict[str, Any]) -> None:
     expected = sum(map(_rows, run))
-    schema = pq.read_schema(run[0].path)
+    with _told(run[0]):
+        schema = pq.read_schema(run[0].path)
     name = f"part-{run[0].writer}-{run[0].first:015}-{run[-1].last:015}.parquet"
     draft = Draft(into / f"{name}.draft", schema, written)
     try:
         rows = 0
-        for table in _groups(run):
+        for table in _groups(run, schema):
             draft.add(table, ROWS_PER_GROUP)
             rows += table.num_rows
         if rows != expected:
             raise Broken(f"merging {run[0].path.parent} came to {rows} rows of {expected}")
         draft.close(into / name)
-    except ValueError as error:
-        draft.abandon()
-        raise Misuse(f"{run[0].path.parent}: its files cannot be merged: {str(error).splitlines()[0]}") from error
     except BaseException:
         draft.abandon()
         raise
 
 
-def _groups(run: list[Part]) -> Iterator[pa.Table]:
+def _groups(run: list[Part], schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield the rows of files in tables of about a row group, so that neighbours become large groups too."""
     held: list[pa.Table] = []
     for part in run:
-        with pq.ParquetFile(part.path) as file:
-            for group in range(file.num_row_groups):
+        with _told(part), opened(part.path) as file:
+            if not file.schema_arrow.equals(schema):
+                raise Misuse(f"{part.path}: its columns are not those of {run[0].path.name}; move one of them away")
+            groups = file.num_row_groups
+        for group in range(groups):
+            with _told(part), opened(part.path) as file:
                 held.append(file.read_row_group(group, use_threads=False))
-                if sum(table.num_rows for table in held) >= ROWS_PER_GROUP:
-                    yield pa.concat_tables(held)
-                    held = []
+            if sum(table.num_rows for table in held) >= ROWS_PER_GROUP:
+                yield pa.concat_tables(held)
+                held = []
     if held:
         yield pa.concat_tables(held)
+
+
+@contextlib.contextmanager
+def _told(part: Part) -> Iterator[None]:
+    try:
+        yield
+    except UNREADABLE as error:
+        raise Misuse(f"{part.path}: cannot be read: {str(error).splitlines()[0]}; move it away") from error
 
 
 def _exchange(one: Path, other: Path) -> None:

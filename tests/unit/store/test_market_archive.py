@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import random
 import shutil
 import subprocess
 import sys
@@ -401,6 +402,26 @@ def test_a_file_that_is_none_of_ours_is_told_in_one_line(tmp_path: Path, spoil: 
 
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_file_with_bits_that_turned_is_told_and_never_read_as_other_numbers(tmp_path: Path) -> None:
+    given, turned = numbered(0, 90), random.Random(11)
+    archive = written(tmp_path, given)
+    path = next(path for path in data(tmp_path) if "kind=quote" in str(path))
+    whole, told = path.read_bytes(), 0
+
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(turned.randint(1, 3)):
+            damaged[turned.randrange(len(damaged))] ^= 1 << turned.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            assert list(archive.read()) == given  # what turned was no part of what is read
+        except Misuse as error:
+            assert str(path) in str(error)
+            told += 1
+
+    assert told > 100
 
 
 def test_a_file_that_lacks_a_column_with_a_default_is_read_and_one_more_column_is_passed_by(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from edgefleet.clock import NS_PER_MS, Clock
 from edgefleet.errors import Misuse
-from edgefleet.store.arrow import STAMP, make_directory, pa, pq, write_whole
+from edgefleet.store.arrow import STAMP, UNREADABLE, make_directory, opened, pa, write_whole
 from edgefleet.store.compaction import compact_all
 from edgefleet.store.days import date_of, day_of
 from edgefleet.store.features.sets import FeatureRow, FeatureSet, checked
@@ -256,6 +256,7 @@ def layout_of(features: FeatureSet) -> Layout:
     written = {
         "compression": "zstd",
         "compression_level": 6,
+        "write_page_checksum": True,
         "use_dictionary": False,
         "column_encoding": dict.fromkeys(stamps, "DELTA_BINARY_PACKED"),
         "write_statistics": stamps,
@@ -284,7 +285,7 @@ def _partition_batches(partitions: Partitions, partition: str, features: Feature
 def _file_batches(part: Part, features: FeatureSet) -> Iterator[Batch]:
     wanted = layout_of(features).schema
     try:
-        with pq.ParquetFile(part.path) as file:
+        with opened(part.path) as file:
             if not file.schema_arrow.equals(wanted, check_metadata=False):
                 raise Misuse(f"{part.path}: its columns are not those of {features.label}; move it away")
             for batch in file.iter_batches(_SPILL_ROWS * 8, use_threads=False):
@@ -293,5 +294,5 @@ def _file_batches(part: Part, features: FeatureSet) -> Iterator[Batch]:
                 yield Batch(batch.column("seq"), ts_event, available_at, values)
     except FileNotFoundError:
         raise
-    except (pa.ArrowInvalid, OSError) as error:
+    except UNREADABLE as error:
         raise Misuse(f"{part.path}: cannot be read: {str(error).splitlines()[0]}; move it away") from error

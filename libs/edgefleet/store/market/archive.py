@@ -15,14 +15,14 @@ from urllib.parse import unquote
 
 from edgefleet.clock import Clock
 from edgefleet.errors import Misuse
-from edgefleet.store.arrow import pa, pq
+from edgefleet.store.arrow import UNREADABLE, opened, pa, pq
 from edgefleet.store.days import DAY_NS, start_of
 from edgefleet.store.market.columns import KINDS, Kind, MarketMessage, messages_of, named_in, venue_of
 from edgefleet.store.market.writer import MarketWriter
 from edgefleet.store.partitions import Part, Partitions
 
 BATCH_ROWS = 4_096
-_EVER = (-(2**63), 2**63 - 1)
+EVER = (-(2**63), 2**63 - 1)
 
 Order = Literal["stream", "event"]
 Span = tuple[int, int]  # both included
@@ -106,7 +106,7 @@ class MarketArchive:
             Where a file cannot be read or has other columns.
         """
         chosen = self.chosen(kinds, instruments, start, end)
-        within = _EVER[0] if start is None else start, _EVER[1] if end is None else end - 1
+        within = EVER[0] if start is None else start, EVER[1] if end is None else end - 1
         if order == "event":
             for date in sorted({each.date for each in chosen}):
                 of_day = [each for each in chosen if each.date == date]
@@ -125,7 +125,7 @@ class MarketArchive:
         chosen: Chosen,
         part: Part,
         rows: Span | None = None,
-        within: Span = _EVER,
+        within: Span = EVER,
         *,
         batch_rows: int = BATCH_ROWS,
     ) -> Iterator[pa.RecordBatch]:
@@ -135,24 +135,24 @@ class MarketArchive:
         """
         rows = rows or (part.first, part.last)
         try:
-            file = pq.ParquetFile(part.path)
+            file = opened(part.path)
         except FileNotFoundError:
             for successor in self._successors(part, rows):
                 yield from self.batches(chosen, successor, rows, within, batch_rows=batch_rows)
             return
-        except (pa.ArrowInvalid, OSError) as error:
+        except UNREADABLE as error:
             raise _unreadable(part.path, str(error).splitlines()[0]) from error
         with file:
             _check_columns(part.path, file, chosen.kind)
             for group in range(file.num_row_groups):
-                numbers = _span(file.metadata, group, "seq")
-                if not (_meet(numbers, rows) and _meet(_span(file.metadata, group, "ts_event"), within)):
+                numbers = span_of(file.metadata, group, "seq")
+                if not (_meet(numbers, rows) and _meet(span_of(file.metadata, group, "ts_event"), within)):
                     continue
                 whole = rows[0] <= numbers[0] and numbers[1] <= rows[1]
                 try:
                     for batch in file.iter_batches(batch_rows, row_groups=[group], use_threads=False):
                         yield batch if whole else _between(batch, rows)
-                except (pa.ArrowInvalid, OSError) as error:
+                except UNREADABLE as error:
                     raise _unreadable(part.path, str(error).splitlines()[0]) from error
 
     def _known(self, wanted: Callable[[str], bool]) -> list[str]:
@@ -204,11 +204,11 @@ class MarketArchive:
         except FileNotFoundError:
             successors = self._successors(part, rows)
             return [unit for other in successors for unit in self._groups(chosen, other, within, rows)]
-        except (pa.ArrowInvalid, OSError) as error:
+        except UNREADABLE as error:
             raise _unreadable(part.path, str(error).splitlines()[0]) from error
         units = []
         for group in range(metadata.num_row_groups):
-            seq, stamps = (_span(metadata, group, name) for name in ("seq", "ts_event"))
+            seq, stamps = (span_of(metadata, group, name) for name in ("seq", "ts_event"))
             if _meet(seq, rows) and _meet(stamps, within):
                 only = max(seq[0], rows[0]), min(seq[1], rows[1])
                 units.append(_Unit((stamps[0],), self._sorted(chosen, part, only, within)))
@@ -248,7 +248,7 @@ def _by_receipt(streams: dict[str, Iterator[Keyed]]) -> Iterator[MarketMessage]:
     """Yield the messages of all writers by `ts_init`, each writer's own order unbroken."""
 
     def stamped(writer: str) -> Iterator[tuple[int, str, MarketMessage]]:
-        latest = _EVER[0]
+        latest = EVER[0]
         for _, message in streams[writer]:
             latest = max(latest, message.ts_init)
             yield latest, writer, message
@@ -276,7 +276,7 @@ def _day_start(date: str) -> int:
         raise Misuse(f"date={date} is no date: a partition of a market archive is named date=YYYY-MM-DD") from None
 
 
-def _span(metadata: Any, group: int, name: str) -> Span:
+def span_of(metadata: Any, group: int, name: str) -> Span:
     """Return the least and the greatest value of a column in a row group; everything where that is not written."""
     row_group = metadata.row_group(group)
     for i in range(row_group.num_columns):
@@ -284,8 +284,9 @@ def _span(metadata: Any, group: int, name: str) -> Span:
         if column.path_in_schema == name:
             statistics = column.statistics
             # Raw: nanoseconds do not fit the library's own `datetime`.
-            return (statistics.min_raw, statistics.max_raw) if statistics is not None else _EVER
-    return _EVER
+            if statistics is not None and statistics.has_min_max:
+                return statistics.min_raw, statistics.max_raw
+    return EVER
 
 
 def _meet(one: Span, other: Span) -> bool:

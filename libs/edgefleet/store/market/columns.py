@@ -123,6 +123,7 @@ def _written(schema: pa.Schema) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "compression_level": 6,
+        "write_page_checksum": True,
         "use_dictionary": repeated,
         "column_encoding": packed,
         "write_statistics": ["seq", "ts_event", "ts_init"],

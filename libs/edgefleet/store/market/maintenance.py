@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from edgefleet.errors import Misuse
-from edgefleet.store.arrow import pa, pq
+from edgefleet.store.arrow import UNREADABLE, pq
 from edgefleet.store.compaction import compact_all
-from edgefleet.store.market.archive import Chosen, MarketArchive
+from edgefleet.store.market.archive import EVER, Chosen, MarketArchive, span_of
 from edgefleet.store.market.columns import named_in
 from edgefleet.store.partitions import Mark, Part
 
@@ -120,7 +120,7 @@ def _holding(kind: str, instrument: str, pairs: list[tuple[Chosen, Part]], found
     for _, part in pairs:
         try:
             metadata = pq.read_metadata(part.path)
-        except (pa.ArrowInvalid, OSError) as error:
+        except UNREADABLE as error:
             raise Misuse(f"{part.path}: cannot be read: {str(error).splitlines()[0]}; move it away") from error
         rows += metadata.num_rows
         found[part.writer] = found.get(part.writer, 0) + metadata.num_rows
@@ -134,12 +134,10 @@ def _holding(kind: str, instrument: str, pairs: list[tuple[Chosen, Part]], found
 
 
 def _stamps(metadata: Any) -> Iterator[int]:
-    names = [metadata.row_group(0).column(i).path_in_schema for i in range(metadata.num_columns)]
-    at = names.index("ts_event")
     for group in range(metadata.num_row_groups):
-        statistics = metadata.row_group(group).column(at).statistics
-        if statistics is not None:
-            yield from (statistics.min_raw, statistics.max_raw)
+        span = span_of(metadata, group, "ts_event")
+        if span != EVER:
+            yield from span
 
 
 def _numbers(archive: MarketArchive, pairs: list[tuple[Chosen, Part]]) -> dict[str, list[tuple[int, int]]]:
