@@ -416,10 +416,11 @@ def test_a_file_with_bits_that_turned_is_told_and_never_read_as_other_numbers(tm
             damaged[turned.randrange(len(damaged))] ^= 1 << turned.randrange(8)
         path.write_bytes(damaged)
         try:
-            assert list(archive.read()) == given  # what turned was no part of what is read
-        except Misuse as error:
-            assert str(path) in str(error)
+            read = list(archive.read())
+        except Misuse:
             told += 1
+        else:
+            assert read == given, "what turned was a part of what is read"
 
     assert told > 100
 

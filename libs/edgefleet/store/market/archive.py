@@ -121,39 +121,47 @@ class MarketArchive:
         yield from _by_receipt({writer: _merged(units) for writer, units in streams.items()})
 
     def batches(
-        self,
-        chosen: Chosen,
-        part: Part,
-        rows: Span | None = None,
-        within: Span = EVER,
-        *,
+        self, chosen: Chosen, part: Part, within: Span = EVER, *, group: int | None = None, rows: Span | None = None,
         batch_rows: int = BATCH_ROWS,
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a file with numbers in `rows` (None: all), of row groups with a stamp in `within`.
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
+        """Yield the rows of a file, or of one of its row groups, where these have a stamp in `within`.
 
-        Both ends are included. What was merged into another file meanwhile is read there.
+        Where it was merged into another file meanwhile, its rows are read there; `rows` are the numbers of a group's.
         """
-        rows = rows or (part.first, part.last)
         try:
-            file = opened(part.path)
+            yield from self._of_file(chosen, part, within, batch_rows, group=group)
         except FileNotFoundError:
-            for successor in self._successors(part, rows):
-                yield from self.batches(chosen, successor, rows, within, batch_rows=batch_rows)
-            return
+            yield from self._of_successors(chosen, part, rows or (part.first, part.last), within, batch_rows)
+
+    def _of_file(
+        self, chosen: Chosen, part: Part, within: Span, batch_rows: int, *, group: int | None = None,
+        rows: Span | None = None,
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
+        try:
+            with opened(part.path) as file:
+                _check_columns(part.path, file, chosen.kind)
+                for each in range(file.num_row_groups) if group is None else (group,):
+                    # No more is left out by what the footer says than has to be: it has no checksum.
+                    if within != EVER and not _meet(_stamps_of(chosen, part, file.metadata, each), within):
+                        continue
+                    if rows is not None and not _meet(span_of(file.metadata, each, "seq"), rows):
+                        continue
+                    for batch in file.iter_batches(batch_rows, row_groups=[each], use_threads=False):
+                        yield batch if rows is None else _between(batch, rows)
+        except FileNotFoundError:
+            raise
         except UNREADABLE as error:
             raise _unreadable(part.path, str(error).splitlines()[0]) from error
-        with file:
-            _check_columns(part.path, file, chosen.kind)
-            for group in range(file.num_row_groups):
-                numbers = span_of(file.metadata, group, "seq")
-                if not (_meet(numbers, rows) and _meet(span_of(file.metadata, group, "ts_event"), within)):
-                    continue
-                whole = rows[0] <= numbers[0] and numbers[1] <= rows[1]
-                try:
-                    for batch in file.iter_batches(batch_rows, row_groups=[group], use_threads=False):
-                        yield batch if whole else _between(batch, rows)
-                except UNREADABLE as error:
-                    raise _unreadable(part.path, str(error).splitlines()[0]) from error
+
+    def _of_successors(
+        self, chosen: Chosen, part: Part, rows: Span, within: Span, batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        for other in self._successors(part, rows):
+            try:
+                yield from self._of_file(chosen, other, within, batch_rows, rows=rows)
+            except FileNotFoundError:
+                only = max(rows[0], other.first), min(rows[1], other.last)
+                yield from self._of_successors(chosen, other, only, within, batch_rows)
 
     def _known(self, wanted: Callable[[str], bool]) -> list[str]:
         if self.partitions.root.exists() and not self.partitions.root.is_dir():
@@ -173,13 +181,13 @@ class MarketArchive:
 
     def _file(self, chosen: Chosen, part: Part, within: Span) -> _Unit:
         def rows() -> Iterator[Keyed]:
-            for seq, message in self._rows(chosen, part, None, within):
+            for seq, message in self._rows(chosen, part, self.batches(chosen, part, within), within):
                 yield (seq,), message
 
         return _Unit((part.first,), rows)
 
-    def _rows(self, chosen: Chosen, part: Part, rows: Span | None, within: Span) -> Iterator[Row]:
-        for batch in self.batches(chosen, part, rows, within):
+    def _rows(self, chosen: Chosen, part: Part, batches: Iterable[pa.RecordBatch], within: Span) -> Iterator[Row]:
+        for batch in batches:
             try:
                 found = list(messages_of(chosen.kind, chosen.instrument, batch))
             except (ValueError, TypeError) as error:
@@ -198,25 +206,29 @@ class MarketArchive:
         return units
 
     def _groups(self, chosen: Chosen, part: Part, within: Span, rows: Span | None = None) -> list[_Unit]:
-        rows = rows or (part.first, part.last)
+        """Return the row groups of a file; of one that took another's place only `rows`."""
         try:
             metadata = pq.read_metadata(part.path)
         except FileNotFoundError:
-            successors = self._successors(part, rows)
-            return [unit for other in successors for unit in self._groups(chosen, other, within, rows)]
+            rows = rows or (part.first, part.last)
+            return [u for other in self._successors(part, rows) for u in self._groups(chosen, other, within, rows)]
         except UNREADABLE as error:
             raise _unreadable(part.path, str(error).splitlines()[0]) from error
         units = []
         for group in range(metadata.num_row_groups):
-            seq, stamps = (span_of(metadata, group, name) for name in ("seq", "ts_event"))
-            if _meet(seq, rows) and _meet(stamps, within):
-                only = max(seq[0], rows[0]), min(seq[1], rows[1])
-                units.append(_Unit((stamps[0],), self._sorted(chosen, part, only, within)))
+            seq, stamps = span_of(metadata, group, "seq"), _stamps_of(chosen, part, metadata, group)
+            if _meet(stamps, within) and (rows is None or _meet(seq, rows)):
+                units.append(_Unit((stamps[0],), self._sorted(chosen, part, group, seq, rows, within)))
         return units
 
-    def _sorted(self, chosen: Chosen, part: Part, rows: Span, within: Span) -> Callable[[], Iterator[Keyed]]:
+    def _sorted(
+        self, chosen: Chosen, part: Part, group: int, seq: Span, rows: Span | None, within: Span
+    ) -> Callable[[], Iterator[Keyed]]:
         def load() -> Iterator[Keyed]:
-            found = [((message.ts_event, seq), message) for seq, message in self._rows(chosen, part, rows, within)]
+            batches = self.batches(chosen, part, within, group=group, rows=seq)
+            if rows is not None:
+                batches = (_between(batch, rows) for batch in batches)
+            found = [((message.ts_event, seq), message) for seq, message in self._rows(chosen, part, batches, within)]
             found.sort(key=lambda row: row[0])
             return iter(found)
 
@@ -287,6 +299,14 @@ def span_of(metadata: Any, group: int, name: str) -> Span:
             if statistics is not None and statistics.has_min_max:
                 return statistics.min_raw, statistics.max_raw
     return EVER
+
+
+def _stamps_of(chosen: Chosen, part: Part, metadata: Any, group: int) -> Span:
+    """Return the first and last moment of a row group, which are of the partition's day."""
+    span, day = span_of(metadata, group, "ts_event"), _day_start(chosen.date)
+    if span != EVER and not day <= span[0] <= span[1] < day + DAY_NS:
+        raise _unreadable(part.path, f"it says to hold {span[0]} to {span[1]}, which is not {chosen.date}")
+    return span
 
 
 def _meet(one: Span, other: Span) -> bool:
