@@ -142,21 +142,29 @@ def recover_tapes(directory: Path) -> list[Path]:
 
     A file that a living recorder holds is left alone; an empty one is removed.
     """
-    closed = []
-    for path in sorted(directory.glob(f"*.gz{OPEN}")):
-        with path.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            whole = _whole_members(path)
-            if not whole:
-                path.unlink()
-                continue
-            file.truncate(whole)
-            os.fsync(file.fileno())
-            closed.append(_named(path))
-    return closed
+    found = (_recovered(path) for path in sorted(directory.glob(f"*.gz{OPEN}")))
+    return [path for path in found if path is not None]
+
+
+def _recovered(path: Path) -> Path | None:
+    try:
+        file = path.open("r+b")
+    except FileNotFoundError:
+        return None  # its writer closed it meanwhile
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        if not _is_there(path, file.fileno()):
+            return None
+        whole = _whole_members(path)
+        if not whole:
+            path.unlink()
+            return None
+        file.truncate(whole)
+        os.fsync(file.fileno())
+        return _named(path)
 
 
 class _OpenTape:
@@ -179,9 +187,11 @@ class _OpenTape:
                 descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
             except FileExistsError:
                 continue
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            sync(directory)
-            return cls(path, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_there(path, descriptor):  # somebody may have recovered it away before it was locked
+                sync(directory)
+                return cls(path, descriptor)
+            os.close(descriptor)
         raise FileExistsError(f"{directory} holds ten thousand tapes of {moment}")
 
     def append(self, member: bytes) -> None:
@@ -201,6 +211,14 @@ class _OpenTape:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def _is_there(path: Path, descriptor: int) -> bool:
+    """Return whether a path still names the file that was opened by it."""
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _named(path: Path) -> Path:
