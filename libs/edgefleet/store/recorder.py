@@ -158,22 +158,16 @@ class StreamRecorder:
         OutOfReach
             If Redis does not answer or the disk takes no more.
         """
-        taken = 0
-        first = "-" if self._position == FIRST else self._position
-        for entry in self._history.entries(self._stream, first):
-            if entry.id == self._position:
-                continue
+        entries = self._history.following(self._stream, self._position, _TURN_ENTRIES)
+        for entry in entries:
             try:
                 self._recorder.take([(MARKET, decode(entry.type, entry.data))], entry.id)
             except Poison as error:
                 self.counts.refused += 1
                 self.counts.last_refused = f"{self._stream}/{entry.id}: {error}"
             self._position = entry.id
-            taken += 1
-            if taken == _TURN_ENTRIES:
-                break
         self._recorder.turn()
-        return taken == _TURN_ENTRIES
+        return len(entries) == _TURN_ENTRIES
 
     def close(self) -> None:
         """Take and commit everything that is in the stream now."""
