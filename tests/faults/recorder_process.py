@@ -1,14 +1,18 @@
-"""Processes to be killed: recorders of a source that can be read again, and of one that cannot. Knows no killer."""
+"""Processes to be killed: recorders of sources that repeat themselves or not; and one that looks on."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from tests.unit.store.market_messages import numbered
 
 from edgefleet.clock import SYSTEM
+from edgefleet.store.history import History
 from edgefleet.store.market.archive import MarketArchive
+from edgefleet.store.recorder import Recorder, StreamRecorder
 from edgefleet.store.tape import TapeWriter
 
 TOTAL = 200_000
@@ -33,3 +37,34 @@ def record_tape(directory: str, first: int, reports: Any) -> None:
         writer.turn()
         if writer.lines != lines:
             reports.send(first + writer.lines)
+
+
+def record_stream(directory: str, url: str, reports: Any) -> None:
+    """Follow the `market` stream of a Redis until killed, and report each commit."""
+    root = Path(directory)
+    recorder = Recorder(MarketArchive(root / "market"), "fleet", SYSTEM, commit_rows=300, commit_ms=15)
+    follower = StreamRecorder(History.open(root, url), recorder)
+    while True:
+        recorded = recorder.recorded
+        more = follower.turn()
+        if recorder.recorded != recorded:
+            reports.send(recorder.recorded)
+        elif not more:
+            time.sleep(0.002)
+
+
+def look(directory: str, reports: Any) -> None:
+    """Count the rows again and again as somebody does who knows nothing of us, and report what is odd."""
+    source = f"read_parquet('{directory}/date=*/*/*/*.parquet', union_by_name = true)"
+    known, gone = 0, 0
+    while not reports.poll():
+        try:
+            rows, distinct = duckdb.execute(f"select count(*), count(distinct seq) from {source}").fetchall()[0]
+        except duckdb.IOException:
+            gone += 1  # a file that it had listed was merged before it opened it: it says so
+            continue
+        if rows != distinct or rows < known:
+            reports.send(f"{rows} rows, {distinct} of them distinct, {known} the time before")
+            return
+        known = rows
+    reports.send((known, gone))

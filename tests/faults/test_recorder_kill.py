@@ -13,12 +13,18 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from tests.faults.recorder_process import record, record_tape
+import redis
+from tests.faults.recorder_process import look, record, record_stream, record_tape
 from tests.unit.store.market_messages import numbered
 
+from edgefleet.bus.interface import Entry
 from edgefleet.clock import SYSTEM
+from edgefleet.messages import encode, tag_of
+from edgefleet.store.archive import Archive
+from edgefleet.store.history import History
 from edgefleet.store.market.archive import MarketArchive
 from edgefleet.store.market.maintenance import check_archive, compact_archive
+from edgefleet.store.recorder import Recorder, StreamRecorder
 from edgefleet.store.tape import recover_tapes
 from edgefleet.venues.tape import read_tape
 
@@ -88,6 +94,52 @@ def test_a_tape_of_a_killed_recorder_is_readable_up_to_its_last_flush(tmp_path: 
         assert len(numbers) >= flushed
         first = len(numbers)
     assert all(a.suffix == ".gz" for a, _ in itertools.pairwise(tmp_path.iterdir()))
+
+
+@pytest.mark.faults
+@pytest.mark.integration
+def test_no_event_of_a_stream_is_missing_after_its_recorder_was_killed(redis_url: str, tmp_path: Path) -> None:
+    moments, published = random.Random(5), 0
+    archive = MarketArchive(tmp_path / "market")
+    with redis.Redis.from_url(redis_url) as client:
+        for kill in range(KILLS):
+            for message in numbered(published, 700):
+                client.xadd("market", {"type": tag_of(message), "data": encode(message)})
+            published += 700
+            reported = _kill_after(moments.uniform(0, 0.03), record_stream, str(tmp_path), redis_url)
+            assert len(list(archive.read())) >= reported
+            if kill == KILLS // 2:  # the ledger archives and Redis forgets, while nobody records
+                entries = [Entry(i.decode(), f[b"type"].decode(), f[b"data"]) for i, f in client.xrange("market")]
+                Archive(tmp_path).write("market", entries)
+                client.xtrim("market", maxlen=10, approximate=False)
+
+    with History.open(tmp_path, redis_url) as history:
+        StreamRecorder(history, Recorder(archive, "fleet", SYSTEM)).close()
+
+    assert list(archive.read()) == numbered(0, published)
+    assert check_archive(archive).whole
+
+
+@pytest.mark.faults
+def test_who_reads_without_us_while_files_are_merged_sees_every_row_once(tmp_path: Path) -> None:
+    given, archive = numbered(0, 30_000), MarketArchive(tmp_path)
+    ours, theirs = _PROCESSES.Pipe()
+    process = _PROCESSES.Process(target=look, args=(str(tmp_path), theirs))
+    with archive.writer("rec", SYSTEM) as writer:
+        for at in range(0, 30_000, 300):
+            writer.take(given[at : at + 300])
+            writer.commit()
+            if at == 3_000:
+                process.start()
+            if at % 1_500 == 0:
+                compact_archive(archive)
+    ours.send("enough")
+    told = ours.recv()
+    process.join()
+
+    assert isinstance(told, tuple), told
+    assert told[0] > 3_000
+    assert list(archive.read()) == given
 
 
 def _first_stamp(path: Path) -> int:

@@ -15,15 +15,16 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from edgefleet.errors import Broken, Misuse, OutOfReach
-from edgefleet.store.arrow import Draft, make_directory, pa, pq, sync
+from edgefleet.store.arrow import UNREADABLE, Draft, make_directory, opened, pa, pq, sync
 from edgefleet.store.partitions import DRAFTS, MARKS, ROWS_PER_GROUP, Part, Partitions
 
+MOST_ROWS = 5_000_000  # in one file
 _BUILT, _REPLACED = "_compacting", "_replaced"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV)
@@ -49,7 +50,44 @@ def compacting(partitions: Partitions) -> Iterator[None]:
         yield
 
 
-def compact(partitions: Partitions, partition: str, written: dict[str, Any], *, most_rows: int = 5_000_000) -> int:
+def compact_all(
+    partitions: Partitions,
+    written_for: Callable[[str], dict[str, Any]],
+    *,
+    before: str | None = None,
+    least_files: int = 2,
+    most_rows: int = MOST_ROWS,
+) -> int:
+    """Merge the small files of every partition with at least `least_files`; return how many files went away.
+
+    `before` is a date, ``YYYY-MM-DD``: that day and later ones are left as they are. `written_for` says how the files
+    of a partition are written.
+
+    Raises
+    ------
+    OutOfReach
+        If another process compacts the same directory, its file system cannot exchange two directories, or the disk
+        takes no more. What is not merged by then stays as it is.
+    Misuse
+        Where a file cannot be read.
+    """
+    removed = 0
+    try:
+        with compacting(partitions):
+            for partition in partitions.partitions(lambda name: _is_before(name, before)):
+                if len(partitions.parts(partition)) >= least_files:
+                    removed += compact(partitions, partition, written_for(partition), most_rows=most_rows)
+    except OSError as error:
+        raise OutOfReach(f"{partitions.root}: cannot be compacted: {error.strerror or error}") from error
+    return removed
+
+
+def _is_before(name: str, before: str | None) -> bool:
+    key, _, value = name.partition("=")
+    return before is None or key != "date" or value < before
+
+
+def compact(partitions: Partitions, partition: str, written: dict[str, Any], *, most_rows: int = MOST_ROWS) -> int:
     """Merge neighbouring files of each writer into files of at most `most_rows` rows; return how many went away.
 
     To be called within `compacting`; writers and readers go on meanwhile.
@@ -106,20 +144,19 @@ def _runs(parts: Iterable[Part], most_rows: int) -> Iterator[list[Part]]:
 
 
 def _rows(part: Part) -> int:
-    try:
+    with _told(part):
         return int(pq.read_metadata(part.path).num_rows)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise Misuse(f"{part.path}: cannot be read: {str(error).splitlines()[0]}; move it away") from error
 
 
 def _merge(run: list[Part], into: Path, written: dict[str, Any]) -> None:
     expected = sum(map(_rows, run))
-    schema = pq.read_schema(run[0].path)
+    with _told(run[0]):
+        schema = pq.read_schema(run[0].path)
     name = f"part-{run[0].writer}-{run[0].first:015}-{run[-1].last:015}.parquet"
     draft = Draft(into / f"{name}.draft", schema, written)
     try:
         rows = 0
-        for table in _groups(run):
+        for table in _groups(run, schema):
             draft.add(table, ROWS_PER_GROUP)
             rows += table.num_rows
         if rows != expected:
@@ -130,18 +167,30 @@ def _merge(run: list[Part], into: Path, written: dict[str, Any]) -> None:
         raise
 
 
-def _groups(run: list[Part]) -> Iterator[pa.Table]:
+def _groups(run: list[Part], schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield the rows of files in tables of about a row group, so that neighbours become large groups too."""
     held: list[pa.Table] = []
     for part in run:
-        with pq.ParquetFile(part.path) as file:
-            for group in range(file.num_row_groups):
+        with _told(part), opened(part.path) as file:
+            if not file.schema_arrow.equals(schema):
+                raise Misuse(f"{part.path}: its columns are not those of {run[0].path.name}; move one of them away")
+            groups = file.num_row_groups
+        for group in range(groups):
+            with _told(part), opened(part.path) as file:
                 held.append(file.read_row_group(group, use_threads=False))
-                if sum(table.num_rows for table in held) >= ROWS_PER_GROUP:
-                    yield pa.concat_tables(held)
-                    held = []
+            if sum(table.num_rows for table in held) >= ROWS_PER_GROUP:
+                yield pa.concat_tables(held)
+                held = []
     if held:
         yield pa.concat_tables(held)
+
+
+@contextlib.contextmanager
+def _told(part: Part) -> Iterator[None]:
+    try:
+        yield
+    except UNREADABLE as error:
+        raise Misuse(f"{part.path}: cannot be read: {str(error).splitlines()[0]}; move it away") from error
 
 
 def _exchange(one: Path, other: Path) -> None:

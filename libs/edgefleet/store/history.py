@@ -6,6 +6,7 @@ Works while the fleet runs, after it stopped, and with Redis gone. Knows nothing
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -74,6 +75,21 @@ class History:
             if len(chunk) < _CHUNK:
                 return
             cursor = chunk[-1].id
+
+    def following(self, stream: str, after: str, count: int) -> list[Entry]:
+        """Return at most `count` entries after `after`, oldest first.
+
+        For who follows a stream: the archive, which grows each day, is looked at only where Redis may have forgotten
+        something since `after`.
+        """
+        if self._tail is not None and after != FIRST:
+            chunk = self._tail.span(stream, f"({after}", "+", count)
+            # Asked after the chunk: trimming takes the oldest first, so what is younger than this was there as well.
+            oldest = self._tail.span(stream, "-", "+", 1)
+            if oldest and id_key(oldest[0].id) <= id_key(after):
+                return chunk
+        found = self.entries(stream, "-" if after == FIRST else after)
+        return list(islice((entry for entry in found if entry.id != after), count))
 
     def get(self, stream: str, entry_id: str) -> Entry | None:
         """Return one entry, None where it is nowhere."""

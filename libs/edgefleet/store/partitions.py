@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from edgefleet.errors import Broken, Misuse, OutOfReach
-from edgefleet.store.arrow import Draft, make_directory, pa, sync, write_whole
+from edgefleet.store.arrow import Draft, make_directory, pa, sync_all, write_whole
 
 ROWS_PER_GROUP = 32_768
 MARKS, DRAFTS = "_marks", "_drafts"  # tools that look for data sets pass by what begins so
@@ -62,11 +62,14 @@ class Partitions:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def partitions(self) -> list[str]:
-        """Return the partitions that hold a file, as paths below the root, sorted."""
+    def partitions(self, wanted: Callable[[str], bool] = lambda _: True) -> list[str]:
+        """Return the partitions that hold a file, as paths below the root, sorted.
+
+        Below a directory that is not `wanted`, by its name such as ``kind=trade``, nobody looks.
+        """
         found = []
         for directory, below, files in os.walk(self.root):
-            below[:] = sorted(name for name in below if "=" in name)
+            below[:] = sorted(name for name in below if "=" in name and wanted(name))
             if any(_NAME.fullmatch(name) for name in files):
                 found.append(Path(directory).relative_to(self.root).as_posix())
         return sorted(found)
@@ -126,20 +129,26 @@ class Partitions:
 
     def give_names(self, mark: Mark) -> None:
         """Move the drafts of a commit to their places; what is in place already stays."""
-        moved: set[Path] = set()
+        finals = {self.root / name for _, name in mark.files}
         with self.naming(alone=False):
+            self._make_directories({final.parent for final in finals})
             for draft, name in mark.files:
-                final = self.root / name
-                if self._holds(name):
-                    continue
-                make_directory(final.parent)
                 try:
-                    (self.root / DRAFTS / draft).rename(final)
+                    (self.root / DRAFTS / draft).rename(self.root / name)
                 except FileNotFoundError:
-                    raise Broken(f"{final} was committed and is nowhere; restore it from a copy") from None
-                moved.add(final.parent)
-            for directory in sorted(moved):
-                sync(directory)
+                    if not self._holds(name):
+                        message = f"{self.root / name} was committed and is nowhere; restore it from a copy"
+                        raise Broken(message) from None
+            sync_all(sorted({final.parent for final in finals}))
+
+    def _make_directories(self, wanted: set[Path]) -> None:
+        """Make partitions, on the disk before a file is moved into one."""
+        changed: set[Path] = set()
+        for path in wanted:
+            missing = [each for each in (path, *path.parents) if each.is_relative_to(self.root) and not each.is_dir()]
+            path.mkdir(parents=True, exist_ok=True)
+            changed.update(each.parent for each in missing)
+        sync_all(sorted(changed))
 
     def _holds(self, name: str) -> bool:
         """Return whether a file of the partition has the rows of `name`, under this name or merged with others."""
@@ -152,7 +161,11 @@ class Partitions:
 
 
 class PartitionWriter:
-    """Drafts until `commit`. One thread of one process at a time."""
+    """Drafts until `commit`. One thread of one process at a time.
+
+    What the disk did not take it cannot give back: after an `OutOfReach` it refuses everything, and another writer goes
+    on from the mark.
+    """
 
     def __init__(self, partitions: Partitions, name: str) -> None:
         if _WRITER.fullmatch(name) is None:
@@ -161,11 +174,10 @@ class PartitionWriter:
         self._partitions = partitions
         self._drafts: dict[str, _Open] = {}
         self._count = 0
-        try:
+        self._failed = False
+        with self._told():
             make_directory(partitions.root / MARKS)
             self._lock = (partitions.root / MARKS / f"{name}.lock").open("a")
-        except OSError as error:
-            raise OutOfReach(f"{partitions.root}: cannot be written: {error.strerror or error}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -173,9 +185,10 @@ class PartitionWriter:
             message = f"another process writes to {partitions.root} as {name}: end it, or write under another name"
             raise OutOfReach(message) from None
         try:
-            self.mark = partitions.mark(name)
-            partitions.give_names(self.mark)
-            self._remove_drafts()
+            with self._told():
+                self.mark = partitions.mark(name)
+                partitions.give_names(self.mark)
+                self._remove_drafts()
         except BaseException:
             self._lock.close()
             raise
@@ -201,36 +214,67 @@ class PartitionWriter:
         return sum(draft.rows for draft in self._drafts.values())
 
     def add(self, partition: str, layout: Layout, table: pa.Table, first: int, last: int) -> None:
-        """Write rows, numbered from `first` to `last` with gaps or without, to the draft of a partition."""
-        draft = self._drafts.get(partition)
-        if draft is None:
-            self._count += 1
-            # A name that an earlier commit used would be taken for that commit's own after a kill.
-            name = f"{self.mark.commits + 1}-{self._count}.draft"
-            path = self._partitions.root / DRAFTS / self.name / name
-            draft = self._drafts[partition] = _Open(Draft(path, layout.schema, layout.written), first)
-        draft.file.add(table, ROWS_PER_GROUP)
+        """Write rows, numbered from `first` to `last` with gaps or without, to the draft of a partition.
+
+        Raises
+        ------
+        OutOfReach
+            If the disk does not take them.
+        """
+        with self._told():
+            draft = self._drafts.get(partition)
+            if draft is None:
+                draft = self._drafts[partition] = self._begin(layout, first)
+            draft.file.add(table, ROWS_PER_GROUP)
         draft.last = last
         draft.rows += table.num_rows
 
     def commit(self, seq: int, position: str, *, finished: bool = False) -> Mark:
-        """Make all that was added part of the data and return the new mark, which is on the disk."""
-        files = []
-        for partition, draft in self._drafts.items():
-            draft.file.finish()
-            final = f"{partition}/part-{self.name}-{draft.first:015}-{draft.last:015}.parquet"
-            files.append((f"{self.name}/{draft.file.path.name}", final))
-        if files:
-            sync(self._partitions.root / DRAFTS / self.name)
-        rows = self.mark.rows + self.uncommitted
-        mark = Mark(
-            commits=self.mark.commits + 1, seq=seq, rows=rows, position=position, finished=finished, files=tuple(files)
-        )
-        write_whole(self._partitions.root / MARKS / f"{self.name}.json", msgspec.json.encode(mark))
-        self._drafts.clear()
-        self.mark = mark
-        self._partitions.give_names(mark)
+        """Make all that was added part of the data and return the new mark, which is on the disk.
+
+        Raises
+        ------
+        OutOfReach
+            If the disk does not take it. Whether it was committed the next writer sees from the mark.
+        """
+        with self._told():
+            files = []
+            for partition, draft in self._drafts.items():
+                draft.file.finish()
+                final = f"{partition}/part-{self.name}-{draft.first:015}-{draft.last:015}.parquet"
+                files.append((f"{self.name}/{draft.file.path.name}", final))
+            if files:
+                folder = self._partitions.root / DRAFTS / self.name
+                sync_all([folder, *(draft.file.path for draft in self._drafts.values())])
+            number, rows = self.mark.commits + 1, self.mark.rows + self.uncommitted
+            mark = Mark(commits=number, seq=seq, rows=rows, position=position, finished=finished, files=tuple(files))
+            # From here on the drafts are no longer ours to remove: the mark may be written whatever is raised.
+            self._drafts.clear()
+            write_whole(self._partitions.root / MARKS / f"{self.name}.json", msgspec.json.encode(mark))
+            self.mark = mark
+            self._partitions.give_names(mark)
         return mark
+
+    def _begin(self, layout: Layout, first: int) -> _Open:
+        self._count += 1
+        # A name that an earlier commit used would be taken for that commit's own after a kill.
+        name = f"{self.mark.commits + 1}-{self._count}.draft"
+        path = self._partitions.root / DRAFTS / self.name / name
+        return _Open(Draft(path, layout.schema, layout.written), first)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say of the disk's errors what they mean, and refuse to go on after one."""
+        root = self._partitions.root
+        if self._failed:
+            raise OutOfReach(f"{root}: a write failed before; open it again to go on from what is committed")
+        self._failed = True
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutOfReach(f"{root}: cannot be written: {reason}; what is committed is safe") from error
+        self._failed = False
 
     def _remove_drafts(self) -> None:
         folder = self._partitions.root / DRAFTS / self.name

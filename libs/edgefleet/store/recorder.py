@@ -25,6 +25,7 @@ from edgefleet.store.tape import TapeWriter
 
 MARKET = "market"
 _TURN_ENTRIES = 1_000
+_TAPE_FLUSH_MS = 5_000  # a tape costs little, and is all there is of a socket whose archive was not committed
 
 
 class RecorderCounts(msgspec.Struct):
@@ -65,7 +66,9 @@ class Recorder:
             name, clock, commit_rows=commit_rows, commit_ms=commit_ms, refuse=self._on_refused
         )
         try:
-            self._tape = None if tape_dir is None else TapeWriter(tape_dir, name, clock, flush_ms=commit_ms)
+            self._tape = (
+                None if tape_dir is None else TapeWriter(tape_dir, name, clock, flush_ms=min(commit_ms, _TAPE_FLUSH_MS))
+            )
         except BaseException:
             self._writer.abandon()
             raise
@@ -155,22 +158,16 @@ class StreamRecorder:
         OutOfReach
             If Redis does not answer or the disk takes no more.
         """
-        taken = 0
-        first = "-" if self._position == FIRST else self._position
-        for entry in self._history.entries(self._stream, first):
-            if entry.id == self._position:
-                continue
+        entries = self._history.following(self._stream, self._position, _TURN_ENTRIES)
+        for entry in entries:
             try:
                 self._recorder.take([(MARKET, decode(entry.type, entry.data))], entry.id)
             except Poison as error:
                 self.counts.refused += 1
                 self.counts.last_refused = f"{self._stream}/{entry.id}: {error}"
             self._position = entry.id
-            taken += 1
-            if taken == _TURN_ENTRIES:
-                break
         self._recorder.turn()
-        return taken == _TURN_ENTRIES
+        return len(entries) == _TURN_ENTRIES
 
     def close(self) -> None:
         """Take and commit everything that is in the stream now."""

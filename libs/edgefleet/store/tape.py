@@ -14,6 +14,8 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
 from edgefleet.errors import Misuse, OutOfReach
 from edgefleet.store.arrow import make_directory, sync
@@ -79,7 +81,7 @@ class TapeWriter:
             body = body.replace(b"\r", b" ").replace(b"\n", b" ")
         body = body.strip()
         if stream is not None:
-            body = b'{"stream":"%b","data":%b}' % (stream.encode(), body)
+            body = b'{"stream":%b,"data":%b}' % (msgspec.json.encode(stream), body)
         if stamp_ns < 0 or not body.startswith(b"{") or not body.endswith(b"}"):
             raise Misuse(f"a tape's line is a stamp and a JSON object, was {stamp_ns} {body[:60]!r}")
         if self._since is None:
@@ -140,21 +142,29 @@ def recover_tapes(directory: Path) -> list[Path]:
 
     A file that a living recorder holds is left alone; an empty one is removed.
     """
-    closed = []
-    for path in sorted(directory.glob(f"*.gz{OPEN}")):
-        with path.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            whole = _whole_members(path)
-            if not whole:
-                path.unlink()
-                continue
-            file.truncate(whole)
-            os.fsync(file.fileno())
-            closed.append(_named(path))
-    return closed
+    found = (_recovered(path) for path in sorted(directory.glob(f"*.gz{OPEN}")))
+    return [path for path in found if path is not None]
+
+
+def _recovered(path: Path) -> Path | None:
+    try:
+        file = path.open("r+b")
+    except FileNotFoundError:
+        return None  # its writer closed it meanwhile
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        if not _is_there(path, file.fileno()):
+            return None
+        whole = _whole_members(path)
+        if not whole:
+            path.unlink()
+            return None
+        file.truncate(whole)
+        os.fsync(file.fileno())
+        return _named(path)
 
 
 class _OpenTape:
@@ -177,9 +187,11 @@ class _OpenTape:
                 descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
             except FileExistsError:
                 continue
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            sync(directory)
-            return cls(path, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_there(path, descriptor):  # somebody may have recovered it away before it was locked
+                sync(directory)
+                return cls(path, descriptor)
+            os.close(descriptor)
         raise FileExistsError(f"{directory} holds ten thousand tapes of {moment}")
 
     def append(self, member: bytes) -> None:
@@ -199,6 +211,14 @@ class _OpenTape:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def _is_there(path: Path, descriptor: int) -> bool:
+    """Return whether a path still names the file that was opened by it."""
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _named(path: Path) -> Path:

@@ -127,6 +127,18 @@ def test_rows_come_back_as_they_were_written_over_days_and_instruments(tmp_path:
     ]
 
 
+def test_small_files_are_merged_and_say_the_same(tmp_path: Path) -> None:
+    store, rows = FeatureStore(tmp_path), [row(n, n + 7, n / 3, ETH if n % 2 else BTC) for n in range(40)]
+    with store.writer(SET, "test", SYSTEM) as writer:
+        for each in rows:
+            writer.take([each])
+            writer.commit()
+
+    assert store.compact(SET) == 38
+    assert store.rows(SET, BTC) == rows[::2]
+    assert store.rows(SET, ETH) == rows[1::2]
+
+
 def test_others_read_the_features_without_us(tmp_path: Path) -> None:
     store_of(tmp_path, [row(10, 11, 0.1), row(20, 21, None)])
     files = tmp_path / "set=flow" / "version=1" / "date=*" / "instrument=*" / "*.parquet"

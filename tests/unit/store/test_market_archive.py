@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import random
 import shutil
 import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import ROOT
 from tests.unit.store.market_messages import START, messages, numbered
 
 from edgefleet.clock import SYSTEM
 from edgefleet.errors import Broken, Misuse, OutOfReach
-from edgefleet.messages import Beat, BookSnapshot, Trade, decode, encode, tag_of
+from edgefleet.messages import Beat, BookSnapshot, Trade, VenueStatus, decode, encode, tag_of
 from edgefleet.store import compaction
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.columns import MarketMessage
+from edgefleet.store.market.columns import BY_TYPE, MarketMessage, messages_of, table_of
 from edgefleet.store.market.maintenance import archive_info, check_archive, compact_archive
+from edgefleet.store.partitions import Part, Partitions
 from edgefleet.testing import FakeClock
 
 
@@ -242,6 +246,52 @@ def test_a_reader_that_listed_before_a_compaction_reads_every_row_once(tmp_path:
         assert seen + list(reading) == given
 
 
+class MergedAsSoonAsListed(Partitions):
+    """Partitions whose files are merged right after somebody listed them for the first time."""
+
+    def parts(self, partition: str) -> list[Part]:
+        listed = super().parts(partition)
+        quiet = Partitions(self.root)
+        if len(listed) > 1:
+            compact_archive(MarketArchive(self.root))
+            assert len(quiet.parts(partition)) == 1
+        return listed
+
+
+@pytest.mark.parametrize("order", ["stream", "event", "check"])
+def test_files_merged_between_the_look_and_the_reading_give_every_row_once(tmp_path: Path, order: str) -> None:
+    given = numbered(0, 3_000)
+    archive = written(tmp_path, given, commits=10)
+    archive.partitions = MergedAsSoonAsListed(tmp_path)
+
+    if order == "check":
+        numbers = [
+            seq
+            for chosen in archive.chosen(["trade"])
+            for part in archive.partitions.parts(chosen.partition)
+            for batch in archive.batches(chosen, part)
+            for seq in batch.column("seq").to_pylist()
+        ]
+        assert numbers == list(range(1, 3_001, 3))
+    else:
+        assert list(archive.read(order=order)) == given  # type: ignore[arg-type]  # the two orders there are
+
+
+@settings(max_examples=40)
+@given(st.lists(messages, min_size=1, max_size=20), st.integers(0, 19), st.integers(0, 19))
+def test_any_slice_of_a_batch_gives_its_messages(given: list[MarketMessage], low: int, high: int) -> None:
+    kind = BY_TYPE[type(given[0])]
+    alike = [message for message in given if type(message) is kind.type]
+    table = table_of(kind, range(len(alike)), alike)
+    batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], schema=table.schema)
+
+    back = list(messages_of(kind, "?", batch.slice(low, high)))
+
+    assert [seq for seq, _ in back] == list(range(len(alike)))[low : low + high]
+    named = [m if kind.by_venue else msgspec.structs.replace(m, instrument="?") for m in alike]
+    assert [encode(m) for _, m in back] == [encode(m) for m in named][low : low + high]
+
+
 def test_a_writer_and_a_compaction_do_not_disturb_each_other(tmp_path: Path) -> None:
     given = numbered(0, 9_000)
     archive = written(tmp_path, given[:6_000], commits=4)
@@ -352,6 +402,84 @@ def test_a_file_that_is_none_of_ours_is_told_in_one_line(tmp_path: Path, spoil: 
 
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_file_with_bits_that_turned_is_told_and_never_read_as_other_numbers(tmp_path: Path) -> None:
+    given, turned = numbered(0, 90), random.Random(11)
+    archive = written(tmp_path, given)
+    path = next(path for path in data(tmp_path) if "kind=quote" in str(path))
+    whole, told = path.read_bytes(), 0
+
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(turned.randint(1, 3)):
+            damaged[turned.randrange(len(damaged))] ^= 1 << turned.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            read = list(archive.read())
+        except Misuse:
+            told += 1
+        else:
+            assert read == given, "what turned was a part of what is read"
+
+    assert told > 100
+
+
+def test_a_file_that_lacks_a_column_with_a_default_is_read_and_one_more_column_is_passed_by(tmp_path: Path) -> None:
+    statuses: list[MarketMessage] = [
+        VenueStatus(venue="okx", status="ended", ts_event=n, ts_init=n, trace_id="") for n in range(5)
+    ]
+    archive = written(tmp_path, statuses)
+    (path,) = data(tmp_path)
+    table = pq.ParquetFile(path).read()
+    older = table.drop_columns(["detail"]).append_column("newer", pa.array([1] * 5))
+    pq.write_table(older, path)
+
+    assert list(archive.read()) == statuses
+
+
+def test_a_disk_that_takes_no_more_is_told_and_what_was_committed_stays(tmp_path: Path) -> None:
+    given = numbered(0, 60_000)
+    program = f"""
+import resource
+from pathlib import Path
+from tests.conftest import ROOT
+from tests.unit.store.market_messages import numbered
+from edgefleet.clock import SYSTEM
+from edgefleet.errors import OutOfReach
+from edgefleet.store.market.archive import MarketArchive
+writer = MarketArchive(Path({str(tmp_path)!r})).writer("rec", SYSTEM, commit_rows=20_000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+given = numbered(0, 60_000)
+said = []
+for at in range(0, 60_000, 1_000):
+    try:
+        writer.take(given[at : at + 1_000], str(at + 1_000))
+        writer.turn()
+        if at == 0:
+            writer.commit()
+    except OutOfReach as error:
+        said.append(str(error))
+writer.abandon()
+print(said[0])
+print(said[1])
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+
+    said = answer.stdout.splitlines()
+    assert len(said) == 2, answer.stderr
+    assert "cannot be written: " in said[0]
+    assert "File too large" in said[0]
+    assert "a write failed before" in said[1]
+    archive = MarketArchive(tmp_path)
+    with archive.writer("rec", SYSTEM) as again:
+        assert 1_000 <= again.mark.seq < 60_000
+        assert list(archive.read()) == given[: again.mark.seq]
+
+
+def test_an_instrument_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="an instrument is SYMBOL@venue, was 'BTCUSDT'"):
+        list(written(tmp_path, numbered(0, 3)).read(instruments=["BTCUSDT"]))
 
 
 def test_a_directory_that_is_no_archive_holds_nothing(tmp_path: Path) -> None:

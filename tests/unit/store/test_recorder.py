@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.store.market_messages import numbered
 
 from edgefleet.bus.interface import FIRST, Entry, id_key
@@ -29,7 +32,7 @@ class Live:
 
     def span(self, stream: str, first: str, last: str, count: int) -> list[Entry]:
         excluded = first.startswith("(")
-        low = id_key(first.lstrip("("))
+        low = (-1, -1) if first == "-" else id_key(first.lstrip("("))
         found = [e for e in self.held if (id_key(e.id) > low if excluded else id_key(e.id) >= low)]
         return found[:count]
 
@@ -111,3 +114,18 @@ def test_an_entry_that_is_no_message_is_counted_and_the_others_are_kept(tmp_path
     assert list(archive.read()) == GIVEN[:20]
     assert recorder.counts.refused == 2
     assert "market/1009-6" in recorder.counts.last_refused
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60), st.integers(1, 20))
+def test_what_follows_is_what_the_whole_record_says(
+    tmp_path_factory: pytest.TempPathFactory, archived: int, trimmed: int, after: int, count: int
+) -> None:
+    directory = tmp_path_factory.mktemp("history")
+    whole = entries(0, 60)
+    if archived:
+        Archive(directory).write("market", whole[:archived])
+    history = History(directory, Live(whole[min(trimmed, archived) :]))
+    position = FIRST if after == 0 else whole[after - 1].id
+
+    assert history.following("market", position, count) == whole[after : after + count]

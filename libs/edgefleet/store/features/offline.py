@@ -16,8 +16,9 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from edgefleet.clock import NS_PER_MS, Clock
-from edgefleet.errors import Misuse, OutOfReach
-from edgefleet.store.arrow import STAMP, make_directory, pa, pq, write_whole
+from edgefleet.errors import Misuse
+from edgefleet.store.arrow import STAMP, UNREADABLE, make_directory, opened, pa, write_whole
+from edgefleet.store.compaction import compact_all
 from edgefleet.store.days import date_of, day_of
 from edgefleet.store.features.sets import FeatureRow, FeatureSet, checked
 from edgefleet.store.partitions import Layout, Mark, Part, Partitions
@@ -87,6 +88,11 @@ class FeatureStore:
         """Return where a set's rows are."""
         return Partitions(self.directory / f"set={features.name}" / f"version={features.version}")
 
+    def compact(self, features: FeatureSet, *, before: str | None = None) -> int:
+        """Merge a set's small files; return how many went away. See `compact_all`."""
+        written = layout_of(features).written
+        return compact_all(self.partitions(features), lambda _: written, before=before)
+
     def instruments(self, features: FeatureSet) -> list[str]:
         """Return the instruments that have rows, sorted."""
         names = self.partitions(features).partitions()
@@ -105,8 +111,7 @@ class FeatureStore:
         for partition in partitions.partitions():
             date, _, named = partition.partition("/instrument=")
             if unquote(named) == instrument and date.removeprefix("date=") >= first_day:
-                for part in partitions.parts(partition):
-                    yield from _file_batches(part, features)
+                yield from _partition_batches(partitions, partition, features)
 
     def rows(self, features: FeatureSet, instrument: str, *, after: int = 0) -> list[FeatureRow]:
         """Return an instrument's rows from the day of `after` on, as they were written."""
@@ -220,10 +225,7 @@ class FeatureWriter:
         """
         self._spill()
         self._since = None
-        try:
-            return self._writer.commit(self._seq, self.position)
-        except OSError as error:
-            raise _unwritten(error) from error
+        return self._writer.commit(self._seq, self.position)
 
     def close(self) -> None:
         """Commit what waits, and end."""
@@ -241,10 +243,7 @@ class FeatureWriter:
         held, self._held, self._values = self._held, {}, 0
         for partition, rows in held.items():
             table = _table(self._layout, self.features, rows)
-            try:
-                self._writer.add(partition, self._layout, table, rows[0][0], rows[-1][0])
-            except OSError as error:
-                raise _unwritten(error) from error
+            self._writer.add(partition, self._layout, table, rows[0][0], rows[-1][0])
 
 
 def layout_of(features: FeatureSet) -> Layout:
@@ -257,6 +256,7 @@ def layout_of(features: FeatureSet) -> Layout:
     written = {
         "compression": "zstd",
         "compression_level": 6,
+        "write_page_checksum": True,
         "use_dictionary": False,
         "column_encoding": dict.fromkeys(stamps, "DELTA_BINARY_PACKED"),
         "write_statistics": stamps,
@@ -274,19 +274,25 @@ def _table(layout: Layout, features: FeatureSet, rows: list[tuple[int, FeatureRo
     return pa.Table.from_arrays(arrays, schema=layout.schema)
 
 
+def _partition_batches(partitions: Partitions, partition: str, features: FeatureSet) -> list[Batch]:
+    while True:
+        try:
+            return [batch for part in partitions.parts(partition) for batch in _file_batches(part, features)]
+        except FileNotFoundError:
+            continue  # merged since it was listed: the next listing has the file that took its place
+
+
 def _file_batches(part: Part, features: FeatureSet) -> Iterator[Batch]:
     wanted = layout_of(features).schema
     try:
-        with pq.ParquetFile(part.path) as file:
+        with opened(part.path) as file:
             if not file.schema_arrow.equals(wanted, check_metadata=False):
                 raise Misuse(f"{part.path}: its columns are not those of {features.label}; move it away")
             for batch in file.iter_batches(_SPILL_ROWS * 8, use_threads=False):
                 ts_event, available_at = (batch.column(name).view(pa.int64()) for name in ("ts_event", "available_at"))
                 values = {name: batch.column(name) for name in features.features}
                 yield Batch(batch.column("seq"), ts_event, available_at, values)
-    except (pa.ArrowInvalid, OSError) as error:
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
         raise Misuse(f"{part.path}: cannot be read: {str(error).splitlines()[0]}; move it away") from error
-
-
-def _unwritten(error: OSError) -> OutOfReach:
-    return OutOfReach(f"the feature store cannot be written: {error.strerror or error}; what is committed is safe")

@@ -22,16 +22,23 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def parity(
-    online: OnlineFeatures, store: FeatureStore, features: FeatureSet, instruments: Iterable[str], now: int
+    online: OnlineFeatures,
+    store: FeatureStore,
+    features: FeatureSet,
+    instruments: Iterable[str],
+    now: int,
+    *,
+    after: int = 0,
 ) -> list[Difference]:
     """Return every difference between the online rows and the offline ones in force at `now`; none is parity.
 
-    Values are compared exactly. Commit the offline writer before: what it still holds is in no file.
+    Values are compared exactly. Commit the offline writer before: what it still holds is in no file. Of the files only
+    those from the day of `after` on are read.
     """
     found: list[Difference] = []
     for instrument in instruments:
         found += differences(
-            instrument, await online.read(features, instrument), store.latest(features, instrument, now)
+            instrument, await online.read(features, instrument), store.latest(features, instrument, now, after=after)
         )
     return found
 

@@ -7,23 +7,27 @@ rows, by their numbers, in the file that took their place.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 from edgefleet.clock import Clock
 from edgefleet.errors import Misuse
-from edgefleet.store.arrow import pa, pq
+from edgefleet.store.arrow import UNREADABLE, opened, pa, pq
 from edgefleet.store.days import DAY_NS, start_of
 from edgefleet.store.market.columns import KINDS, Kind, MarketMessage, messages_of, named_in, venue_of
 from edgefleet.store.market.writer import MarketWriter
 from edgefleet.store.partitions import Part, Partitions
 
 BATCH_ROWS = 4_096
-_EVER = (-(2**63), 2**63 - 1)
+EVER = (-(2**63), 2**63 - 1)
 
 Order = Literal["stream", "event"]
+Span = tuple[int, int]  # both included
 Row = tuple[int, MarketMessage]  # number and message
+Keyed = tuple[tuple[int, ...], MarketMessage]  # place in the order, and message
 
 
 class Chosen(NamedTuple):
@@ -39,7 +43,7 @@ class _Unit(NamedTuple):
     """Rows that come no earlier than `first` in the order that is asked for."""
 
     first: tuple[int, ...]
-    rows: Callable[[], Iterator[tuple[tuple[int, ...], MarketMessage]]]
+    rows: Callable[[], Iterator[Keyed]]
 
 
 class MarketArchive:
@@ -68,15 +72,18 @@ class MarketArchive:
         """
         if kinds is not None and (unknown := sorted(set(kinds) - set(KINDS))):
             raise Misuse(f"{', '.join(unknown)} is no kind of market message; there are {', '.join(KINDS)}")
-        owners = None if instruments is None else {*instruments, *map(venue_of, instruments)}
-        found = []
-        for partition in self._known():
-            date, kind, instrument = named_in(partition)
-            if (kinds is None or kind.name in kinds) and (owners is None or instrument in owners):
-                first = _day_start(date)
-                if (end is None or first < end) and (start is None or first + DAY_NS > start):
-                    found.append(Chosen(partition, date, kind, instrument))
-        return found
+        owners = None if instruments is None else _owners(instruments)
+
+        def wanted(name: str) -> bool:
+            key, _, value = name.partition("=")
+            if key == "date":
+                first = _day_start(value)
+                return (end is None or first < end) and (start is None or first + DAY_NS > start)
+            if key == "kind":
+                return kinds is None or value in kinds
+            return owners is None or unquote(value) in owners
+
+        return [Chosen(partition, *named_in(partition)) for partition in self._known(wanted)]
 
     def read(
         self,
@@ -99,7 +106,7 @@ class MarketArchive:
             Where a file cannot be read or has other columns.
         """
         chosen = self.chosen(kinds, instruments, start, end)
-        within = (_EVER[0] if start is None else start, _EVER[1] if end is None else end - 1)
+        within = EVER[0] if start is None else start, EVER[1] if end is None else end - 1
         if order == "event":
             for date in sorted({each.date for each in chosen}):
                 of_day = [each for each in chosen if each.date == date]
@@ -114,65 +121,82 @@ class MarketArchive:
         yield from _by_receipt({writer: _merged(units) for writer, units in streams.items()})
 
     def batches(
-        self, chosen: Chosen, part: Part, rows: tuple[int, int] = _EVER, within: tuple[int, int] = _EVER,
-        *, batch_rows: int = BATCH_ROWS,
+        self, chosen: Chosen, part: Part, within: Span = EVER, *, group: int | None = None, rows: Span | None = None,
+        batch_rows: int = BATCH_ROWS,
     ) -> Iterator[pa.RecordBatch]:  # fmt: skip
-        """Yield the rows of a file whose numbers are in `rows` and stamps in `within` or near it, both ends included.
+        """Yield the rows of a file, or of one of its row groups, where these have a stamp in `within`.
 
-        What was merged into another file meanwhile is read there.
+        Where it was merged into another file meanwhile, its rows are read there; `rows` are the numbers of a group's.
         """
         try:
-            file = pq.ParquetFile(part.path)
+            yield from self._of_file(chosen, part, within, batch_rows, group=group)
         except FileNotFoundError:
-            for successor in self._successors(part, rows):
-                low, high = max(rows[0], part.first), min(rows[1], part.last)
-                yield from self.batches(chosen, successor, (low, high), within, batch_rows=batch_rows)
-            return
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _unreadable(part.path, str(error).splitlines()[0]) from error
-        with file:
-            _check_columns(part.path, file, chosen.kind)
-            for group in range(file.num_row_groups):
-                if not (_touches(file, group, "seq", rows) and _touches(file, group, "ts_event", within)):
-                    continue
-                try:
-                    yield from file.iter_batches(batch_rows, row_groups=[group], use_threads=False)
-                except (pa.ArrowInvalid, OSError) as error:
-                    raise _unreadable(part.path, str(error).splitlines()[0]) from error
+            yield from self._of_successors(chosen, part, rows or (part.first, part.last), within, batch_rows)
 
-    def _known(self) -> list[str]:
+    def _of_file(
+        self, chosen: Chosen, part: Part, within: Span, batch_rows: int, *, group: int | None = None,
+        rows: Span | None = None,
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
+        try:
+            with opened(part.path) as file:
+                _check_columns(part.path, file, chosen.kind)
+                for each in range(file.num_row_groups) if group is None else (group,):
+                    # No more is left out by what the footer says than has to be: it has no checksum.
+                    if within != EVER and not _meet(_stamps_of(chosen, part, file.metadata, each), within):
+                        continue
+                    if rows is not None and not _meet(span_of(file.metadata, each, "seq"), rows):
+                        continue
+                    for batch in file.iter_batches(batch_rows, row_groups=[each], use_threads=False):
+                        yield batch if rows is None else _between(batch, rows)
+        except FileNotFoundError:
+            raise
+        except UNREADABLE as error:
+            raise _unreadable(part.path, str(error).splitlines()[0]) from error
+
+    def _of_successors(
+        self, chosen: Chosen, part: Part, rows: Span, within: Span, batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        for other in self._successors(part, rows):
+            try:
+                yield from self._of_file(chosen, other, within, batch_rows, rows=rows)
+            except FileNotFoundError:
+                only = max(rows[0], other.first), min(rows[1], other.last)
+                yield from self._of_successors(chosen, other, only, within, batch_rows)
+
+    def _known(self, wanted: Callable[[str], bool]) -> list[str]:
         if self.partitions.root.exists() and not self.partitions.root.is_dir():
             raise Misuse(f"{self.partitions.root} is a file; a market archive is a directory")
-        return self.partitions.partitions()
+        return self.partitions.partitions(wanted)
 
-    def _successors(self, part: Part, rows: tuple[int, int]) -> list[Part]:
+    def _successors(self, part: Part, rows: Span) -> list[Part]:
         """Return the files that hold now what a file held that was merged."""
-        low, high = max(rows[0], part.first), min(rows[1], part.last)
         found = [
             other
             for other in self.partitions.parts(part.partition)
-            if other.writer == part.writer and other.first <= high and other.last >= low
+            if other.writer == part.writer and _meet((other.first, other.last), rows)
         ]
         if not found:
             raise Misuse(f"{part.path} was there and is gone, and no other file has its rows")
         return found
 
-    def _file(self, chosen: Chosen, part: Part, within: tuple[int, int]) -> _Unit:
-        def rows() -> Iterator[tuple[tuple[int, ...], MarketMessage]]:
-            for seq, message in self._rows(chosen, part, (part.first, part.last), within):
+    def _file(self, chosen: Chosen, part: Part, within: Span) -> _Unit:
+        def rows() -> Iterator[Keyed]:
+            for seq, message in self._rows(chosen, part, self.batches(chosen, part, within), within):
                 yield (seq,), message
 
         return _Unit((part.first,), rows)
 
-    def _rows(self, chosen: Chosen, part: Part, rows: tuple[int, int], within: tuple[int, int]) -> Iterator[Row]:
-        for batch in self.batches(chosen, part, rows, within):
-            for seq, message in messages_of(chosen.kind, chosen.instrument, batch):
-                if rows[0] <= seq <= rows[1] and within[0] <= message.ts_event <= within[1]:
-                    yield seq, message
+    def _rows(self, chosen: Chosen, part: Part, batches: Iterable[pa.RecordBatch], within: Span) -> Iterator[Row]:
+        for batch in batches:
+            try:
+                found = list(messages_of(chosen.kind, chosen.instrument, batch))
+            except (ValueError, TypeError) as error:
+                raise _unreadable(part.path, str(error)) from error
+            for row in found:
+                if within[0] <= row[1].ts_event <= within[1]:
+                    yield row
 
-    def _by_event(
-        self, chosen: Iterable[Chosen], within: tuple[int, int], writers: Collection[str] | None
-    ) -> list[_Unit]:
+    def _by_event(self, chosen: Iterable[Chosen], within: Span, writers: Collection[str] | None) -> list[_Unit]:
         """Return a day's row groups, each sorted when it is opened."""
         units = []
         for each in chosen:
@@ -181,36 +205,40 @@ class MarketArchive:
                     units += self._groups(each, part, within)
         return units
 
-    def _groups(self, chosen: Chosen, part: Part, within: tuple[int, int]) -> list[_Unit]:
+    def _groups(self, chosen: Chosen, part: Part, within: Span, rows: Span | None = None) -> list[_Unit]:
+        """Return the row groups of a file; of one that took another's place only `rows`."""
         try:
             metadata = pq.read_metadata(part.path)
         except FileNotFoundError:
-            found = (self._groups(chosen, other, within) for other in self._successors(part, _EVER))
-            return [unit for units in found for unit in units]
-        except (pa.ArrowInvalid, OSError) as error:
+            rows = rows or (part.first, part.last)
+            return [u for other in self._successors(part, rows) for u in self._groups(chosen, other, within, rows)]
+        except UNREADABLE as error:
             raise _unreadable(part.path, str(error).splitlines()[0]) from error
         units = []
         for group in range(metadata.num_row_groups):
-            seq, stamps = (_span(metadata, group, name) for name in ("seq", "ts_event"))
-            if stamps[0] <= within[1] and stamps[1] >= within[0]:
-                units.append(_Unit((stamps[0],), self._sorted(chosen, part, seq, within)))
+            seq, stamps = span_of(metadata, group, "seq"), _stamps_of(chosen, part, metadata, group)
+            if _meet(stamps, within) and (rows is None or _meet(seq, rows)):
+                units.append(_Unit((stamps[0],), self._sorted(chosen, part, group, seq, rows, within)))
         return units
 
     def _sorted(
-        self, chosen: Chosen, part: Part, rows: tuple[int, int], within: tuple[int, int]
-    ) -> Callable[[], Iterator[tuple[tuple[int, ...], MarketMessage]]]:
-        def load() -> Iterator[tuple[tuple[int, ...], MarketMessage]]:
-            found = [((message.ts_event, seq), message) for seq, message in self._rows(chosen, part, rows, within)]
+        self, chosen: Chosen, part: Part, group: int, seq: Span, rows: Span | None, within: Span
+    ) -> Callable[[], Iterator[Keyed]]:
+        def load() -> Iterator[Keyed]:
+            batches = self.batches(chosen, part, within, group=group, rows=seq)
+            if rows is not None:
+                batches = (_between(batch, rows) for batch in batches)
+            found = [((message.ts_event, seq), message) for seq, message in self._rows(chosen, part, batches, within)]
             found.sort(key=lambda row: row[0])
             return iter(found)
 
         return load
 
 
-def _merged(units: list[_Unit]) -> Iterator[tuple[tuple[int, ...], MarketMessage]]:
+def _merged(units: list[_Unit]) -> Iterator[Keyed]:
     """Yield the rows of all units in order; a unit is opened when its first row may be next."""
     waiting = sorted(units, key=lambda unit: unit.first, reverse=True)
-    heap: list[tuple[tuple[int, ...], int, MarketMessage, Iterator[tuple[tuple[int, ...], MarketMessage]]]] = []
+    heap: list[tuple[tuple[int, ...], int, MarketMessage, Iterator[Keyed]]] = []
     opened = 0
     while waiting or heap:
         while waiting and (not heap or waiting[-1].first <= heap[0][0]):
@@ -228,11 +256,11 @@ def _merged(units: list[_Unit]) -> Iterator[tuple[tuple[int, ...], MarketMessage
             heapq.heappop(heap)
 
 
-def _by_receipt(streams: dict[str, Iterator[tuple[tuple[int, ...], MarketMessage]]]) -> Iterator[MarketMessage]:
+def _by_receipt(streams: dict[str, Iterator[Keyed]]) -> Iterator[MarketMessage]:
     """Yield the messages of all writers by `ts_init`, each writer's own order unbroken."""
 
     def stamped(writer: str) -> Iterator[tuple[int, str, MarketMessage]]:
-        latest = _EVER[0]
+        latest = EVER[0]
         for _, message in streams[writer]:
             latest = max(latest, message.ts_init)
             yield latest, writer, message
@@ -246,6 +274,13 @@ def _by_receipt(streams: dict[str, Iterator[tuple[tuple[int, ...], MarketMessage
         yield message
 
 
+def _owners(instruments: Collection[str]) -> set[str]:
+    try:
+        return {*instruments, *map(venue_of, instruments)}
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+
 def _day_start(date: str) -> int:
     try:
         return start_of(date)
@@ -253,7 +288,7 @@ def _day_start(date: str) -> int:
         raise Misuse(f"date={date} is no date: a partition of a market archive is named date=YYYY-MM-DD") from None
 
 
-def _span(metadata: Any, group: int, name: str) -> tuple[int, int]:
+def span_of(metadata: Any, group: int, name: str) -> Span:
     """Return the least and the greatest value of a column in a row group; everything where that is not written."""
     row_group = metadata.row_group(group)
     for i in range(row_group.num_columns):
@@ -261,13 +296,28 @@ def _span(metadata: Any, group: int, name: str) -> tuple[int, int]:
         if column.path_in_schema == name:
             statistics = column.statistics
             # Raw: nanoseconds do not fit the library's own `datetime`.
-            return (statistics.min_raw, statistics.max_raw) if statistics is not None else _EVER
-    return _EVER
+            if statistics is not None and statistics.has_min_max:
+                return statistics.min_raw, statistics.max_raw
+    return EVER
 
 
-def _touches(file: Any, group: int, name: str, within: tuple[int, int]) -> bool:
-    least, greatest = _span(file.metadata, group, name)
-    return least <= within[1] and greatest >= within[0]
+def _stamps_of(chosen: Chosen, part: Part, metadata: Any, group: int) -> Span:
+    """Return the first and last moment of a row group, which are of the partition's day."""
+    span, day = span_of(metadata, group, "ts_event"), _day_start(chosen.date)
+    if span != EVER and not day <= span[0] <= span[1] < day + DAY_NS:
+        raise _unreadable(part.path, f"it says to hold {span[0]} to {span[1]}, which is not {chosen.date}")
+    return span
+
+
+def _meet(one: Span, other: Span) -> bool:
+    return one[0] <= other[1] and one[1] >= other[0]
+
+
+def _between(batch: pa.RecordBatch, rows: Span) -> pa.RecordBatch:
+    """Return the rows whose numbers, which rise, are in `rows`."""
+    numbers = batch.column("seq").to_pylist()
+    first = bisect_left(numbers, rows[0])
+    return batch.slice(first, bisect_right(numbers, rows[1]) - first)
 
 
 def _check_columns(path: Path, file: Any, kind: Kind) -> None:
@@ -276,6 +326,8 @@ def _check_columns(path: Path, file: Any, kind: Kind) -> None:
         return
     for field in wanted:
         at = found.get_field_index(field.name)
+        if at < 0 and field.name in kind.optional:
+            continue
         if at < 0:
             raise _unreadable(path, f"it has no column {field.name}")
         if found.field(at).type != field.type:

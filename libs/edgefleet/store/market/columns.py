@@ -14,6 +14,8 @@ from decimal import Context, Decimal
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 from urllib.parse import quote, unquote
 
+import msgspec
+
 from edgefleet.errors import Misuse
 from edgefleet.instruments import split_id
 from edgefleet.messages import market
@@ -56,6 +58,11 @@ class Kind(NamedTuple):
     def decimals(self) -> list[str]:
         """Return the fields whose digits are kept, in order."""
         return _decimal_fields(self.fields)
+
+    @property
+    def optional(self) -> set[str]:
+        """Return the columns that a file of an older version may lack: the message has a default for them."""
+        return {field.name for field in msgspec.structs.fields(self.type) if not field.required}
 
 
 def _decimal_fields(fields: dict[str, pa.DataType]) -> list[str]:
@@ -116,6 +123,7 @@ def _written(schema: pa.Schema) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "compression_level": 6,
+        "write_page_checksum": True,
         "use_dictionary": repeated,
         "column_encoding": packed,
         "write_statistics": ["seq", "ts_event", "ts_init"],
@@ -188,9 +196,12 @@ def messages_of(kind: Kind, instrument: str, rows: pa.RecordBatch) -> Iterator[t
     """Yield number and message of each row, in order."""
     if not rows.num_rows:
         return
-    read = _Reader(rows.column("digits").to_pylist() if kind.decimals else [], len(kind.decimals))
-    columns = [read.column(rows.column(name), type_) for name, type_ in kind.fields.items()]
-    names = tuple(kind.fields)
+    there = set(rows.schema.names)
+    fields = {name: type_ for name, type_ in kind.fields.items() if name in there}
+    decimals = _decimal_fields(fields)
+    read = _Reader(rows.column("digits").to_pylist() if decimals else [], len(decimals))
+    columns = [read.column(rows.column(name), type_) for name, type_ in fields.items()]
+    names = tuple(fields)
     make: Callable[..., MarketMessage] = kind.type
     named = {} if kind.by_venue else {"instrument": instrument}
     for seq, *values in zip(rows.column("seq").to_pylist(), *columns, strict=True):

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from edgefleet.errors import Misuse
-from edgefleet.store.arrow import pa, pq
-from edgefleet.store.compaction import compact, compacting
-from edgefleet.store.market.archive import Chosen, MarketArchive
-from edgefleet.store.partitions import Part
+from edgefleet.store.arrow import UNREADABLE, pq
+from edgefleet.store.compaction import compact_all
+from edgefleet.store.market.archive import EVER, Chosen, MarketArchive, span_of
+from edgefleet.store.market.columns import named_in
+from edgefleet.store.partitions import Mark, Part
 
 MAX_RANGES = 20
 
@@ -82,23 +83,10 @@ def check_archive(archive: MarketArchive) -> ArchiveInfo:
 
 
 def compact_archive(archive: MarketArchive, *, before: str | None = None, least_files: int = 2) -> int:
-    """Merge the small files of every partition with at least `least_files`; return how many files went away.
-
-    `before` is a date, ``YYYY-MM-DD``: that day and later ones are left as they are.
-
-    Raises
-    ------
-    OutOfReach
-        Where the file system cannot exchange two directories; see `edgefleet.store.compaction`.
-    """
-    removed = 0
-    with compacting(archive.partitions):
-        for chosen in archive.chosen():
-            if before is not None and chosen.date >= before:
-                continue
-            if len(archive.partitions.parts(chosen.partition)) >= least_files:
-                removed += compact(archive.partitions, chosen.partition, chosen.kind.layout.written)
-    return removed
+    """Merge the archive's small files; return how many went away. See `compact_all`."""
+    return compact_all(
+        archive.partitions, lambda name: named_in(name)[1].layout.written, before=before, least_files=least_files
+    )
 
 
 def _info(archive: MarketArchive, *, check: bool) -> ArchiveInfo:
@@ -110,7 +98,8 @@ def _info(archive: MarketArchive, *, check: bool) -> ArchiveInfo:
     holdings = tuple(_holding(*name, by_name[name], found) for name in sorted(by_name))
     numbers = _numbers(archive, [pair for pairs in by_name.values() for pair in pairs]) if check else None
     sources = []
-    for writer, mark in archive.partitions.writers().items():
+    marks = {**dict.fromkeys(sorted(found), Mark()), **archive.partitions.writers()}
+    for writer, mark in marks.items():
         source = Source(
             writer=writer, seq=mark.seq, rows=mark.rows, found=found.get(writer, 0), position=mark.position,
             finished=mark.finished,
@@ -131,7 +120,7 @@ def _holding(kind: str, instrument: str, pairs: list[tuple[Chosen, Part]], found
     for _, part in pairs:
         try:
             metadata = pq.read_metadata(part.path)
-        except (pa.ArrowInvalid, OSError) as error:
+        except UNREADABLE as error:
             raise Misuse(f"{part.path}: cannot be read: {str(error).splitlines()[0]}; move it away") from error
         rows += metadata.num_rows
         found[part.writer] = found.get(part.writer, 0) + metadata.num_rows
@@ -145,12 +134,10 @@ def _holding(kind: str, instrument: str, pairs: list[tuple[Chosen, Part]], found
 
 
 def _stamps(metadata: Any) -> Iterator[int]:
-    names = [metadata.row_group(0).column(i).path_in_schema for i in range(metadata.num_columns)]
-    at = names.index("ts_event")
     for group in range(metadata.num_row_groups):
-        statistics = metadata.row_group(group).column(at).statistics
-        if statistics is not None:
-            yield from (statistics.min_raw, statistics.max_raw)
+        span = span_of(metadata, group, "ts_event")
+        if span != EVER:
+            yield from span
 
 
 def _numbers(archive: MarketArchive, pairs: list[tuple[Chosen, Part]]) -> dict[str, list[tuple[int, int]]]:

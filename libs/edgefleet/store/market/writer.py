@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from edgefleet.clock import NS_PER_MS, Clock
-from edgefleet.errors import Misuse, OutOfReach
+from edgefleet.errors import Misuse
 from edgefleet.store.days import DAY_NS, day_of
 from edgefleet.store.market.columns import (
     BY_TYPE,
@@ -130,10 +130,7 @@ class MarketWriter:
         """
         self._spill(0)
         self._since = None
-        try:
-            return self._writer.commit(self._seq, self.position, finished=finished)
-        except OSError as error:
-            raise _unwritten(error) from error
+        return self._writer.commit(self._seq, self.position, finished=finished)
 
     def close(self, *, finished: bool = False) -> None:
         """Commit what waits, and end."""
@@ -199,10 +196,7 @@ class MarketWriter:
             if not messages:
                 return
             table = table_of(held.kind, sequence, messages)
-        try:
-            self._writer.add(held.partition, held.kind.layout, table, sequence[0], sequence[-1])
-        except OSError as error:
-            raise _unwritten(error) from error
+        self._writer.add(held.partition, held.kind.layout, table, sequence[0], sequence[-1])
 
     def _without_unfit(
         self, kind: Kind, sequence: list[int], messages: list[MarketMessage]
@@ -216,7 +210,3 @@ class MarketWriter:
             else:
                 self._refuse(message, reason)
         return fit
-
-
-def _unwritten(error: OSError) -> OutOfReach:
-    return OutOfReach(f"the market archive cannot be written: {error.strerror or error}; what is committed is safe")
