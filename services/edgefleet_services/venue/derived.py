@@ -140,7 +140,7 @@ class Derived:
 
     async def _ticker(self, kind: str, symbol: str, *, live: bool) -> None:
         stream = f"{symbol.lower()}@{kind}"
-        if not self._is_due(stream):
+        if not self._market.history[symbol].trades or not self._is_due(stream):
             return
         told = self._changed(kind, symbol, stream)
         if told is not None:
@@ -148,7 +148,8 @@ class Derived:
 
     async def _all_tickers(self, stream: str, *, live: bool) -> None:
         """Send the tickers that changed, of all symbols, in one frame."""
-        if not self._is_due(stream):
+        history = self._market.history
+        if not any(one.trades for one in history.values()) or not self._is_due(stream):
             return
         kind = stream.removeprefix("!").removesuffix("@arr")
         told = [self._changed(kind, symbol, f"{stream}{symbol}") for symbol in self._market.exchange.rules]
