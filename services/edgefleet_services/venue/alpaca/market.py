@@ -41,7 +41,7 @@ class AlpacaMarket:
         self.progress = progress
         self.created_ns = created_ns
         self.hub = Hub()
-        self.history = {symbol: StockHistory() for symbol in broker.exchange.rules}
+        self.history = {symbol: StockHistory() for symbol in broker.account.exchange.rules}
         self.changed = False  # since the account was last saved
         self.metrics = Metrics()
         self._counted = {

@@ -45,13 +45,13 @@ class SimulationApi:
                 "market_time_ms": broker.now_ns // NS_PER_MS,
                 "phase": broker.moment().phase,
                 "consumers": len(self.market.hub.market_consumers()),
-                "symbols": list(broker.exchange.rules),
-                "open_orders": sum(order.is_open for order in broker.orders()),
+                "symbols": list(broker.account.exchange.rules),
+                "open_orders": sum(order.is_open for order in broker.account.orders()),
             }
         )
 
     async def account(self, request: Request) -> Response:
-        exchange = self.market.broker.exchange
+        exchange = self.market.broker.account.exchange
         return answer(
             {
                 "initial": {asset: decimal_text(value) for asset, value in exchange.initial.items()},

@@ -15,7 +15,8 @@ from starlette.applications import Starlette
 from edgefleet.clock import NS_PER_S, Clock
 from edgefleet.errors import Broken, FleetError, Misuse
 from edgefleet.instruments import canonical_symbol
-from edgefleet.matching.brokerage import CASH, Brokerage, BrokerState
+from edgefleet.matching.broker_account import CASH, BrokerState
+from edgefleet.matching.brokerage import Brokerage
 from edgefleet.matching.exchange import Fees
 from edgefleet.matching.hours import Hours, Sessions
 from edgefleet.matching.synthetic_stocks import SyntheticStocks
@@ -71,7 +72,7 @@ class AlpacaVenue:
             self._source = SyntheticStocks(symbols, hours, seed=options.seed, start_ns=begins)
             broker.start(begins)
         if options.state_file is not None and options.state_file.exists():
-            broker.load(read_state(options.state_file, BrokerState))
+            broker.account.load(read_state(options.state_file, BrokerState))
         if taped:
             broker.start(start_ns)
         self.market = AlpacaMarket(broker, progress, start_ns)
@@ -109,11 +110,11 @@ class AlpacaVenue:
             await asyncio.sleep(SAVE_EVERY_S)
             if self.market.changed:
                 self.market.changed = False
-                await asyncio.to_thread(self._file.write, msgspec.json.encode(self.market.broker.dump()))
+                await asyncio.to_thread(self._file.write, msgspec.json.encode(self.market.broker.account.dump()))
 
     def save(self) -> None:
         """Write the account to the state file, if it is to be kept."""
-        self._file.write(msgspec.json.encode(self.market.broker.dump()))
+        self._file.write(msgspec.json.encode(self.market.broker.account.dump()))
 
 
 def new_york() -> Sessions:
