@@ -8,7 +8,7 @@ from collections.abc import Callable
 from edgefleet.errors import Broken
 from edgefleet.matching.broker_orders import TradeUpdate
 from edgefleet.matching.brokerage import Brokerage
-from edgefleet.matching.stock_history import DAY, Bar, StockHistory
+from edgefleet.matching.stock_history import DAY, KEPT, Bar, StockHistory
 from edgefleet.matching.stocks import StockEvent
 from edgefleet.telemetry.metrics import Metrics
 
@@ -34,14 +34,14 @@ class AlpacaConsumer(Consumer):
 
 
 class AlpacaMarket:
-    """One account, its market's history, and the consumers of both."""
+    """One account, its market's history (of each stock the last `keep` prints and quotes), and the consumers of both."""
 
-    def __init__(self, broker: Brokerage, progress: Progress, created_ns: int) -> None:
+    def __init__(self, broker: Brokerage, progress: Progress, created_ns: int, *, keep: int = KEPT) -> None:
         self.broker = broker
         self.progress = progress
         self.created_ns = created_ns
         self.hub = Hub()
-        self.history = {symbol: StockHistory() for symbol in broker.account.exchange.rules}
+        self.history = {symbol: StockHistory(keep=keep) for symbol in broker.account.exchange.rules}
         self.changed = False  # since the account was last saved
         self.metrics = Metrics()
         self._counted = {

@@ -19,6 +19,7 @@ from edgefleet.matching.broker_account import CASH, BrokerState
 from edgefleet.matching.brokerage import Brokerage
 from edgefleet.matching.exchange import Fees
 from edgefleet.matching.hours import Hours, Sessions
+from edgefleet.matching.stock_history import KEPT
 from edgefleet.matching.synthetic_stocks import SyntheticStocks
 from edgefleet.units import ZERO
 from edgefleet.venues.taq import read_taq
@@ -75,7 +76,8 @@ class AlpacaVenue:
             broker.account.load(read_state(options.state_file, BrokerState))
         if taped:
             broker.start(start_ns)
-        self.market = AlpacaMarket(broker, progress, start_ns)
+        # A tape ends, and is kept whole; a synthetic market goes on for ever.
+        self.market = AlpacaMarket(broker, progress, start_ns, keep=progress.lines_total or KEPT)
         self._time = MarketTime(clock, options.start_ns, options.speed)
         self._file = StateFile(options.state_file)
         simulation = SimulationApi(self.market)
