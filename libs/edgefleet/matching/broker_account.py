@@ -170,7 +170,7 @@ class BrokerAccount:
                 filled=filled,
                 cost=order.cost + trade.quote_quantity,
                 status=BrokerStatus.FILLED if complete else BrokerStatus.PARTIALLY_FILLED,
-                filled_ns=now_ns,
+                filled_ns=now_ns if complete else None,
                 updated_ns=now_ns,
             )
         )

@@ -34,7 +34,7 @@ class AlpacaConsumer(Consumer):
 
 
 class AlpacaMarket:
-    """One account, its market's history (of each stock the last `keep` prints and quotes), and the consumers of both."""
+    """One account, its market's history (the last `keep` prints and quotes of each stock), and who listens to both."""
 
     def __init__(self, broker: Brokerage, progress: Progress, created_ns: int, *, keep: int = KEPT) -> None:
         self.broker = broker

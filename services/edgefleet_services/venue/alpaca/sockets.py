@@ -70,9 +70,10 @@ class Session(Protocol):
 class SocketApi:
     """Handlers of the WebSocket endpoints over one market."""
 
-    def __init__(self, market: AlpacaMarket, key: str, secret: str) -> None:
+    def __init__(self, market: AlpacaMarket, key: str, secret: str, *, patience_s: float = AUTH_PATIENCE_S) -> None:
         self.market = market
         self._keys = (key, secret)
+        self._patience_s = patience_s
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes of the WebSocket side."""
@@ -96,7 +97,7 @@ class SocketApi:
         await self._serve(socket, consumer, AccountSession(self.market, consumer, self._keys))
 
     async def _serve(self, socket: WebSocket, consumer: AlpacaConsumer, session: Session) -> None:
-        reader = asyncio.create_task(_read(socket, consumer, session))
+        reader = asyncio.create_task(_read(socket, consumer, session, self._patience_s))
         try:
             await consumer.pump(socket.send)
         except WebSocketDisconnect:
@@ -109,11 +110,11 @@ class SocketApi:
                 raise ended
 
 
-async def _read(socket: WebSocket, consumer: AlpacaConsumer, session: Session) -> None:
+async def _read(socket: WebSocket, consumer: AlpacaConsumer, session: Session, patience_s: float) -> None:
     """Answer what a client sends until it leaves; one that does not say who it is must go."""
     here = True
     try:
-        async with asyncio.timeout(AUTH_PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             while here and not session.authenticated:
                 here = await _next(socket, session)
     except TimeoutError:
