@@ -21,15 +21,18 @@ from starlette.routing import Route
 from tests.unit.matching.stock_days import DAYS, at
 
 from edgefleet.clock import NS_PER_S
-from edgefleet.errors import Broken
+from edgefleet.errors import Broken, Misuse
 from edgefleet.matching.brokerage import Brokerage
-from edgefleet.matching.hours import Hours
+from edgefleet.matching.hours import Hours, Phase
+from edgefleet.matching.stock_history import MINUTE
 from edgefleet.matching.stocks import StockQuote
 from edgefleet_services.venue.alpaca import codec, query, views
 from edgefleet_services.venue.alpaca.gate import Gate
 from edgefleet_services.venue.alpaca.market import AlpacaMarket
 from edgefleet_services.venue.alpaca.sockets import SocketApi
+from edgefleet_services.venue.alpaca.venue import AlpacaVenue
 from edgefleet_services.venue.market import Progress
+from edgefleet_services.venue.service import VenueOptions, venue_of
 
 KEYS = ("key", "secret")
 HEADERS = {"APCA-API-KEY-ID": "key", "APCA-API-SECRET-KEY": "secret"}
@@ -38,8 +41,8 @@ HEADERS = {"APCA-API-KEY-ID": "key", "APCA-API-SECRET-KEY": "secret"}
 class HandClock:
     """A clock that a test turns."""
 
-    def __init__(self) -> None:
-        self.now_ns = 1_000_000 * 60 * NS_PER_S
+    def __init__(self, now_ns: int = 1_000_000 * 60 * NS_PER_S) -> None:
+        self.now_ns = now_ns
 
     def wall_ns(self) -> int:
         return self.now_ns
@@ -207,3 +210,37 @@ def test_sizes_of_quotes_are_round_lots_until_november_2025(day: str, size: int)
 def test_clock_has_the_offset_of_the_season() -> None:
     assert codec.rfc3339_eastern(at("09:30")) == "2024-11-29T09:30:00-05:00"
     assert codec.rfc3339_eastern(at("09:30", month=7, day=1)) == "2024-07-01T09:30:00-04:00"
+
+
+@pytest.mark.parametrize(
+    ("wall", "market"),
+    [
+        (at("11:00"), at("11:00")),  # open by the wall clock
+        (at("20:00"), at("09:33")),  # at night: after the last open
+        (at("04:30"), at("09:33", 27)),  # before the open: the day before
+        (at("15:00", month=12, day=1), at("09:33")),  # a Sunday
+    ],
+)
+async def test_synthetic_market_is_open_at_any_hour(wall: int, market: int) -> None:
+    options = VenueOptions(dialect="alpaca", symbols=("XXX",), key="key", secret="secret")
+    venue = AlpacaVenue(options, HandClock(wall), DAYS)
+
+    await venue.open()
+
+    assert venue.market.broker.now_ns == market
+    assert venue.market.broker.moment().phase is Phase.REGULAR
+    assert len(venue.market.history["XXX"].bars(MINUTE)) >= 2, "and has a past"
+
+
+def test_venue_refuses_what_is_no_stock_market() -> None:
+    clock = HandClock(at("11:00"))
+    for options, words in (
+        (VenueOptions(dialect="alpaca", symbols=("BTC/USDT",)), "no US stock"),
+        (VenueOptions(dialect="alpaca", symbols=("XXX",), market="relay"), "relays no other"),
+        (VenueOptions(dialect="alpaca", symbols=("XXX",), market="tape"), "needs its CSV files"),
+        (VenueOptions(dialect="alpaca", symbols=("XXX",), speed="fast"), "a speed is"),
+        (VenueOptions(dialect="alpaca", symbols=("XXX",), balances={"USDT": Decimal(1)}), "holds USD and XXX"),
+        (VenueOptions(dialect="binance", symbols=("BTC/USDT",), start_ns=1), "--dialect alpaca"),
+    ):
+        with pytest.raises(Misuse, match=words):
+            AlpacaVenue(options, clock, DAYS) if options.dialect == "alpaca" else venue_of(options, clock)
