@@ -27,6 +27,7 @@ from edgefleet.matching.hours import Hours, Phase
 from edgefleet.matching.stock_history import MINUTE
 from edgefleet.matching.stocks import StockQuote
 from edgefleet_services.venue.alpaca import codec, query, views
+from edgefleet_services.venue.alpaca.faults import Message, StockFaultPlan, Strikes
 from edgefleet_services.venue.alpaca.gate import Gate
 from edgefleet_services.venue.alpaca.market import AlpacaMarket
 from edgefleet_services.venue.alpaca.sockets import SocketApi
@@ -244,3 +245,77 @@ def test_venue_refuses_what_is_no_stock_market() -> None:
     ):
         with pytest.raises(Misuse, match=words):
             AlpacaVenue(options, clock, DAYS) if options.dialect == "alpaca" else venue_of(options, clock)
+
+
+# --- faults
+
+
+def message(price: float, kind: str = "t") -> Message:
+    return Message(kind, "XXX", lambda codec: {"p": price, "bp": price, "ap": price})
+
+
+def sent(plan: dict[str, Any], stamps: list[int] | None = None) -> list[Any]:
+    """Return what is heard of five messages on `trades@XXX`, told at `stamps` (ms), under a plan set at 0."""
+    strikes = Strikes()
+    strikes.set(msgspec.convert(plan, StockFaultPlan), 0)
+    heard: list[Any] = []
+    for number, now in enumerate(stamps or [0] * 5):
+        for struck in strikes.strike("trades@XXX", message(number), now):
+            frame = struck.frame(codec.Codec.JSON)
+            try:
+                heard.append(msgspec.json.decode(frame)[0]["p"])
+            except msgspec.DecodeError:
+                heard.append("cut")
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("plan", "heard"),
+    [
+        ({}, [0, 1, 2, 3, 4]),
+        ({"drop": {"trades@XXX": 2}}, [2, 3, 4]),
+        ({"drop": {"quotes@XXX": 2}}, [0, 1, 2, 3, 4]),
+        ({"repeat": {"*": 1}}, [0, 0, 1, 2, 3, 4]),
+        ({"swap": {"trades@XXX": 1}}, [1, 0, 2, 3, 4]),
+        ({"swap": {"trades@XXX": 2}}, [1, 0, 3, 2, 4]),
+        ({"absurd": {"*": 2}}, [0, 100, 2, 3, 4]),
+        ({"truncate": {"*": 1}}, ["cut", 1, 2, 3, 4]),
+        ({"silence": {"trades@XXX": None}}, []),
+    ],
+)
+def test_faults_strike_so_many_messages(plan: dict[str, Any], heard: list[Any]) -> None:
+    assert sent(plan) == heard
+
+
+def test_silence_is_over_by_the_market_s_time() -> None:
+    assert sent({"silence": {"*": 100}}, [0, 50, 99, 100, 150]) == [3, 4]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"drop": {"*": -1}},
+        {"rest_http_status": 404},
+        {"disconnect_code": 1006},
+        {"silence": {"*": -5}},
+        {"unheard_of": 1},
+        {"disconnect": "nobody"},
+    ],
+)
+def test_plan_that_cannot_be_is_refused(plan: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(plan, StockFaultPlan)
+
+
+async def test_requests_are_struck_by_their_path() -> None:
+    served = market()
+    served.set_faults(StockFaultPlan(rest_path="stocks", rest_limited=1, rest_http_error=1, retry_after_s=9))
+    gate = Gate(served, HandClock(), KEYS)
+    app = Starlette(routes=[Route("/v2/clock", gate(well)), Route("/v2/stocks/bars", gate(well))])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://venue/v2", headers=HEADERS) as venue:
+        answers = [await venue.get(path) for path in ("/clock", "/stocks/bars", "/stocks/bars", "/stocks/bars")]
+
+    assert [answer.status_code for answer in answers] == [200, 429, 503, 200]
+    assert answers[1].headers["retry-after"] == "9"
+    assert answers[1].headers["x-ratelimit-remaining"] == "0"

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Protocol
 
 import msgspec
+from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -82,6 +83,8 @@ class SocketApi:
 
     async def data(self, socket: WebSocket) -> None:
         """Serve market data to one client."""
+        if await self._refused(socket):
+            return
         consumer = AlpacaConsumer(codec_of(socket))
         session = DataSession(self.market, consumer, self._keys)
         await socket.accept()
@@ -92,9 +95,18 @@ class SocketApi:
 
     async def account(self, socket: WebSocket) -> None:
         """Serve the account's updates to one client."""
+        if await self._refused(socket):
+            return
         consumer = AlpacaConsumer(codec_of(socket))
         await socket.accept()
         await self._serve(socket, consumer, AccountSession(self.market, consumer, self._keys))
+
+    async def _refused(self, socket: WebSocket) -> bool:
+        """Return whether a fault let this handshake fail."""
+        if not self.market.faults.take_handshake():
+            return False
+        await socket.send_denial_response(Response("simulated outage", 503))
+        return True
 
     async def _serve(self, socket: WebSocket, consumer: AlpacaConsumer, session: Session) -> None:
         reader = asyncio.create_task(_read(socket, consumer, session, self._patience_s))

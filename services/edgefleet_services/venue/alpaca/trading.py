@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from edgefleet.clock import NS_PER_S, Clock
+from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
 from edgefleet.errors import Misuse
 from edgefleet.matching.broker_orders import (
     BrokerOrder,
@@ -34,7 +34,6 @@ from . import views
 from .gate import Gate, Handler, answer, body_of, refusal
 from .market import AlpacaMarket
 from .query import day_ns, decimal, limit, stamp_ns
-from .simulation import SimulationApi
 
 DAY_NS = 86_400 * NS_PER_S
 ACTIVITIES_PAGE = 100
@@ -73,10 +72,9 @@ class ReplaceBody(msgspec.Struct, kw_only=True):
 class TradingApi:
     """Handlers of the trading endpoints."""
 
-    def __init__(self, market: AlpacaMarket, simulation: SimulationApi, clock: Clock, key: str, secret: str) -> None:
+    def __init__(self, market: AlpacaMarket, clock: Clock, key: str, secret: str) -> None:
         self.market = market
         self.broker = market.broker
-        self.simulation = simulation
         self._clock = clock
         self.gate = Gate(market, clock, (key, secret))
 
@@ -108,7 +106,7 @@ class TradingApi:
     # --- orders
 
     async def place(self, request: Request) -> Response:
-        faults = self.simulation.faults
+        faults = self.market.faults
         if faults.take_error("before"):
             return _unavailable()
         wanted = order_request(await body_of(request, OrderBody))
@@ -292,7 +290,7 @@ class TradingApi:
 
     async def clock(self, request: Request) -> Response:
         response = answer(views.clock(self.broker.hours, self.broker.now_ns))
-        response.headers[WALL_HEADER] = str(self._clock.wall_ns())
+        response.headers[WALL_HEADER] = str(self._clock.wall_ns() + self.market.faults.clock_skew_ms * NS_PER_MS)
         return response
 
     async def calendar(self, request: Request) -> Response:

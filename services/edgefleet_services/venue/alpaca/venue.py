@@ -85,7 +85,7 @@ class AlpacaVenue:
         self.market = AlpacaMarket(broker, progress, start_ns, keep=progress.lines_total or KEPT)
         self._file = StateFile(options.state_file)
         simulation = SimulationApi(self.market)
-        trading = TradingApi(self.market, simulation, clock, options.key, options.secret)
+        trading = TradingApi(self.market, clock, options.key, options.secret)
         data = DataApi(self.market, trading.gate)
         sockets = SocketApi(self.market, options.key, options.secret)
         self.app = Starlette(routes=[*trading.routes(), *data.routes(), *simulation.routes(), *sockets.routes()])
