@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx
 import pytest
@@ -64,11 +65,32 @@ def adapter(port: int, secret: str = DEMO_SECRET, timeout_ms: int = 5_000) -> Al
     )
 
 
+@asynccontextmanager
+async def opened(port: int, **more: Any) -> AsyncIterator[AlpacaVenue]:
+    """Give an account that is closed, and its sockets with it, before the loop is."""
+    made = adapter(port, **more)
+    try:
+        yield made
+    finally:
+        await made.close()
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def following(account: AlpacaVenue) -> AsyncIterator[AsyncIterator[UserEvent]]:
+    """Give the account's events once they flow."""
+    events = account.user_events()
+    try:
+        await until(events, Connected)
+        yield events
+    finally:
+        await cast("AsyncGenerator[UserEvent]", events).aclose()
+
+
 @pytest.fixture
 async def account(venue: Clients) -> AsyncIterator[AlpacaVenue]:
-    made = adapter(venue.venue.port)
-    yield made
-    await made.close()
+    async with opened(venue.venue.port) as made:
+        yield made
 
 
 _NUMBER = iter(range(1_000_000))
@@ -100,15 +122,14 @@ async def until(events: AsyncIterator[UserEvent], kind: type[T], condition: Any 
 
 
 async def test_order_is_answered_executed_and_told(account: AlpacaVenue) -> None:
-    events = account.user_events()
-    await until(events, Connected)
     sent = order("3")
-
-    answered = await account.place(sent)
+    async with following(account) as events:
+        answered = await account.place(sent)
+        mine = lambda event: event.order.order_id == sent.order_id and event.order.status == "FILLED"  # noqa: E731
+        told = await until(events, OrderUpdate, mine)
 
     assert isinstance(answered, Answered)
     assert (answered.order.order_id, answered.order.instrument, answered.order.status) == (sent.order_id, AAPL, "NEW")
-    told = await until(events, OrderUpdate, lambda e: e.order.order_id == sent.order_id and e.order.status == "FILLED")
     assert told.trade is not None
     found = await account.query(AAPL, sent.order_id)
     assert isinstance(found, Answered)
@@ -166,10 +187,9 @@ async def test_resting_order_is_open_until_it_is_cancelled(account: AlpacaVenue)
 
 
 async def test_cancel_of_an_order_that_another_process_sent(venue: Clients, account: AlpacaVenue) -> None:
-    other = adapter(venue.venue.port)
     sent = order("1", "50")
-    await other.place(sent)
-    await other.close()
+    async with opened(venue.venue.port) as other:
+        await other.place(sent)
 
     answered = await account.cancel(AAPL, sent.order_id)
 
@@ -251,13 +271,12 @@ async def test_server_error_is_unknown(venue: Clients, account: AlpacaVenue, whe
 
 
 async def test_late_answer_is_unknown(venue: Clients) -> None:
-    hasty = adapter(venue.venue.port, timeout_ms=100)
     faults(venue, hold_order_response_ms=2_000)
     try:
-        assert isinstance(await hasty.place(order("1")), Unknown)
+        async with opened(venue.venue.port, timeout_ms=100) as hasty:
+            assert isinstance(await hasty.place(order("1")), Unknown)
     finally:
         faults(venue, hold_order_response_ms=0)
-        await hasty.close()
 
 
 async def test_venue_that_is_not_there_was_sent_nothing() -> None:
@@ -272,15 +291,12 @@ async def test_venue_that_is_not_there_was_sent_nothing() -> None:
 
 
 async def test_wrong_keys_are_told_as_such(venue: Clients) -> None:
-    stranger = adapter(venue.venue.port, secret="another")
-    try:
+    async with opened(venue.venue.port, secret="another") as stranger:
         with pytest.raises(Misuse, match="refuses our key"):
             await stranger.account()
         with pytest.raises(Misuse, match="refuses our key on its stream"):
             await until(stranger.user_events(), Connected)
         assert isinstance(await stranger.place(order("1")), Rejected)
-    finally:
-        await stranger.close()
 
 
 async def test_clock_is_measured_against_the_api_s_not_the_market_s(account: AlpacaVenue) -> None:
@@ -297,8 +313,7 @@ async def test_refusal_for_load_asks_for_silence() -> None:
         writer.close()
 
     server = await asyncio.start_server(limited, "127.0.0.1", 0)
-    busy = adapter(server.sockets[0].getsockname()[1])
-    async with server:
+    async with server, opened(server.sockets[0].getsockname()[1]) as busy:
         first = await busy.place(order("1"))
         second = await busy.place(order("1"))
 
@@ -306,21 +321,20 @@ async def test_refusal_for_load_asks_for_silence() -> None:
     assert (first.retry_after_s, first.reason) == (7, "rate limit exceeded")
     assert isinstance(second, Limited), "and nothing is asked meanwhile"
     assert second.retry_after_s < 7
-    await busy.close()
 
 
 async def test_stream_that_broke_comes_back() -> None:
     options = VenueOptions(
         dialect="alpaca", symbols=("AAPL/USD",), port=free_port(), start_ns=at("2024-11-27 10:00"), warm_up_s=1
     )
-    account = adapter(options.port)
-    events = account.user_events()
-    with alpaca(options):
-        await until(events, Connected)
-    assert (await until(events, Disconnected)).reason
-    with alpaca(options):
-        await until(events, Connected)
-        sent = order("1", "50")
-        await account.place(sent)
-        assert (await until(events, OrderUpdate)).order.order_id == sent.order_id
-    await account.close()
+    async with opened(options.port) as account:
+        with alpaca(options):
+            events = account.user_events()
+            await until(events, Connected)
+        assert (await until(events, Disconnected)).reason
+        with alpaca(options):
+            await until(events, Connected)
+            sent = order("1", "50")
+            await account.place(sent)
+            assert (await until(events, OrderUpdate)).order.order_id == sent.order_id
+            await cast("AsyncGenerator[UserEvent]", events).aclose()

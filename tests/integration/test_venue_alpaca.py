@@ -523,7 +523,9 @@ def test_market_data_stream_speaks_msgpack(venue: Clients) -> None:
 
     assert {trade.symbol for trade in got["trades"]} == {"AAPL"}
     trade = got["trades"][0]
-    asked = StockTradesRequest(symbol_or_symbols="AAPL", start=trade.timestamp, end=trade.timestamp)
+    asked = StockTradesRequest(
+        symbol_or_symbols="AAPL", start=trade.timestamp, end=trade.timestamp + timedelta(microseconds=1)
+    )
     assert trade.id in {found.id for found in venue.data.get_stock_trades(asked)["AAPL"]}
     assert all(quote.bid_price < quote.ask_price for quote in got["quotes"])
 
@@ -634,6 +636,38 @@ def test_order_faults_strike_here_as_well(venue: Clients) -> None:
     venue.trading.cancel_order_by_id(venue.trading.get_order_by_client_id("late").id)
 
 
+def test_data_stream_that_is_cut_off_comes_back_by_itself(venue: Clients) -> None:
+    heard: list[Any] = []
+
+    async def on_quote(quote: Any) -> None:
+        heard.append(quote)
+
+    stream = venue.market(lambda stream: stream.subscribe_quotes(on_quote, "AAPL"))
+    eventually(lambda: heard, "quotes")
+    socket = stream._ws
+
+    left = httpx.post(f"{venue.venue.sim}/faults", json={"disconnect": "market", "refuse_sockets": 1}).json()
+    assert (left["disconnect"], left["refuse_sockets"]) == ("", 1)
+    eventually(lambda: stream._ws is not None and stream._ws is not socket and stream._running, "another connection")
+    before = len(heard)
+    eventually(lambda: len(heard) > before, "quotes again")
+    assert httpx.get(f"{venue.venue.sim}/faults").json()["refuse_sockets"] == 0
+
+
+def test_silent_stream_is_silent_until_it_is_set_back(venue: Clients) -> None:
+    with connect(f"{venue.venue.ws}/v2/iex", additional_headers=KEYS) as socket:
+        socket.send(json.dumps({"action": "subscribe", "quotes": ["AAPL"], "trades": ["MSFT"]}))
+        httpx.post(f"{venue.venue.sim}/faults", json={"silence": {"quotes@AAPL": None}})
+        told = venue.venue.status()["market_time_ms"] + 1
+        later: list[dict[str, Any]] = []
+        while len(later) < 15:
+            later += [m for m in json.loads(socket.recv(timeout=20)) if "t" in m and _ms(m["t"]) > told]
+        assert {message["T"] for message in later} == {"t"}, "the others go on"
+        httpx.delete(f"{venue.venue.sim}/faults")
+        while all(message["T"] != "q" for message in json.loads(socket.recv(timeout=20))):
+            pass
+
+
 def test_account_outlives_a_restart(tmp_path: Any) -> None:
     file = tmp_path / "account.json"
     kept = options("2024-11-29 10:00", warm_up_s=5, state_file=file)
@@ -647,6 +681,10 @@ def test_account_outlives_a_restart(tmp_path: Any) -> None:
         assert venue.trading.get_open_position("AAPL").avg_entry_price == bought.filled_avg_price
         assert venue.trading.get_order_by_client_id("kept").id == resting.id
         venue.trading.cancel_order_by_id(resting.id)
+
+
+def _ms(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp() * 1e3
 
 
 def _position(venue: Clients, symbol: str) -> Any:

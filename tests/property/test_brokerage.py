@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.unit.matching.stock_days import STOCK, D, Stock, at, buy, sell
 
 from edgefleet.clock import NS_PER_S
+from edgefleet.matching.broker_account import BrokerState
 from edgefleet.matching.broker_orders import BrokerReject, BrokerStatus, TradeUpdate
-from edgefleet.matching.brokerage import BrokerState
 from edgefleet.matching.engine import Side
 from edgefleet.matching.exchange import Fees
 from edgefleet.matching.hours import EXTENDED, Phase
@@ -67,29 +67,29 @@ class StockAccount(RuleBasedStateMachine):
     def notional_order(self, side: Any, notional: int) -> None:
         self._try(side(notional=Decimal(notional)))
 
-    @precondition(lambda self: any(order.is_open for order in self.stock.broker.orders()))
+    @precondition(lambda self: any(order.is_open for order in self.stock.broker.account.orders()))
     @rule(data=st.data(), size=st.none() | sizes.map(D), limit=st.none() | cents, tif=st.none())
     def replace(self, data: st.DataObject, size: Decimal | None, limit: Decimal | None, tif: None) -> None:
-        order = data.draw(st.sampled_from([o for o in self.stock.broker.orders() if o.is_open]))
+        order = data.draw(st.sampled_from([o for o in self.stock.broker.account.orders() if o.is_open]))
         try:
             _, updates = self.stock.broker.replace(order.number, quantity=size, limit_price=limit, tif=tif)
         except BrokerReject:
             return
         self.updates += updates
 
-    @precondition(lambda self: any(order.is_open for order in self.stock.broker.orders()))
+    @precondition(lambda self: any(order.is_open for order in self.stock.broker.account.orders()))
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        order = data.draw(st.sampled_from([o for o in self.stock.broker.orders() if o.is_open]))
+        order = data.draw(st.sampled_from([o for o in self.stock.broker.account.orders() if o.is_open]))
         self.updates += self.stock.broker.cancel(order.number)
 
     @rule()
     def restart(self) -> None:
         """A saved and loaded account of the same market is the same account."""
-        saved = msgspec.json.encode(self.stock.broker.dump())
+        saved = msgspec.json.encode(self.stock.broker.account.dump())
         again = Stock(self.now, CASH, SHARES, fees=FEES)
-        again.broker.load(msgspec.json.decode(saved, type=BrokerState))
-        assert msgspec.json.encode(again.broker.dump()) == saved
+        again.broker.account.load(msgspec.json.decode(saved, type=BrokerState))
+        assert msgspec.json.encode(again.broker.account.dump()) == saved
 
     def _try(self, request: Any) -> None:
         try:
@@ -103,24 +103,24 @@ class StockAccount(RuleBasedStateMachine):
     @invariant()
     def account_is_its_start_and_its_trades(self) -> None:
         cash, shares = D(CASH), D(SHARES)
-        for trade in self.stock.broker.exchange.trades(STOCK, limit=10**9):
+        for trade in self.stock.broker.account.exchange.trades(STOCK, limit=10**9):
             sign = 1 if trade.side is Side.BUY else -1
             cash -= sign * trade.quote_quantity + trade.commission
             shares += sign * trade.quantity
             assert trade.commission_asset == "USD"
-        assert self.stock.broker.cash() == cash
-        assert self.stock.broker.position(STOCK) == shares >= 0
+        assert self.stock.broker.account.cash() == cash
+        assert self.stock.broker.account.position(STOCK) == shares >= 0
 
     @invariant()
     def updates_tell_every_trade_once_and_in_order(self) -> None:
         told = [(u.trade_id, u.price, u.quantity) for u in self.updates if u.trade_id is not None]
-        trades = self.stock.broker.exchange.trades(STOCK, limit=10**9)
+        trades = self.stock.broker.account.exchange.trades(STOCK, limit=10**9)
         assert told == [(t.trade_id, t.price, t.quantity) for t in trades]
-        assert [u.trade_id for u in self.stock.broker.fills()] == [t.trade_id for t in trades]
+        assert [u.trade_id for u in self.stock.broker.account.fills()] == [t.trade_id for t in trades]
 
     @invariant()
     def orders_are_the_sum_of_their_fills(self) -> None:
-        for order in self.stock.broker.orders():
+        for order in self.stock.broker.account.orders():
             fills = [u for u in self.updates if u.trade_id is not None and u.order.number == order.number]
             assert order.filled == sum((u.quantity or ZERO for u in fills), ZERO)
             assert order.cost == sum(((u.price or ZERO) * (u.quantity or ZERO) for u in fills), ZERO)
@@ -135,7 +135,7 @@ class StockAccount(RuleBasedStateMachine):
 
     @invariant()
     def what_is_locked_is_what_rests(self) -> None:
-        exchange = self.stock.broker.exchange
+        exchange = self.stock.broker.account.exchange
         resting = exchange.open_orders()
         bids = sum((o.left * o.price * (1 + FEES.maker) for o in resting if o.side is Side.BUY), ZERO)
         asks = sum((o.left for o in resting if o.side is Side.SELL), ZERO)
@@ -149,7 +149,7 @@ class StockAccount(RuleBasedStateMachine):
         phase = self.stock.broker.moment().phase
         if phase is Phase.REGULAR:
             return
-        resting = {self.stock.broker.order(n) for n in self.stock.broker.dump().resting.values()}
+        resting = {self.stock.broker.account.order(n) for n in self.stock.broker.account.dump().resting.values()}
         assert phase in EXTENDED or not resting
         assert all(order.extended_hours for order in resting)
 

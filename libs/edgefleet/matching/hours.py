@@ -130,20 +130,21 @@ class Hours:
 
 
 def eastern(ts_ns: int) -> datetime:
-    """Return the wall clock of New York at `ts_ns`, as a naive datetime with its microseconds.
-
-    Daylight saving time is that of the Energy Policy Act of 2005, in force since 2007: from the second Sunday of March
-    to the first of November, at 02:00.
-    """
+    """Return the wall clock of New York at `ts_ns`, as a naive datetime with its microseconds. From 1987 on."""
     utc = datetime.fromtimestamp(ts_ns // NS_PER_S, UTC).replace(tzinfo=None, microsecond=ts_ns % NS_PER_S // 1_000)
     return utc - timedelta(hours=eastern_offset_hours(utc))
 
 
 def eastern_offset_hours(utc: datetime) -> int:
-    """Return by how many hours New York is behind UTC: 4 in summer, 5 in winter."""
-    begins = datetime.combine(_sunday(utc.year, 3, 2), datetime.min.time()) + timedelta(hours=7)
-    ends = datetime.combine(_sunday(utc.year, 11, 1), datetime.min.time()) + timedelta(hours=6)
-    return 4 if begins <= utc < ends else 5
+    """Return by how many hours New York is behind UTC: 4 in summer, 5 in winter.
+
+    Clocks change at 02:00: since 2007 on the second Sunday of March and the first of November (Energy Policy Act of
+    2005), from 1987 to 2006 on the first Sunday of April and the last of October.
+    """
+    begins, ends = (_sunday(utc.year, 3, 8), _sunday(utc.year, 11, 1))
+    if utc.year < 2007:
+        begins, ends = (_sunday(utc.year, 4, 1), _sunday(utc.year, 10, 25))
+    return 4 if begins + timedelta(hours=7) <= utc < ends + timedelta(hours=6) else 5
 
 
 def from_eastern(local: datetime) -> int:
@@ -155,6 +156,7 @@ def from_eastern(local: datetime) -> int:
     return int(utc.replace(tzinfo=UTC).timestamp()) * NS_PER_S + utc.microsecond * 1_000
 
 
-def _sunday(year: int, month: int, number: int) -> date:
-    first = date(year, month, 1)
-    return first + timedelta(days=(6 - first.weekday()) % 7 + 7 * (number - 1))
+def _sunday(year: int, month: int, from_day: int) -> datetime:
+    """Return the midnight of the first Sunday from a day on."""
+    first = datetime(year, month, from_day)  # noqa: DTZ001 - a day, in whatever zone its hours are added in
+    return first + timedelta(days=(6 - first.weekday()) % 7)

@@ -22,7 +22,7 @@ from .hours import eastern, from_eastern
 from .stocks import StockQuote, StockTrade
 
 MINUTE_NS = 60 * NS_PER_S
-KEPT = 250_000  # prints, and quotes: more than a day of a busy stock in the sample
+KEPT = 20_000  # prints, and quotes
 KEPT_MINUTES = 50_000
 _FRAME = re.compile(r"(\d+)(Min|T|Hour|H|Day|D|Week|W|Month|M)")
 _LARGEST = {"Min": 59, "Hour": 23, "Day": 1, "Week": 1, "Month": 12}

@@ -68,7 +68,7 @@ class VenueOptions:
     balances: Mapping[str, Decimal] | None = None  # None: 100,000 of what the dialect's venue is paid in
     maker_fee: Decimal | None = None  # None: what the dialect's venue takes
     taker_fee: Decimal | None = None
-    start_ns: int | None = None  # where a synthetic market's time begins; None: now, by the wall clock
+    start_ns: int | None = None  # where a stocks' synthetic market begins; None: now, or after the last open
     state_file: Path | None = None
     upstream_ws: str = ""
     upstream_rest: str = ""

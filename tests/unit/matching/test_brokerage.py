@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from edgefleet.matching.broker_account import BrokerState
 from edgefleet.matching.broker_orders import BrokerReject, BrokerStatus, OrderKind
-from edgefleet.matching.brokerage import BrokerState
 from edgefleet.matching.exchange import Fees
 
 from .stock_days import STOCK, D, Stock, at, buy, events, later, sell
@@ -25,10 +25,10 @@ def trading(usd: str = "10000", shares: str = "0", **more: Any) -> Stock:
 
 
 def refused(stock: Stock, request: Any) -> tuple[int, int, str]:
-    before = stock.broker.dump()
+    before = stock.broker.account.dump()
     with pytest.raises(BrokerReject) as caught:
         stock.broker.place(request)
-    assert stock.broker.dump() == before, "a refusal changes nothing"
+    assert stock.broker.account.dump() == before, "a refusal changes nothing"
     return caught.value.http_status, caught.value.code, caught.value.message
 
 
@@ -40,9 +40,9 @@ def test_market_order_takes_the_quote_and_the_account_pays_it() -> None:
     assert order.status is BrokerStatus.PENDING_NEW
     assert events(updates) == ["pending_new", "new", "fill"]
     assert (updates[-1].price, updates[-1].quantity, updates[-1].position) == (D("100.01"), D(10), D(10))
-    assert stock.broker.cash() == D("10000") - D("1000.10")
-    assert stock.broker.position(STOCK) == 10
-    assert stock.broker.cost(STOCK) == D("1000.10")
+    assert stock.broker.account.cash() == D("10000") - D("1000.10")
+    assert stock.broker.account.position(STOCK) == 10
+    assert stock.broker.account.cost(STOCK) == D("1000.10")
 
 
 def test_market_order_that_finds_too_little_goes_on_with_the_quotes_that_follow() -> None:
@@ -50,14 +50,14 @@ def test_market_order_that_finds_too_little_goes_on_with_the_quotes_that_follow(
 
     order, updates = stock.broker.place(buy("250"))
     assert events(updates) == ["pending_new", "new", "partial_fill"]
-    assert stock.broker.order(order.number).filled == 100
+    assert stock.broker.account.order(order.number).filled == 100
 
     assert stock.quote(later(NOON, 1), "99.99", "100.01") == [], "the quote that was taken is no new one"
     second = stock.quote(later(NOON, 2), "99.99", "100.02")
     third = stock.quote(later(NOON, 3), "99.99", "100.03")
 
     assert events(second + third) == ["partial_fill", "fill"]
-    assert stock.broker.order(order.number).cost == D("10001") + D("10002") + 50 * D("100.03")
+    assert stock.broker.account.order(order.number).cost == D("10001") + D("10002") + 50 * D("100.03")
 
 
 def test_notional_order_spends_what_it_names_in_fractions_of_a_share() -> None:
@@ -66,7 +66,7 @@ def test_notional_order_spends_what_it_names_in_fractions_of_a_share() -> None:
     order, updates = stock.broker.place(buy(notional=D("50")))
 
     assert events(updates) == ["pending_new", "new", "fill"]
-    done = stock.broker.order(order.number)
+    done = stock.broker.account.order(order.number)
     assert done.filled == D("0.499950004")
     assert D(50) - D("0.0000002") < done.cost <= 50
 
@@ -78,7 +78,7 @@ def test_notional_order_goes_on_until_it_is_spent() -> None:
     assert events(updates) == ["pending_new", "new", "partial_fill"]
 
     assert events(stock.quote(later(NOON, 1), "99.99", "100.02")) == ["fill"]
-    assert D("14999.99") < stock.broker.order(order.number).cost <= 15_000
+    assert D("14999.99") < stock.broker.account.order(order.number).cost <= 15_000
 
 
 @pytest.mark.parametrize(("ask", "size"), [("100.00", "10"), ("99.99", "10"), ("0.0003", "100")])
@@ -89,7 +89,7 @@ def test_notional_order_that_spends_the_last_quote_to_its_end_is_filled(ask: str
 
     stock.broker.place(buy(notional=max(budget.quantize(D("0.01")), D(1))))
 
-    (order,) = stock.broker.orders()
+    (order,) = stock.broker.account.orders()
     whole = order.notional is not None and order.notional - order.cost < D("0.01")
     assert (order.status is BrokerStatus.FILLED) == whole
 
@@ -98,10 +98,10 @@ def test_prices_and_quantities_at_the_edge_are_the_broker_s_to_refuse_and_never_
     stock = trading(usd="1e12", shares="1000000000")
     for limit in ("1000000000", "0.0001", "1", "0.9999"):
         order, _ = stock.broker.place(sell("1000000", limit, "ioc"))
-        assert not stock.broker.order(order.number).is_open
+        assert not stock.broker.account.order(order.number).is_open
     stock.quote(later(NOON, 1), "0.0001", "0.0002", "1000000000", "1000000000")
     order, _ = stock.broker.place(buy("1000000000", "0.0002", "ioc"))
-    assert stock.broker.order(order.number).status is BrokerStatus.FILLED
+    assert stock.broker.account.order(order.number).status is BrokerStatus.FILLED
 
 
 def test_resting_order_waits_behind_what_is_quoted_at_its_price() -> None:
@@ -115,7 +115,7 @@ def test_resting_order_waits_behind_what_is_quoted_at_its_price() -> None:
     assert events(updates) == ["partial_fill"]
     assert updates[0].price == D("99.99")
     assert events(stock.trade(later(NOON, 3), "99.98", "100")) == ["fill"], "a print through the price"
-    assert stock.broker.order(order.number).status is BrokerStatus.FILLED
+    assert stock.broker.account.order(order.number).status is BrokerStatus.FILLED
 
 
 def test_order_behind_the_top_takes_its_place_when_its_price_becomes_the_best() -> None:
@@ -134,7 +134,7 @@ def test_print_off_exchange_fills_nobody_who_waits_in_a_book() -> None:
     stock.broker.place(buy("10", "99.99"))
 
     assert stock.trade(later(NOON, 1), "99.90", "1000", exchange="D") == []
-    assert stock.broker.price(STOCK) == D("99.90"), "it is a last price all the same"
+    assert stock.broker.account.price(STOCK) == D("99.90"), "it is a last price all the same"
 
 
 def test_order_sent_before_the_open_is_accepted_and_meets_the_first_quote_after_it() -> None:
@@ -143,7 +143,7 @@ def test_order_sent_before_the_open_is_accepted_and_meets_the_first_quote_after_
 
     order, updates = stock.broker.place(buy("10"))
     assert (order.status, events(updates)) == (BrokerStatus.ACCEPTED, ["accepted"])
-    assert stock.broker.buying_power() == D(10_000) - 1_020
+    assert stock.broker.account.buying_power() == D(10_000) - 1_020
 
     assert stock.trade(later(OPEN, 0.1), "100.00", "5000", ("O",)) == [], "no quote of the day yet"
     updates = stock.quote(later(OPEN, 0.2), "99.99", "100.01")
@@ -161,7 +161,7 @@ def test_order_of_the_day_expires_at_the_close_of_a_half_day() -> None:
 
     assert events(updates) == ["expired"]
     assert updates[0].order.status is BrokerStatus.EXPIRED
-    assert stock.broker.buying_power() == 10_000
+    assert stock.broker.account.buying_power() == 10_000
 
 
 def test_order_until_cancelled_sleeps_over_the_night_and_wakes_with_the_next_quotes() -> None:
@@ -170,7 +170,7 @@ def test_order_until_cancelled_sleeps_over_the_night_and_wakes_with_the_next_quo
 
     assert stock.broker.on_time(at("13:00")) == []
     assert stock.quote(at("13:30"), "90.00", "94.00") == [], "the post-market is none of its hours"
-    assert stock.broker.buying_power() == D(10_000) - 950, "and what it needs stays reserved"
+    assert stock.broker.account.buying_power() == D(10_000) - 950, "and what it needs stays reserved"
     updates = stock.quote(later(at("09:30", month=12, day=2), 1), "93.99", "94.01")
 
     assert events(updates) == ["fill"]
@@ -215,10 +215,10 @@ def test_replacing_takes_off_what_was_filled_and_keeps_both_ends_of_the_chain() 
 
     assert events(updates) == ["replaced", "pending_new", "new"]
     assert new.quantity == 17
-    gone = stock.broker.order(old.number)
+    gone = stock.broker.account.order(old.number)
     assert (gone.status, gone.replaced_by, gone.filled) == (BrokerStatus.REPLACED, new.number, D(3))
-    assert stock.broker.order(new.number).replaces == old.number
-    assert stock.broker.buying_power() == D(10_000) - 3 * D("99.99") - 17 * D("99.98")
+    assert stock.broker.account.order(new.number).replaces == old.number
+    assert stock.broker.account.buying_power() == D(10_000) - 3 * D("99.99") - 17 * D("99.98")
 
 
 def test_replacing_beyond_the_buying_power_leaves_the_old_order() -> None:
@@ -228,8 +228,8 @@ def test_replacing_beyond_the_buying_power_leaves_the_old_order() -> None:
     with pytest.raises(BrokerReject, match="insufficient buying power"):
         stock.broker.replace(old.number, quantity=D(101))
 
-    assert stock.broker.order(old.number).is_open
-    assert stock.broker.buying_power() == D(10_000) - D("999.90")
+    assert stock.broker.account.order(old.number).is_open
+    assert stock.broker.account.buying_power() == D(10_000) - D("999.90")
 
 
 def test_what_the_account_cannot_pay_is_refused_with_both_numbers() -> None:
@@ -253,7 +253,7 @@ def test_orders_reserve_what_they_need_until_they_end() -> None:
         "insufficient qty available for order (requested: 1, available: 0)",
     )
     stock.broker.cancel(order.number)
-    assert stock.broker.available(STOCK) == 10
+    assert stock.broker.account.available(STOCK) == 10
 
 
 @pytest.mark.parametrize(
@@ -324,28 +324,28 @@ def test_market_order_whose_price_ran_away_from_the_account_is_rejected() -> Non
     updates = stock.quote(later(OPEN, 1), "119.00", "120.00")
 
     assert events(updates) == ["new", "rejected"]
-    assert stock.broker.order(order.number).failed_ns == later(OPEN, 1)
-    assert stock.broker.buying_power() == 1_000
+    assert stock.broker.account.order(order.number).failed_ns == later(OPEN, 1)
+    assert stock.broker.account.buying_power() == 1_000
 
 
 def test_commission_is_taken_in_dollars_from_both_sides() -> None:
     stock = trading(fees=Fees(D("0.001"), D("0.002")))
 
     stock.broker.place(buy("10"))
-    assert stock.broker.cash() == D(10_000) - D("1000.10") - D("2.00020")
+    assert stock.broker.account.cash() == D(10_000) - D("1000.10") - D("2.00020")
     stock.broker.place(sell("10"))
-    assert stock.broker.cash() == D(10_000) - D("1000.10") - D("2.00020") + D("999.90") - D("1.99980")
-    assert stock.broker.position(STOCK) == 0
+    assert stock.broker.account.cash() == D(10_000) - D("1000.10") - D("2.00020") + D("999.90") - D("1.99980")
+    assert stock.broker.account.position(STOCK) == 0
 
 
 def test_resting_purchase_reserves_its_commission_and_gives_back_what_it_did_not_need() -> None:
     stock = trading(fees=Fees(D("0.0015"), D("0.0015")))
     stock.broker.place(buy("10", "99.99"))
-    assert stock.broker.buying_power() == D(10_000) - D("999.90") * D("1.0015")
+    assert stock.broker.account.buying_power() == D(10_000) - D("999.90") * D("1.0015")
 
     stock.trade(later(NOON, 1), "99.98", "10")
 
-    assert stock.broker.buying_power() == stock.broker.cash() == D(10_000) - D("999.90") - D("1.49985")
+    assert stock.broker.account.buying_power() == stock.broker.account.cash() == D(10_000) - D("999.90") - D("1.49985")
 
 
 def test_average_cost_is_kept_when_a_part_is_sold() -> None:
@@ -355,8 +355,8 @@ def test_average_cost_is_kept_when_a_part_is_sold() -> None:
     stock.broker.place(buy("10"))
     stock.broker.place(sell("5"))
 
-    assert stock.broker.position(STOCK) == 15
-    assert stock.broker.cost(STOCK) / 15 == (D("100.01") + D("110.02")) / 2
+    assert stock.broker.account.position(STOCK) == 15
+    assert stock.broker.account.cost(STOCK) / 15 == (D("100.01") + D("110.02")) / 2
 
 
 def test_account_that_was_saved_and_loaded_goes_on_as_it_was() -> None:
@@ -365,19 +365,19 @@ def test_account_that_was_saved_and_loaded_goes_on_as_it_was() -> None:
     stock.broker.place(buy("10", "99.00"))
     stock.broker.place(buy("10", "98.00", "gtc"))
 
-    saved = msgspec.json.encode(stock.broker.dump())
-    twin.broker.load(msgspec.json.decode(saved, type=BrokerState))
+    saved = msgspec.json.encode(stock.broker.account.dump())
+    twin.broker.account.load(msgspec.json.decode(saved, type=BrokerState))
     for market in (stock, twin):
         market.quote(later(NOON, 1), "98.90", "98.95", ask_size="300")
 
-    assert msgspec.json.encode(twin.broker.dump()) == msgspec.json.encode(stock.broker.dump())
-    assert stock.broker.position(STOCK) == 25
+    assert msgspec.json.encode(twin.broker.account.dump()) == msgspec.json.encode(stock.broker.account.dump())
+    assert stock.broker.account.position(STOCK) == 25
 
 
 def test_equity_counts_positions_at_the_last_price() -> None:
     stock = trading(shares="10")
-    assert stock.broker.equity() == D(10_000) + 1_000, "the middle of the quotes, before a print"
+    assert stock.broker.account.equity() == D(10_000) + 1_000, "the middle of the quotes, before a print"
 
     stock.trade(later(NOON, 1), "120", "1")
 
-    assert stock.broker.equity() == D(10_000) + 1_200
+    assert stock.broker.account.equity() == D(10_000) + 1_200

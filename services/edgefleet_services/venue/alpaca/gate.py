@@ -73,7 +73,13 @@ class Gate:
 
         async def guarded(request: Request) -> Response:
             headers = self._count()
-            if int(headers["X-RateLimit-Remaining"]) < 0:
+            path, faults = request.url.path.removeprefix("/v2/"), self._market.faults
+            if faults.take_limited(path):
+                headers |= {"X-RateLimit-Remaining": "0", "Retry-After": str(faults.retry_after_s)}
+                response = refusal(42910000, "rate limit exceeded", 429)
+            elif faults.take_rest_error(path):
+                response = refusal(50010000, "internal server error occurred", faults.rest_http_status)
+            elif int(headers["X-RateLimit-Remaining"]) < 0:
                 headers["X-RateLimit-Remaining"] = "0"
                 response = refusal(42910000, "rate limit exceeded", 429)
             elif not is_account(*sent_keys(request.headers), self._keys):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import msgspec
+
+from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Broken
 from edgefleet.matching.broker_orders import TradeUpdate
 from edgefleet.matching.brokerage import Brokerage
-from edgefleet.matching.stock_history import DAY, Bar, StockHistory
+from edgefleet.matching.stock_history import DAY, KEPT, Bar, StockHistory
 from edgefleet.matching.stocks import StockEvent
 from edgefleet.telemetry.metrics import Metrics
 
@@ -16,6 +19,7 @@ from ..consumers import Consumer, Hub, Payload
 from ..market import Progress
 from . import views
 from .codec import Codec
+from .faults import Message, StockFaultPlan, Strikes
 
 TRADE_UPDATES = "trade_updates"
 EVERYTHING = "*"
@@ -34,14 +38,16 @@ class AlpacaConsumer(Consumer):
 
 
 class AlpacaMarket:
-    """One account, its market's history, and the consumers of both."""
+    """One account, its market's history (the last `keep` prints and quotes of each stock), and who listens to both."""
 
-    def __init__(self, broker: Brokerage, progress: Progress, created_ns: int) -> None:
+    def __init__(self, broker: Brokerage, progress: Progress, created_ns: int, *, keep: int = KEPT) -> None:
         self.broker = broker
         self.progress = progress
         self.created_ns = created_ns
         self.hub = Hub()
-        self.history = {symbol: StockHistory() for symbol in broker.exchange.rules}
+        self.history = {symbol: StockHistory(keep=keep) for symbol in broker.account.exchange.rules}
+        self.faults = StockFaultPlan()
+        self._strikes = Strikes()
         self.changed = False  # since the account was last saved
         self.metrics = Metrics()
         self._counted = {
@@ -82,10 +88,11 @@ class AlpacaMarket:
             if self.listeners("dailyBars", symbol):
                 await self._publish_bar("dailyBars", "d", symbol, history.bars(DAY)[-1], live=live)
 
-    def listeners(self, channel: str, symbol: str) -> list[Consumer]:
+    def listeners(self, channel: str, symbol: str) -> list[AlpacaConsumer]:
         """Return who takes a channel of `symbol`, by its name or by taking everything."""
         named = self.hub.of(f"{channel}@{symbol}")
-        return named + [other for other in self.hub.of(f"{channel}@{EVERYTHING}") if other not in named]
+        every = [other for other in self.hub.of(f"{channel}@{EVERYTHING}") if other not in named]
+        return [consumer for consumer in (*named, *every) if isinstance(consumer, AlpacaConsumer)]
 
     async def _publish_bar(self, channel: str, kind: str, symbol: str, bar: Bar, *, live: bool) -> None:
         await self._publish(channel, kind, symbol, lambda codec: views.bar(bar, codec.stamp), live=live)
@@ -93,17 +100,12 @@ class AlpacaMarket:
     async def _publish(
         self, channel: str, kind: str, symbol: str, view: Callable[[Codec], views.Json], *, live: bool
     ) -> None:
-        frames: dict[Codec, Payload] = {}
-        for consumer in self.listeners(channel, symbol):
-            if not isinstance(consumer, AlpacaConsumer):
-                continue
-            codec = consumer.codec
-            if codec not in frames:
-                frames[codec] = codec.encode(views.streamed(kind, symbol, view(codec)))
-            if live:
-                consumer.offer(frames[codec])
-            else:
-                await consumer.put(frames[codec])
+        listeners = self.listeners(channel, symbol)
+        if not listeners:
+            return
+        now_ms = self.broker.now_ns // NS_PER_MS
+        for message in self._strikes.strike(f"{channel}@{symbol}", Message(kind, symbol, view), now_ms):
+            await _send(message, listeners, live=live)
 
     def tell_account(self, updates: list[TradeUpdate]) -> None:
         """Send what happened to the account's orders to who listens to it."""
@@ -114,6 +116,22 @@ class AlpacaMarket:
             if isinstance(consumer, AlpacaConsumer):
                 for update in updates:
                     consumer.tell({"stream": TRADE_UPDATES, "data": views.trade_update(update)}, binary=True)
+
+    def faults_left(self) -> StockFaultPlan:
+        """Return what is left of the faults that are switched on."""
+        silence = self._strikes.silence_left(self.broker.now_ns // NS_PER_MS)
+        return msgspec.structs.replace(self.faults, silence=silence)
+
+    def set_faults(self, plan: StockFaultPlan) -> None:
+        """Switch faults on or off; who is to be cut off is cut off now."""
+        self.faults = plan
+        self._strikes.set(plan, self.broker.now_ns // NS_PER_MS)
+        market, users = self.hub.market_consumers(), self.hub.of(TRADE_UPDATES)
+        for consumer in {"": [], "one": market[:1], "market": market, "user": users}.get(
+            plan.disconnect, [*market, *users]
+        ):
+            consumer.close(plan.disconnect_code, "a fault of the simulated venue")
+        plan.disconnect = ""
 
     def break_down(self, error: Broken) -> None:
         """Stop the venue: an account whose arithmetic is false is served to nobody."""
@@ -137,3 +155,15 @@ class AlpacaMarket:
         self.progress.finished = True
         for consumer in self.hub.market_consumers():
             consumer.close(1000, "tape ended")
+
+
+async def _send(message: Message, listeners: list[AlpacaConsumer], *, live: bool) -> None:
+    frames: dict[Codec, Payload] = {}
+    for consumer in listeners:
+        codec = consumer.codec
+        if codec not in frames:
+            frames[codec] = message.frame(codec)
+        if live:
+            consumer.offer(frames[codec])
+        else:
+            await consumer.put(frames[codec])

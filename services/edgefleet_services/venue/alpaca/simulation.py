@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from edgefleet.clock import NS_PER_MS
 from edgefleet.units import decimal_text
 
-from ..faults import FaultPlan
+from .faults import StockFaultPlan
 from .gate import answer
 from .market import AlpacaMarket
 
@@ -23,14 +23,13 @@ class SimulationApi:
 
     def __init__(self, market: AlpacaMarket) -> None:
         self.market = market
-        self.faults = FaultPlan()
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
         return [
             Route("/sim/status", self.status),
             Route("/sim/account", self.account),
-            Route("/sim/faults", self.set_faults, methods=["GET", "POST"]),
+            Route("/sim/faults", self.set_faults, methods=["GET", "POST", "DELETE"]),
             Route("/health", self.health),
             Route("/metrics", self.metrics),
         ]
@@ -45,13 +44,13 @@ class SimulationApi:
                 "market_time_ms": broker.now_ns // NS_PER_MS,
                 "phase": broker.moment().phase,
                 "consumers": len(self.market.hub.market_consumers()),
-                "symbols": list(broker.exchange.rules),
-                "open_orders": sum(order.is_open for order in broker.orders()),
+                "symbols": list(broker.account.exchange.rules),
+                "open_orders": sum(order.is_open for order in broker.account.orders()),
             }
         )
 
     async def account(self, request: Request) -> Response:
-        exchange = self.market.broker.exchange
+        exchange = self.market.broker.account.exchange
         return answer(
             {
                 "initial": {asset: decimal_text(value) for asset, value in exchange.initial.items()},
@@ -63,14 +62,17 @@ class SimulationApi:
         )
 
     async def set_faults(self, request: Request) -> Response:
-        if request.method == "POST":
-            current = msgspec.structs.asdict(self.faults)
+        """POST replaces the fields it names, DELETE ends all; each tells what is left."""
+        if request.method == "DELETE":
+            self.market.set_faults(StockFaultPlan())
+        elif request.method == "POST":
+            current = msgspec.structs.asdict(self.market.faults_left())
             try:
                 changes = msgspec.json.decode(await request.body(), type=dict[str, Any])
-                self.faults = msgspec.convert(current | changes, FaultPlan)
+                self.market.set_faults(msgspec.convert(current | changes, StockFaultPlan))
             except msgspec.MsgspecError as error:
                 return answer({"code": 40010000, "message": str(error)}, 400)
-        return answer(self.faults)
+        return answer(self.market.faults_left())
 
     async def health(self, request: Request) -> Response:
         failure = self.market.progress.failure

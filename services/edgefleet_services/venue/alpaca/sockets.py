@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Protocol
 
 import msgspec
+from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -70,9 +71,10 @@ class Session(Protocol):
 class SocketApi:
     """Handlers of the WebSocket endpoints over one market."""
 
-    def __init__(self, market: AlpacaMarket, key: str, secret: str) -> None:
+    def __init__(self, market: AlpacaMarket, key: str, secret: str, *, patience_s: float = AUTH_PATIENCE_S) -> None:
         self.market = market
         self._keys = (key, secret)
+        self._patience_s = patience_s
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes of the WebSocket side."""
@@ -81,6 +83,8 @@ class SocketApi:
 
     async def data(self, socket: WebSocket) -> None:
         """Serve market data to one client."""
+        if await self._refused(socket):
+            return
         consumer = AlpacaConsumer(codec_of(socket))
         session = DataSession(self.market, consumer, self._keys)
         await socket.accept()
@@ -91,12 +95,21 @@ class SocketApi:
 
     async def account(self, socket: WebSocket) -> None:
         """Serve the account's updates to one client."""
+        if await self._refused(socket):
+            return
         consumer = AlpacaConsumer(codec_of(socket))
         await socket.accept()
         await self._serve(socket, consumer, AccountSession(self.market, consumer, self._keys))
 
+    async def _refused(self, socket: WebSocket) -> bool:
+        """Return whether a fault let this handshake fail."""
+        if not self.market.faults.take_handshake():
+            return False
+        await socket.send_denial_response(Response("simulated outage", 503))
+        return True
+
     async def _serve(self, socket: WebSocket, consumer: AlpacaConsumer, session: Session) -> None:
-        reader = asyncio.create_task(_read(socket, consumer, session))
+        reader = asyncio.create_task(_read(socket, consumer, session, self._patience_s))
         try:
             await consumer.pump(socket.send)
         except WebSocketDisconnect:
@@ -109,11 +122,11 @@ class SocketApi:
                 raise ended
 
 
-async def _read(socket: WebSocket, consumer: AlpacaConsumer, session: Session) -> None:
+async def _read(socket: WebSocket, consumer: AlpacaConsumer, session: Session, patience_s: float) -> None:
     """Answer what a client sends until it leaves; one that does not say who it is must go."""
     here = True
     try:
-        async with asyncio.timeout(AUTH_PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             while here and not session.authenticated:
                 here = await _next(socket, session)
     except TimeoutError:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from edgefleet.clock import NS_PER_S, Clock
+from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
 from edgefleet.errors import Misuse
 from edgefleet.matching.broker_orders import (
     BrokerOrder,
@@ -34,7 +34,6 @@ from . import views
 from .gate import Gate, Handler, answer, body_of, refusal
 from .market import AlpacaMarket
 from .query import day_ns, decimal, limit, stamp_ns
-from .simulation import SimulationApi
 
 DAY_NS = 86_400 * NS_PER_S
 ACTIVITIES_PAGE = 100
@@ -73,10 +72,9 @@ class ReplaceBody(msgspec.Struct, kw_only=True):
 class TradingApi:
     """Handlers of the trading endpoints."""
 
-    def __init__(self, market: AlpacaMarket, simulation: SimulationApi, clock: Clock, key: str, secret: str) -> None:
+    def __init__(self, market: AlpacaMarket, clock: Clock, key: str, secret: str) -> None:
         self.market = market
         self.broker = market.broker
-        self.simulation = simulation
         self._clock = clock
         self.gate = Gate(market, clock, (key, secret))
 
@@ -108,7 +106,7 @@ class TradingApi:
     # --- orders
 
     async def place(self, request: Request) -> Response:
-        faults = self.simulation.faults
+        faults = self.market.faults
         if faults.take_error("before"):
             return _unavailable()
         wanted = order_request(await body_of(request, OrderBody))
@@ -132,7 +130,7 @@ class TradingApi:
         side = params.get("side")
         found = [
             order
-            for order in self.broker.orders()
+            for order in self.broker.account.orders()
             if (status == "all" or order.is_open is (status == "open"))
             and (after is None or order.created_ns > after)
             and (until is None or order.created_ns <= until)
@@ -148,7 +146,7 @@ class TradingApi:
 
     async def by_client_id(self, request: Request) -> Response:
         client_id = request.query_params.get("client_order_id", "")
-        order = self.broker.by_client_id(client_id)
+        order = self.broker.account.by_client_id(client_id)
         if order is None:
             raise not_found(f"order not found for {client_id}")
         return answer(views.order(order))
@@ -173,14 +171,14 @@ class TradingApi:
         return Response(status_code=204)
 
     async def cancel_all(self, request: Request) -> Response:
-        cancelled = [order for order in self.broker.orders() if order.is_open]
+        cancelled = [order for order in self.broker.account.orders() if order.is_open]
         for order in cancelled:
             self.market.tell_account(self.broker.cancel(order.number))
         return answer([{"id": order.id, "status": 200} for order in cancelled], 207)
 
     def _order(self, request: Request) -> BrokerOrder:
         order_id = request.path_params["order_id"]
-        order = self.broker.by_id(order_id)
+        order = self.broker.account.by_id(order_id)
         if order is None:
             raise not_found(f"order not found for {order_id}")
         return order
@@ -196,25 +194,25 @@ class TradingApi:
     async def close(self, request: Request) -> Response:
         params = request.query_params
         symbol = self._position(request)
-        quantity = self.broker.available(symbol)
+        quantity = self.broker.account.available(symbol)
         if params.get("qty"):
             quantity = decimal(params["qty"], "qty")
         elif params.get("percentage"):
             share = decimal(params["percentage"], "percentage")
             if not 0 < share <= 100:
                 raise unprocessable(f"percentage must be in (0, 100], was {params['percentage']}")
-            quantity = floor_to_step(self.broker.position(symbol) * share / 100, SHARE_STEP)
+            quantity = floor_to_step(self.broker.account.position(symbol) * share / 100, SHARE_STEP)
         return answer(views.order(self._sell(symbol, quantity)))
 
     async def close_all(self, request: Request) -> Response:
         if request.query_params.get("cancel_orders", "").lower() == "true":
-            for order in self.broker.orders():
+            for order in self.broker.account.orders():
                 if order.is_open:
                     self.market.tell_account(self.broker.cancel(order.number))
         closed = []
         for symbol in self._held():
             try:
-                body: dict[str, Any] = views.order(self._sell(symbol, self.broker.available(symbol)))
+                body: dict[str, Any] = views.order(self._sell(symbol, self.broker.account.available(symbol)))
                 status = 200
             except BrokerReject as reject:
                 body, status = {"code": reject.code, "message": reject.message, **reject.details}, reject.http_status
@@ -229,17 +227,17 @@ class TradingApi:
         return order
 
     def _held(self) -> list[str]:
-        return [symbol for symbol in self.broker.exchange.rules if self.broker.position(symbol)]
+        return [symbol for symbol in self.broker.account.exchange.rules if self.broker.account.position(symbol)]
 
     def _position(self, request: Request) -> str:
         symbol = self._symbol(request.path_params["symbol"])
-        if symbol is None or not self.broker.position(symbol):
+        if symbol is None or not self.broker.account.position(symbol):
             raise not_found("position does not exist")
         return symbol
 
     def _symbol(self, name: str) -> str | None:
         """Return the stock of this symbol or asset id, None where none trades here."""
-        return next((s for s in self.broker.exchange.rules if name in (s, asset_uuid(s))), None)
+        return next((s for s in self.broker.account.exchange.rules if name in (s, asset_uuid(s))), None)
 
     # --- account
 
@@ -261,7 +259,7 @@ class TradingApi:
             until = after + DAY_NS
         found = [
             fill
-            for fill in self.broker.fills()
+            for fill in self.broker.account.fills()
             if (after is None or fill.ts_ns > after) and (until is None or fill.ts_ns <= until)
         ]
         if params.get("direction") != "asc":
@@ -281,7 +279,7 @@ class TradingApi:
         params = request.query_params
         if params.get("status", "active") != "active" or params.get("asset_class", views.EQUITY) != views.EQUITY:
             return answer([])
-        return answer([views.asset(symbol) for symbol in self.broker.exchange.rules])
+        return answer([views.asset(symbol) for symbol in self.broker.account.exchange.rules])
 
     async def asset(self, request: Request) -> Response:
         name = request.path_params["symbol"]
@@ -292,7 +290,7 @@ class TradingApi:
 
     async def clock(self, request: Request) -> Response:
         response = answer(views.clock(self.broker.hours, self.broker.now_ns))
-        response.headers[WALL_HEADER] = str(self._clock.wall_ns())
+        response.headers[WALL_HEADER] = str(self._clock.wall_ns() + self.market.faults.clock_skew_ms * NS_PER_MS)
         return response
 
     async def calendar(self, request: Request) -> Response:

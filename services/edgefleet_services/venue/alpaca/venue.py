@@ -12,12 +12,14 @@ import msgspec
 import structlog
 from starlette.applications import Starlette
 
-from edgefleet.clock import NS_PER_S, Clock
+from edgefleet.clock import NS_PER_S, Clock, iso
 from edgefleet.errors import Broken, FleetError, Misuse
 from edgefleet.instruments import canonical_symbol
-from edgefleet.matching.brokerage import CASH, Brokerage, BrokerState
+from edgefleet.matching.broker_account import CASH, BrokerState
+from edgefleet.matching.brokerage import Brokerage
 from edgefleet.matching.exchange import Fees
-from edgefleet.matching.hours import Hours, Sessions
+from edgefleet.matching.hours import Hours, Phase, Sessions
+from edgefleet.matching.stock_history import KEPT
 from edgefleet.matching.synthetic_stocks import SyntheticStocks
 from edgefleet.units import ZERO
 from edgefleet.venues.taq import read_taq
@@ -33,6 +35,8 @@ from .sockets import SocketApi
 from .trading import TradingApi
 
 log = structlog.get_logger()
+
+AFTER_OPEN_NS = 180 * NS_PER_S  # so that the past that is asked for at once lies in the session
 
 
 class AlpacaVenue:
@@ -61,30 +65,34 @@ class AlpacaVenue:
         fees = Fees(_or_none(options.maker_fee), _or_none(options.taker_fee))
         balances = {CASH: START_CASH} if options.balances is None else options.balances
         broker = Brokerage(symbols, balances, hours, fees, top_only=taped)
-        start_ns = options.start_ns if options.start_ns is not None else clock.wall_ns()
         self._source: SyntheticStocks | None = None
         progress = Progress(market=options.market, speed=options.speed)
         if taped:
+            self._time = MarketTime(clock, None, "1")
             start_ns, progress.lines_total = _checked(options.tape, symbols)
         else:
-            begins = start_ns - options.warm_up_s * NS_PER_S
-            self._source = SyntheticStocks(symbols, hours, seed=options.seed, start_ns=begins)
-            broker.start(begins)
+            begins_ns = options.start_ns if options.start_ns is not None else open_moment(hours, clock.wall_ns())
+            self._time = MarketTime(clock, begins_ns, options.speed)
+            start_ns = self._time.now_ns()
+            past_ns = start_ns - options.warm_up_s * NS_PER_S
+            self._source = SyntheticStocks(symbols, hours, seed=options.seed, start_ns=past_ns)
+            broker.start(past_ns)
         if options.state_file is not None and options.state_file.exists():
-            broker.load(read_state(options.state_file, BrokerState))
+            broker.account.load(read_state(options.state_file, BrokerState))
         if taped:
             broker.start(start_ns)
-        self.market = AlpacaMarket(broker, progress, start_ns)
-        self._time = MarketTime(clock, options.start_ns, options.speed)
+        # A tape ends, and is kept whole; a synthetic market goes on for ever.
+        self.market = AlpacaMarket(broker, progress, start_ns, keep=progress.lines_total or KEPT)
         self._file = StateFile(options.state_file)
         simulation = SimulationApi(self.market)
-        trading = TradingApi(self.market, simulation, clock, options.key, options.secret)
+        trading = TradingApi(self.market, clock, options.key, options.secret)
         data = DataApi(self.market, trading.gate)
         sockets = SocketApi(self.market, options.key, options.secret)
         self.app = Starlette(routes=[*trading.routes(), *data.routes(), *simulation.routes(), *sockets.routes()])
 
     async def open(self) -> None:
         """Let pass what lies before the first request: a synthetic market's past."""
+        log.info("market_time", begins=iso(self.market.created_ns), phase=self.market.broker.moment().phase.value)
         if self._source is not None:
             await advance(self.market, self._source, self._time.now_ns())
 
@@ -109,11 +117,20 @@ class AlpacaVenue:
             await asyncio.sleep(SAVE_EVERY_S)
             if self.market.changed:
                 self.market.changed = False
-                await asyncio.to_thread(self._file.write, msgspec.json.encode(self.market.broker.dump()))
+                await asyncio.to_thread(self._file.write, msgspec.json.encode(self.market.broker.account.dump()))
 
     def save(self) -> None:
         """Write the account to the state file, if it is to be kept."""
-        self._file.write(msgspec.json.encode(self.market.broker.dump()))
+        self._file.write(msgspec.json.encode(self.market.broker.account.dump()))
+
+
+def open_moment(hours: Hours, wall_ns: int) -> int | None:
+    """Return where a synthetic market's time begins when nobody said: None is the wall clock's, while the market is
+    open by it; else a moment after the last open, so that a demonstration at night has a market."""
+    if hours.at(wall_ns).phase is Phase.REGULAR:
+        return None
+    last = hours.sessions.session_before(wall_ns)
+    return None if last is None else last.open + AFTER_OPEN_NS
 
 
 def new_york() -> Sessions:

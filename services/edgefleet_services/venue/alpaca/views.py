@@ -9,6 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from edgefleet.matching.broker_account import CASH
 from edgefleet.matching.broker_orders import (
     BrokerOrder,
     TradeUpdate,
@@ -17,7 +18,7 @@ from edgefleet.matching.broker_orders import (
     execution_uuid,
     order_uuid,
 )
-from edgefleet.matching.brokerage import CASH, Brokerage
+from edgefleet.matching.brokerage import Brokerage
 from edgefleet.matching.hours import POST_NS, PRE_NS, Hours, Phase, Session, eastern
 from edgefleet.matching.stock_history import Bar
 from edgefleet.matching.stocks import StockQuote, StockTrade
@@ -143,21 +144,21 @@ def activity_id(fill: TradeUpdate) -> str:
 
 def account(broker: Brokerage, created_ns: int) -> Json:
     """Return the account: cash alone buys, so every buying power is the same."""
-    equity, power = broker.equity(), broker.buying_power()
+    equity, power = broker.account.equity(), broker.account.buying_power()
     shown = decimal_text(power)
-    value = decimal_text(broker.market_value())
+    value = decimal_text(broker.account.market_value())
     return {
         "id": account_uuid(),
         "account_number": ACCOUNT_NUMBER,
         "status": "ACTIVE",
         "currency": CASH,
-        "cash": decimal_text(broker.cash()),
+        "cash": decimal_text(broker.account.cash()),
         "buying_power": shown,
         "regt_buying_power": shown,
         "non_marginable_buying_power": shown,
         "portfolio_value": decimal_text(equity),
         "equity": decimal_text(equity),
-        "last_equity": decimal_text(broker.last_equity),
+        "last_equity": decimal_text(broker.account.last_equity),
         "long_market_value": value,
         "short_market_value": "0",
         "position_market_value": value,
@@ -189,9 +190,9 @@ CONFIGURATIONS: Json = {
 
 def position(broker: Brokerage, symbol: str) -> Json:
     """Return the position in `symbol`, which must be held. Figures that need a price nobody printed are null."""
-    held, cost, last = broker.position(symbol), broker.cost(symbol), broker.price(symbol)
+    held, cost, last = broker.account.position(symbol), broker.account.cost(symbol), broker.account.price(symbol)
     value = None if last is None else held * last
-    before = broker.closes.get(symbol)
+    before = broker.account.closes.get(symbol)
     change = None if last is None or before is None else last - before
     return {
         "asset_id": asset_uuid(symbol),
@@ -201,7 +202,7 @@ def position(broker: Brokerage, symbol: str) -> Json:
         "asset_marginable": False,
         "avg_entry_price": decimal_text(cost / held),
         "qty": decimal_text(held),
-        "qty_available": decimal_text(broker.available(symbol)),
+        "qty_available": decimal_text(broker.account.available(symbol)),
         "side": "long",
         "market_value": text(value),
         "cost_basis": decimal_text(cost),
