@@ -18,7 +18,7 @@ import pytest
 from tests.contract import venue_simulators as simulated
 
 from edgefleet.messages.market import Level
-from edgefleet.testing.feed_contract import Change, FeedCase, Line, OracleBook
+from edgefleet.testing.feed_harness import Change, FeedCase, Line, OracleBook
 from edgefleet.venues.dialect import MODULES, Dialect, FeedOptions
 
 STEPS = 300
@@ -140,6 +140,7 @@ def binance(recorded: Path, name: str, folder: str, settled: str = "") -> FeedCa
         snapshot=binance_rest,
         absurd_price=through(read_binance, '["{}"'),
         poison=poisoned(read_binance, '["{}"'),
+        tops_of_books=False,
     )
 
 
@@ -398,6 +399,7 @@ def alpaca(recorded: Path) -> FeedCase:
         stranger="TSLA/USD",
         lines=tuple(simulated.alpaca_frames(STEPS)),
         read=lambda body: (),
+        tops_of_books=False,
         options=FeedOptions(key="key", secret="secret"),
     )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tests.contract.feed_cases import CASES, RECORDED, load
 
-from edgefleet.testing.feed_contract import CHECKS, Check, FeedCase
+from edgefleet.testing.feed_contract import CHECKS, Check
+from edgefleet.testing.feed_harness import FeedCase
 from edgefleet.venues.dialect import MODULES
 
 CARDS = Path(__file__).parents[2] / "docs" / "reference" / "feeds.md"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zlib import crc32
 
-from edgefleet.testing.feed_contract import Line
+from edgefleet.testing.feed_harness import Line
 
 START_NS = 1_700_000_000_123_456_000
 LAG_NS = -1_270_000_000  # the recorder's clock runs behind the venue's, as on a tape that was really recorded

@@ -13,16 +13,13 @@ there is none. A check raises `AssertionError` with what was expected and what w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefleet.clock import NS_PER_MS, NS_PER_S
-from edgefleet.instruments import instrument_id
 from edgefleet.messages import (
     Beat,
     BookDelta,
@@ -36,321 +33,9 @@ from edgefleet.messages import (
     encode,
     tag_of,
 )
-from edgefleet.messages.market import Level
-from edgefleet.stage import Output
-from edgefleet.venues.dialect import Dialect, FeedOptions
-from edgefleet.venues.feed import Feed
-
-Kind = Literal["drop", "duplicate", "reorder", "truncate", "absurd", "checksum"]
-KINDS: tuple[Kind, ...] = ("drop", "duplicate", "reorder", "truncate", "absurd", "checksum")
-Sides = dict[Decimal, Decimal]  # size by price
-
-_LATE_FRAMES = 7  # a frame that is reordered comes so many later at most
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One frame of a connection, or a REST book that was recorded among them."""
-
-    stamp_ns: int
-    body: bytes
-    book_of: str | None = None  # the venue's name of the instrument, where it is a REST answer
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What one frame did to one book, read without the feed."""
-
-    name: str
-    whole: bool
-    bids: tuple[Level, ...]
-    asks: tuple[Level, ...]
-    update_id: int | None = None  # where the venue numbers them: a change that a whole book holds already is none
-
-
-@dataclass(slots=True)
-class OracleBook:
-    """A book by the venue's plain rule."""
-
-    bids: Sides = field(default_factory=dict)
-    asks: Sides = field(default_factory=dict)
-    update_id: int = -1
-    depth: int | None = None  # levels of each side that the venue tells of: what falls out of it is not told
-
-    def take(self, change: Change) -> None:
-        """Apply a change."""
-        if change.whole:
-            self.bids, self.asks = {}, {}
-        elif change.update_id is not None and change.update_id <= self.update_id:
-            return
-        if change.update_id is not None:
-            self.update_id = change.update_id
-        for side, levels in ((self.bids, change.bids), (self.asks, change.asks)):
-            for price, size in levels:
-                if size:
-                    side[price] = size
-                else:
-                    side.pop(price, None)
-        if self.depth is not None:
-            for price in sorted(self.bids)[: -self.depth] + sorted(self.asks)[self.depth :]:
-                self.bids.pop(price, None)
-                self.asks.pop(price, None)
-
-    def top(self, levels: int | None) -> tuple[list[Level], list[Level]]:
-        """Return the best levels of each side, best first."""
-        return sorted(self.bids.items(), reverse=True)[:levels], sorted(self.asks.items())[:levels]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeedCase:
-    """One venue's frames, and what can be known by them."""
-
-    id: str
-    dialect: Dialect
-    symbols: tuple[str, ...]  # canonical, in the frames
-    stranger: str  # canonical, in none of them
-    lines: tuple[Line, ...]
-    read: Callable[[bytes], Sequence[Change]]  # what a frame, or a REST answer, does to books
-    options: FeedOptions = field(default_factory=FeedOptions)
-    # The frame, or the REST answer, that a whole book comes in, for the venue to send when it is asked again.
-    snapshot: Callable[[str, OracleBook, bytes], bytes] | None = None
-    number: Callable[[bytes, int], bytes] = field(default=lambda body, count: body)  # where a connection is numbered
-    wrong_checksum: Callable[[bytes], bytes | None] = field(default=lambda body: None)
-    absurd_price: Callable[[bytes], bytes | None] = field(default=lambda body: None)  # a level through the other side
-    poison: Callable[[bytes, str], bytes | None] = field(default=lambda body, text: None)  # a number that is none
-    depth: int | None = None  # levels of each side that the venue tells of; None: all
-    proven_levels: int | None = None  # of each side, that the venue lets be proven; None: all
-    # What the venue gives no means to see at once, and why.
-    blind: Mapping[Kind, str] = field(default_factory=dict)
-    _read: dict[bytes, Sequence[Change]] = field(default_factory=dict, repr=False, compare=False)
-
-    def changes(self, body: bytes) -> Sequence[Change]:
-        """Return what a frame does to books, read once."""
-        found = self._read.get(body)
-        if found is None:
-            found = self._read[body] = self.read(body)
-        return found
-
-    def feed(self, symbols: Sequence[str] | None = None) -> Feed:
-        """Return a new feed."""
-        return self.dialect.feed(self.dialect.name, self.symbols if symbols is None else symbols, self.options)
-
-    def instrument(self, name: str) -> str:
-        """Return the instrument of a venue's name."""
-        return instrument_id(self.dialect.canonical(name), self.dialect.name)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the venue's names of what is followed."""
-        return tuple(self.dialect.spell(symbol) for symbol in self.symbols)
-
+from edgefleet.testing.feed_harness import KINDS, Connection, FeedCase, Kind, Line
 
 Check = Callable[[FeedCase], None]
-
-
-class Consumer:
-    """What somebody knows who reads the feed's messages alone."""
-
-    def __init__(self) -> None:
-        self.books: dict[str, OracleBook] = {}
-        self.trades: dict[str, list[str]] = {}
-        self.messages: list[Output] = []
-
-    def take(self, outputs: Iterable[Output]) -> set[str]:
-        """Take messages; return the instruments whose books they touched."""
-        touched = set()
-        for output in outputs:
-            self.messages.append(output)
-            message = output.message
-            if isinstance(message, BookSnapshot):
-                book = self.books[message.instrument] = OracleBook()
-                book.take(Change(message.instrument, True, message.bids, message.asks))
-                touched.add(message.instrument)
-            elif isinstance(message, BookDelta):
-                assert message.instrument in self.books, f"a delta of {message.instrument}, whose book is lost"
-                self.books[message.instrument].take(Change(message.instrument, False, message.bids, message.asks))
-                touched.add(message.instrument)
-            elif isinstance(message, Trade):
-                self.trades.setdefault(message.instrument, []).append(message.trade_id)
-            elif isinstance(message, VenueStatus):
-                self._lose(message)
-        return touched
-
-    def _lose(self, message: VenueStatus) -> None:
-        if message.status == "disconnected":
-            self.books = {}
-        elif message.status == "resync":
-            self.books.pop(message.detail.partition(": ")[0], None)
-
-
-class Connection:
-    """A venue, the line, a feed and a consumer: the venue answers what the feed asks for with its true book."""
-
-    def __init__(self, case: FeedCase, *, plan: Mapping[int, tuple[Kind, int]] | None = None) -> None:
-        self.case = case
-        self.feed = case.feed()
-        self.consumer = Consumer()
-        self.plan = plan or {}
-        self.exact = True  # compare what is claimed
-        self.compared = 0
-        self._truth = {name: OracleBook(depth=case.depth) for name in case.names}
-        self._begun: set[str] = set()  # books that the venue has told whole
-        self._early: dict[str, list[Change]] = {name: [] for name in case.names}
-        self._changes: dict[str, list[tuple[int, Change]]] = {name: [] for name in case.names}
-        self._known = {
-            name: (OracleBook(depth=case.depth), 0) for name in case.names
-        }  # by the newest frame that came, with a cursor
-        self._sent = 0
-        self._stamp = 0
-        self._last_frame: dict[str, bytes] = {}
-        self._late: list[tuple[int, int, bytes]] = []  # due line, its own, body
-
-    def run(self, lines: Sequence[Line], *, first: int = 0) -> None:
-        """Let the venue send `lines`, which begin with the case's line number `first`."""
-        for index, line in enumerate(lines, start=first):
-            self._stamp = line.stamp_ns
-            self._note(index, line.body)
-            if line.book_of is not None:
-                if self.feed.awaiting:
-                    self._deliver_rest(index, line.book_of, line.body)
-                continue
-            body = self._numbered(line.body)
-            self._transit(index, body)
-            while self._late and self._late[0][0] <= index:
-                _, own, late = self._late.pop(0)
-                self._deliver(own, late, is_whole=True)
-            self._answer(index)
-
-    def connect(self) -> None:
-        """Begin a connection, and let the venue answer what is asked for on it with books, once it has some."""
-        self._sent = 0
-        self.feed.on_connect(self._stamp)
-
-    def disconnect(self) -> None:
-        """End the connection."""
-        self._late = []
-        self._take(self.feed.on_disconnect("the test ended it", self._stamp))
-        assert not self.consumer.books
-
-    # --- the venue
-
-    def _numbered(self, body: bytes) -> bytes:
-        numbered = self.case.number(body, self._sent)
-        self._sent += 1
-        return numbered
-
-    def _note(self, index: int, body: bytes) -> None:
-        for change in self.case.changes(body):
-            name = change.name
-            if name not in self._truth:
-                continue
-            if not change.whole and name not in self._begun:
-                if name in self._early:
-                    self._early[name].append(change)
-                continue
-            self._begun.add(name)
-            # What came before a numbered whole book may be later than it all the same: its number tells.
-            for one in (change, *self._early.pop(name, [])) if change.update_id is not None else (change,):
-                self._truth[name].take(one)
-                self._changes[name].append((index, one))
-            self._last_frame[name] = body
-
-    def _answer(self, index: int) -> None:
-        """Send books that were asked for, over REST or on the connection."""
-        for instrument in self.feed.awaiting:
-            name = next(name for name in self.case.names if self.case.instrument(name) == instrument)
-            if self.case.snapshot is not None and name in self._begun:
-                body = self.case.snapshot(name, self._truth[name], self._last_frame[name])
-                self._deliver_rest(index, name, body)
-        for text in self.feed.take_requests():
-            if "unsubscribe" in text or self.case.snapshot is None:
-                continue
-            for name in self.case.names:
-                if f'"{name}"' in text and self._asks_for_book(text) and name in self._begun:
-                    body = self.case.snapshot(name, self._truth[name], self._last_frame[name])
-                    self._deliver(index, self._numbered(body), is_whole=True, whole_of=name)
-
-    def _asks_for_book(self, text: str) -> bool:
-        return any(word in text for word in ("book", "level2", "l2"))
-
-    # --- the line
-
-    def _transit(self, index: int, body: bytes) -> None:
-        kind, amount = self.plan.get(index, (None, 0))
-        if kind == "drop":
-            return
-        if kind == "duplicate":
-            self._deliver(index, body, is_whole=True)
-            self._keep_back(index + amount % _LATE_FRAMES, index, body)
-        elif kind == "reorder":
-            self._keep_back(index + 1 + amount % _LATE_FRAMES, index, body)
-        elif kind == "truncate":
-            self._deliver(index, body[: len(body) * (amount % 97 + 1) // 100], is_whole=False)
-        elif kind == "absurd":
-            self._deliver_changed(index, body, self.case.absurd_price(body))
-        elif kind == "checksum":
-            self._deliver_changed(index, body, self.case.wrong_checksum(body))
-        else:
-            self._deliver(index, body, is_whole=True)
-
-    def _keep_back(self, due: int, index: int, body: bytes) -> None:
-        self._late.append((due, index, body))
-        self._late.sort(key=lambda late: late[0])
-
-    def _deliver_changed(self, index: int, body: bytes, changed: bytes | None) -> None:
-        self._deliver(index, body if changed is None else changed, is_whole=changed is None)
-
-    def _deliver_rest(self, index: int, name: str, body: bytes) -> None:
-        self._know(name, index)
-        self._compare(self._take(self.feed.on_snapshot(self.case.instrument(name), body, self._stamp)))
-
-    def _deliver(self, index: int, body: bytes, *, is_whole: bool, whole_of: str | None = None) -> None:
-        if whole_of is not None:
-            self._know(whole_of, index)
-        elif is_whole:
-            for change in self.case.changes(body):
-                if change.name in self._known:
-                    self._know(change.name, index)
-        self._compare(self._take(self.feed.on_frame(self._stamp, body, self._stamp)))
-
-    def _know(self, name: str, index: int) -> None:
-        book, cursor = self._known[name]
-        changes = self._changes[name]
-        while cursor < len(changes) and changes[cursor][0] <= index:
-            book.take(changes[cursor][1])
-            cursor += 1
-        self._known[name] = (book, cursor)
-
-    # --- the feed and its consumer
-
-    def _take(self, outputs: list[Output]) -> set[str]:
-        return self.consumer.take(outputs)
-
-    def _compare(self, touched: set[str]) -> None:
-        if not self.exact:
-            return
-        for name in self.case.names:
-            instrument = self.case.instrument(name)
-            claimed = self.consumer.books.get(instrument)
-            if claimed is None or instrument not in touched:
-                continue
-            self.compared += 1
-            levels, known = self.case.proven_levels, self._known[name][0]
-            if levels is None and (claimed.bids, claimed.asks) == (known.bids, known.asks):
-                continue
-            ours, theirs = claimed.top(levels), known.top(levels)
-            assert ours == theirs, f"{instrument} is wrong: {_difference(ours, theirs)}"
-
-
-def _difference(ours: tuple[list[Level], list[Level]], theirs: tuple[list[Level], list[Level]]) -> str:
-    for side, (one, other) in zip(("bids", "asks"), zip(ours, theirs, strict=True), strict=True):
-        for at, (left, right) in enumerate(zip(one, other, strict=False)):
-            if left != right:
-                return f"{side}, level {at}: ours {left}, the venue's {right}"
-        if len(one) != len(other):
-            return f"{side}: ours are {len(one)} levels, the venue's {len(other)}"
-    return "nothing"
-
 
 # --- the checks
 
@@ -468,11 +153,9 @@ def junk_is_counted_and_changes_no_market(case: FeedCase) -> None:
         connection = Connection(case)
         connection.run(case.lines[:at])
         for junk in JUNK:
-            stamp = case.lines[at].stamp_ns
-            outputs = connection.feed.on_frame(stamp, junk, stamp)
+            outputs = connection.deliver(case.lines[at], junk)
             invented = [out.message for out in outputs if isinstance(out.message, Trade | Quote | BookDelta | Touch)]
             assert not invented, f"{junk[:60]!r} gave {invented[:2]}"
-            connection.consumer.take(outputs)
         counts = connection.feed.counts
         if not connection.feed.held:
             assert counts.undecodable + counts.unknown_events > len(JUNK) // 2, counts
@@ -490,13 +173,9 @@ def numbers_that_cannot_be_never_leave(case: FeedCase) -> None:
             connection = Connection(case)
             connection.exact = False
             connection.run(case.lines[:at])
-            before = len(connection.consumer.messages)
             body = case.poison(case.lines[at].body, text)
             assert body is not None
-            line = case.lines[at]
-            body = case.number(body, connection._sent)
-            connection.consumer.take(connection.feed.on_frame(line.stamp_ns, body, line.stamp_ns))
-            for output in connection.consumer.messages[before:]:
+            for output in connection.deliver(case.lines[at], body):
                 _is_plausible(output.message)
             _is_sound(connection)
 
@@ -551,9 +230,9 @@ def marks_resume_the_prints(case: FeedCase) -> None:
         return
     second = Connection(case)
     second.run(case.lines[:half])  # what the venue's own books are by now
-    second.feed, second.consumer = case.feed(), Consumer()
+    second.restart()
     second.feed.resume(first.feed.marks)
-    second._take(second.feed.on_disconnect("started again", second._stamp))
+    second.end("started again")
     second.connect()
     second.run(case.lines[half:], first=half)
     for instrument, ids in whole.consumer.trades.items():
@@ -567,7 +246,7 @@ def the_same_frames_give_the_same_bytes(case: FeedCase) -> None:
     def run() -> list[bytes]:
         connection = Connection(case)
         connection.run(case.lines)
-        outputs = connection.consumer.messages + connection.feed.on_end(connection._stamp)
+        outputs = connection.consumer.messages + connection.feed.on_end(connection.stamp)
         return [output.stream.encode() + encode(output.message) for output in outputs]
 
     assert run() == run()

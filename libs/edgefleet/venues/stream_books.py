@@ -114,7 +114,7 @@ class StreamBookFeed(FeedCore[S]):
         super().take(stamp_ns, raw, ts_init, out)
         if self.counts.undecodable != before:
             for followed in self.doubted(raw):
-                if followed.synced:
+                if followed.synced or followed.name in self._unstamped:
                     self.give_up(followed, "a frame could not be read", stamp_ns, ts_init, out)
 
     def hear_stamp(

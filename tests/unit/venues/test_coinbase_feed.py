@@ -204,6 +204,15 @@ def test_a_frame_that_cannot_be_read_loses_the_books_that_it_may_have_changed() 
     assert [status.status for status in of(VenueStatus, outputs)] == ["resync"]
 
 
+def test_a_change_that_could_not_be_read_ends_a_snapshot_that_still_waits() -> None:
+    feeding = Feeding(snapshot())
+
+    outputs = feeding(b'{"type":"l2update","product_id":"BT', update(7, ("buy", "99.50", "4")))
+
+    assert not of(BookSnapshot, outputs)
+    assert len(feeding.feed.take_requests()) == 2
+
+
 def test_a_book_that_is_lost_at_once_again_is_asked_for_later() -> None:
     feeding = Feeding()
     asked = []
