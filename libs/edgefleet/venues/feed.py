@@ -34,6 +34,10 @@ MAX_BEATS_AT_ONCE = 60
 Status = Literal["connected", "disconnected", "resync", "ended"]
 Aggressor = Literal["buy", "sell"]
 
+# What a decoder raises for bytes that are no frame; thousands of brackets are told by the last.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+_FUTURE_NS = 86_400 * NS_PER_S  # no venue's clock is a day ahead of ours
 _ABSURD = Decimal("1e15")  # no price or size of a venue is near it, and no infinity passes
 
 
@@ -383,7 +387,7 @@ class FeedCore(Generic[F]):
             self.beat_until(stamp_ns, ts_init, out)
         try:
             self.handle(stamp_ns, raw, ts_init, out)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             self.refuse(raw, str(error))
 
     def hear(self, name: str, stamp_ns: int) -> F | None:
@@ -396,6 +400,13 @@ class FeedCore(Generic[F]):
         if self._unconfirmed:
             self._unconfirmed.pop(name, None)
         return followed
+
+    def hear_stamp(self, stamp: int, stamp_ns: int) -> bool:
+        """Take the venue's stamp of a frame; return False where none can have set it: it would still every touch."""
+        if not 0 < stamp <= stamp_ns + _FUTURE_NS:
+            return False
+        self._last_stamp = max(self._last_stamp or 0, stamp)
+        return True
 
     def is_new_print(self, followed: F, trade_id: int, *, consecutive: bool = True) -> bool:
         """Return whether a print is not a repetition; where ids are consecutive, tell of those that are missing.

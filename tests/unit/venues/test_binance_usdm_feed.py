@@ -73,12 +73,13 @@ def test_the_first_event_after_a_snapshot_spans_it() -> None:
     assert (line.feed.counts.depth_stale, line.feed.counts.depth_applied) == (1, 2)
 
 
-def test_an_event_that_ends_at_the_snapshot_is_applied() -> None:
-    """The rule drops `u < lastUpdateId` only; levels are absolute, so what is equal does no harm."""
+def test_an_event_that_ends_at_the_snapshot_is_the_first_of_the_sequence_and_brings_nothing() -> None:
+    """The rule drops `u < lastUpdateId` only; what the event brings is in the snapshot."""
     line = Wire()
 
-    line.hear(_snapshot(100), _depth(90, 100, 89), _depth(150, 160, 100, [("98", "2")]))
+    told = line.hear(_snapshot(100), _depth(90, 100, 89, [("99", "1")]), _depth(150, 160, 100, [("98", "2")]))
 
+    assert [message.first_update_id for message in told if isinstance(message, BookDelta)] == [101]
     assert line.book == ({"99": "1", "98": "2"}, {"101": "1"})
 
 

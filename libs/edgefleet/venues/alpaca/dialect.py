@@ -19,6 +19,7 @@ from edgefleet.venues.alpaca import names as spelling
 from edgefleet.venues.alpaca import wire
 from edgefleet.venues.alpaca.feed import AlpacaFeed
 from edgefleet.venues.dialect import Dialect, FeedOptions, Listed
+from edgefleet.venues.feed import UNREADABLE
 
 FREE_FEED: Final = "/v2/iex"
 WIDTHS: Final = {
@@ -108,7 +109,7 @@ def names(raw: bytes) -> Sequence[str]:
     """Return the tickers that a frame of data is about."""
     try:
         found, *_ = wire.messages(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
     control = wire.Success | wire.Refusal | wire.Subscription
     return tuple(dict.fromkeys(message.S for message in found if not isinstance(message, control)))
@@ -124,7 +125,7 @@ def listing(raw: bytes) -> Sequence[Listed]:
     """
     try:
         assets = _ASSETS.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"assets do not decode: {error}") from error
     return [listed for asset in assets if (listed := _listed(asset)) is not None]
 
@@ -139,7 +140,7 @@ def time_ns(raw: bytes) -> int:
     """
     try:
         return wire.text_ns(_CLOCK.decode(raw).timestamp)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise Poison(f"the venue's clock does not decode: {error}") from error
 
 
@@ -167,7 +168,7 @@ def bars(raw: bytes, instrument: str, width_ms: int, until_ms: int, ts_init: int
     trace = f"{venue}:{name}:bar:"
     try:
         found = [_bar(one, instrument, width_ms, trace, ts_init) for one in _BARS.decode(raw).bars.get(name, ())]
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise Poison(f"bars of {instrument} do not decode: {error}") from error
     return sorted((bar for bar in found if bar.ts_event <= until_ms * NS_PER_MS), key=lambda bar: bar.ts_event)
 

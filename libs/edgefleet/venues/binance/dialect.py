@@ -16,6 +16,7 @@ from edgefleet.venues.binance.klines import INTERVALS, bars_from_klines
 from edgefleet.venues.binance.listing import listed
 from edgefleet.venues.binance.market_rest import BOOK_LEVELS
 from edgefleet.venues.dialect import Dialect, FeedOptions
+from edgefleet.venues.feed import UNREADABLE
 
 
 class _Time(msgspec.Struct):
@@ -50,7 +51,7 @@ def names(raw: bytes) -> Sequence[str]:
     """Return the symbol in a combined envelope."""
     try:
         return (_SYMBOL.decode(raw).data.s,)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
 
 
@@ -75,7 +76,7 @@ def time_ns(raw: bytes) -> int:
     """
     try:
         return _TIME.decode(raw).serverTime * NS_PER_MS
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Poison(f"the venue's clock does not decode: {error}") from error
 
 

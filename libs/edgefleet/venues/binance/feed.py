@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-import msgspec
-
 from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Poison
 from edgefleet.stage import Output
 from edgefleet.venues.binance import wire
-from edgefleet.venues.feed import Aggressor, FeedCore, Followed, are_levels, is_plausible, is_size
+from edgefleet.venues.feed import UNREADABLE, Aggressor, FeedCore, Followed, are_levels, is_plausible, is_size
 
 
 class Pair(Followed):
@@ -145,7 +143,7 @@ class BinanceFeed(FeedCore[Pair]):
             return out
         try:
             body = wire.SNAPSHOT.decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise Poison(f"depth snapshot of {instrument} does not decode: {error}") from error
         if not (are_levels(body.bids) and are_levels(body.asks)):
             raise Poison(f"depth snapshot of {instrument} holds a price or size that cannot be")

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from edgefleet.matching.wire import DEPTH, SNAPSHOT, TICKER, TRADE, BookTicker, DepthDiff, DepthSnapshot, Trade
+from edgefleet.venues.feed import UNREADABLE
 
 __all__ = [
     "AGGREGATE",
@@ -70,7 +71,7 @@ def stamp_ms(raw: bytes) -> int | None:
     """Return the venue's event stamp in milliseconds, None where the frame has none or does not decode."""
     try:
         data = _STAMPED.decode(raw).data
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     return None if data is None else data.E
 

@@ -17,6 +17,7 @@ from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Misuse, Poison
 from edgefleet.messages.market import Bar
 from edgefleet.venues.dialect import Dialect, FeedOptions, Listed
+from edgefleet.venues.feed import UNREADABLE
 from edgefleet.venues.okx import names as spelling
 from edgefleet.venues.okx import wire
 from edgefleet.venues.okx.feed import OkxFeed
@@ -97,7 +98,7 @@ def names(raw: bytes) -> Sequence[str]:
     """Return the instrument of a push."""
     try:
         head = wire.HEAD.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
     known = head.event is None and head.arg.channel in _DATA_CHANNELS and head.arg.instId
     return (head.arg.instId,) if known else ()
@@ -140,7 +141,7 @@ def listing(raw: bytes) -> Sequence[Listed]:
     """
     try:
         answer = _INSTRUMENTS.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"instruments do not decode: {error}") from error
     if answer.code != "0":
         raise Poison(f"instruments were refused: {answer.code} {answer.msg}")
@@ -157,7 +158,7 @@ def time_ns(raw: bytes) -> int:
     """
     try:
         return _TIMES.decode(raw).data[0].ts * NS_PER_MS
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"the venue's clock does not decode: {error}") from error
 
 
@@ -177,7 +178,7 @@ def bars(raw: bytes, instrument: str, width_ms: int, until_ms: int, ts_init: int
     """
     try:
         answer = _CANDLES.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"candles of {instrument} do not decode: {error}") from error
     if answer.code != "0":
         raise Poison(f"candles of {instrument} were refused: {answer.code} {answer.msg}")
