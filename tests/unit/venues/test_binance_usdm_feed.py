@@ -149,6 +149,21 @@ def test_aggregates_are_prints_where_there_are_no_others() -> None:
     assert line.feed.counts.duplicates == 1
 
 
+@pytest.mark.parametrize("stream", ["depth20@100ms", "depth5"])
+def test_the_best_levels_alone_are_no_changes_of_a_book(stream: str) -> None:
+    """They come in the same event, with `U`, `u` and `pu`."""
+    line = Wire()
+    line.hear(_snapshot(100), _depth(95, 105, 90))
+    frame = _depth(106, 110, 105, [("98", "7")])
+
+    line.hear(frame.replace(b"depth@0ms", stream.encode()))
+    other_order = json.loads(frame.replace(b"depth@0ms", stream.encode()))
+    line.hear(json.dumps({key: other_order[key] for key in ("data", "stream")}).encode())
+
+    assert line.book == ({"99": "1"}, {"101": "1"})
+    assert line.feed.counts.unknown_events == 2
+
+
 _CHANGE = st.tuples(st.sampled_from(["b", "a"]), st.integers(1, 9), st.sampled_from(["0", "1", "2.50"]))
 _MUTATION = st.sampled_from(["none", "none", "drop", "twice", "late", "cut", "absurd"])
 

@@ -201,6 +201,20 @@ def test_a_book_that_is_lost_at_once_again_waits_before_it_is_asked_for() -> Non
     assert len(line.feed.take_requests()) == 2
 
 
+def test_what_was_just_asked_for_is_not_asked_for_again_before_it_can_have_come() -> None:
+    market, line = OkxMarket(summed=False), Wire()
+    line.hear(market.snapshot(), market.update(("bids", "105", "4")))
+    line.feed.take_requests()
+
+    line.feed.ask_again()
+    at_once = line.feed.take_requests()
+    line.feed.on_silence(line.now + 6_000_000_000)
+    line.feed.ask_again()
+
+    assert at_once == []
+    assert len(line.feed.take_requests()) == 2
+
+
 def test_our_numbers_go_on_where_the_venues_begin_anew() -> None:
     market, line = OkxMarket(), Wire()
 

@@ -27,6 +27,7 @@ CHANNELS: Final = ("books", "bbo-tbt", "trades")
 ARGS_PER_REQUEST: Final = 100  # one request may be 64 KB long
 # 480 requests an hour are allowed: a book that is lost again and again is asked for at longer and longer intervals.
 MAX_WAIT_NS: Final = 60 * NS_PER_S
+PATIENCE_NS: Final = 5 * NS_PER_S  # so long an answer may take
 STEADY_NS: Final = 60 * NS_PER_S  # a book that stood for so long was no failure
 PENDING: Final = 4_096  # updates that wait for a REST snapshot
 
@@ -37,6 +38,7 @@ class Contract(Followed):
     """An instrument, with where its sequences stand and its book as the venue writes it."""
 
     __slots__ = (
+        "asked_ns",
         "begun_ns",
         "best",
         "books_from",
@@ -98,6 +100,7 @@ class Contract(Followed):
         self.is_heard = False  # this connection said something of it
         self.was_asked = False  # the book channel was confirmed, and nothing of it came yet
         self.begun_ns: int | None = None  # receive stamp of the snapshot
+        self.asked_ns: int | None = None  # when the book channel was last asked for again
         self.quote_id = -1
         self.best = None
         self.prints_from = ""  # the channel that prints come from; where there are two, they tell of the same trades
@@ -124,6 +127,7 @@ class OkxFeed(FeedCore[Contract]):
         touch_interval_ms: int = 100,
         contract_sizes: Mapping[str, Decimal] | None = None,
     ) -> None:
+        self._now_ns = 0  # ingestion's clock, as far as frames and silence told it
         self._due: dict[str, int] = {}  # when to ask for a lost book, ns of ingestion's clock
         self._sizes = {wire_symbol(symbol): size for symbol, size in (contract_sizes or {}).items()}
         super().__init__(venue, symbols, touch_interval_ms=touch_interval_ms)
@@ -157,16 +161,19 @@ class OkxFeed(FeedCore[Contract]):
     def ask_again(self) -> None:
         """Ask once more for the books that have said nothing, or were lost."""
         for name in self._unconfirmed:
-            if name not in self._due:
+            asked_ns = self._followed[name].asked_ns
+            if name not in self._due and (asked_ns is None or self._now_ns - asked_ns > PATIENCE_NS):
                 self._ask_for_book(self._followed[name])
 
     def on_silence(self, now_ns: int) -> list[Output]:
         """Return the beats that fell due by `now_ns` although no frame came. Live only: frames are a tape's clock."""
+        self._now_ns = max(self._now_ns, now_ns)
         self._ask_for_due(now_ns)
         return super().on_silence(now_ns)
 
     def take(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         """Count a frame, let the beats before it go, and read it."""
+        self._now_ns = stamp_ns
         if self._due:
             self._ask_for_due(stamp_ns)
         super().take(stamp_ns, raw, ts_init, out)
@@ -381,6 +388,7 @@ class OkxFeed(FeedCore[Contract]):
             self._ask_for_book(self._followed[name])
 
     def _ask_for_book(self, followed: Contract) -> None:
+        followed.asked_ns = self._now_ns
         followed.books_from = ""
         wanted = [("books", followed.name)]
         if not followed.is_heard:
