@@ -30,6 +30,7 @@ from edgefleet.stage import Output
 
 # After a silence longer than this only the newest beats are made: they say the same with a larger age.
 MAX_BEATS_AT_ONCE = 60
+FUTURE_NS = 86_400 * NS_PER_S  # no venue's clock is a day ahead of ours
 
 Status = Literal["connected", "disconnected", "resync", "ended"]
 Aggressor = Literal["buy", "sell"]
@@ -37,7 +38,6 @@ Aggressor = Literal["buy", "sell"]
 # What a decoder raises for bytes that are no frame; thousands of brackets are told by the last.
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-_FUTURE_NS = 86_400 * NS_PER_S  # no venue's clock is a day ahead of ours
 _ABSURD = Decimal("1e15")  # no price or size of a venue is near it, and no infinity passes
 
 
@@ -403,7 +403,7 @@ class FeedCore(Generic[F]):
 
     def hear_stamp(self, stamp: int, stamp_ns: int) -> bool:
         """Take the venue's stamp of a frame; return False where none can have set it: it would still every touch."""
-        if not 0 < stamp <= stamp_ns + _FUTURE_NS:
+        if not 0 < stamp <= stamp_ns + FUTURE_NS:
             return False
         self._last_stamp = max(self._last_stamp or 0, stamp)
         return True

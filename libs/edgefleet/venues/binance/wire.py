@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 
 from edgefleet.matching.wire import DEPTH, SNAPSHOT, TICKER, TRADE, BookTicker, DepthDiff, DepthSnapshot, Trade
-from edgefleet.venues.feed import UNREADABLE
 
 __all__ = [
     "AGGREGATE",
@@ -71,7 +70,7 @@ def stamp_ms(raw: bytes) -> int | None:
     """Return the venue's event stamp in milliseconds, None where the frame has none or does not decode."""
     try:
         data = _STAMPED.decode(raw).data
-    except UNREADABLE:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return None if data is None else data.E
 
