@@ -33,6 +33,7 @@ from edgefleet.stage import Output
 
 # After a silence longer than this only the newest beats are made: they say the same with a larger age.
 MAX_BEATS_AT_ONCE = 60
+FUTURE_NS = 86_400 * NS_PER_S  # no venue's clock is a day ahead of ours
 
 Status = Literal["connected", "disconnected", "resync", "ended"]
 Aggressor = Literal["buy", "sell"]
@@ -418,6 +419,13 @@ class FeedCore(Generic[F]):
         if self._unconfirmed:
             self._unconfirmed.pop(name, None)
         return followed
+
+    def hear_stamp(self, stamp: int, stamp_ns: int) -> bool:
+        """Take the venue's stamp of a frame; return False where none can have set it: it would still every touch."""
+        if not 0 < stamp <= stamp_ns + FUTURE_NS:
+            return False
+        self._last_stamp = max(self._last_stamp or 0, stamp)
+        return True
 
     def is_new_print(self, followed: F, trade_id: int, *, consecutive: bool = True) -> bool:
         """Return whether a print is not a repetition; where ids are consecutive, tell of those that are missing.

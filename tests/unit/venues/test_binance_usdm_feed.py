@@ -73,12 +73,13 @@ def test_the_first_event_after_a_snapshot_spans_it() -> None:
     assert (line.feed.counts.depth_stale, line.feed.counts.depth_applied) == (1, 2)
 
 
-def test_an_event_that_ends_at_the_snapshot_is_applied() -> None:
-    """The rule drops `u < lastUpdateId` only; levels are absolute, so what is equal does no harm."""
+def test_an_event_that_ends_at_the_snapshot_is_the_first_of_the_sequence_and_brings_nothing() -> None:
+    """The rule drops `u < lastUpdateId` only; what the event brings is in the snapshot."""
     line = Wire()
 
-    line.hear(_snapshot(100), _depth(90, 100, 89), _depth(150, 160, 100, [("98", "2")]))
+    told = line.hear(_snapshot(100), _depth(90, 100, 89, [("99", "1")]), _depth(150, 160, 100, [("98", "2")]))
 
+    assert [message.first_update_id for message in told if isinstance(message, BookDelta)] == [101]
     assert line.book == ({"99": "1", "98": "2"}, {"101": "1"})
 
 
@@ -146,6 +147,21 @@ def test_aggregates_are_prints_where_there_are_no_others() -> None:
     trades = [message for message in told if isinstance(message, Trade)]
     assert [(trade.trade_id, str(trade.quantity), trade.aggressor) for trade in trades] == [("7", "2", "sell")]
     assert line.feed.counts.duplicates == 1
+
+
+@pytest.mark.parametrize("stream", ["depth20@100ms", "depth5"])
+def test_the_best_levels_alone_are_no_changes_of_a_book(stream: str) -> None:
+    """They come in the same event, with `U`, `u` and `pu`."""
+    line = Wire()
+    line.hear(_snapshot(100), _depth(95, 105, 90))
+    frame = _depth(106, 110, 105, [("98", "7")])
+
+    line.hear(frame.replace(b"depth@0ms", stream.encode()))
+    other_order = json.loads(frame.replace(b"depth@0ms", stream.encode()))
+    line.hear(json.dumps({key: other_order[key] for key in ("data", "stream")}).encode())
+
+    assert line.book == ({"99": "1"}, {"101": "1"})
+    assert line.feed.counts.unknown_events == 2
 
 
 _CHANGE = st.tuples(st.sampled_from(["b", "a"]), st.integers(1, 9), st.sampled_from(["0", "1", "2.50"]))

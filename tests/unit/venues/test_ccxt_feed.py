@@ -123,7 +123,7 @@ def test_a_crossed_book_is_given_up_and_the_next_whole_one_begins_anew() -> None
     whole = line.hear(_book([[99.0, 1.0]], [[101.0, 1.0]], nonce=3))
 
     assert [type(message) for message in crossed] == [VenueStatus]
-    assert [type(message) for message in whole] == [BookSnapshot]
+    assert [type(message) for message in whole] == [BookSnapshot, Quote]
 
 
 def test_a_side_that_is_empty_leaves_no_top() -> None:

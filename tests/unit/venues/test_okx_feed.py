@@ -192,12 +192,50 @@ def test_a_book_that_is_lost_at_once_again_waits_before_it_is_asked_for() -> Non
     line.feed.take_requests()
 
     line.hear(market.snapshot())
-    at_once = line.feed.take_requests()
     line.feed.ask_again()
+    at_once = line.feed.take_requests()
+    line.feed.on_silence(line.now + 1_000_000_000)
 
     assert line.book is None
     assert at_once == []
     assert len(line.feed.take_requests()) == 2
+
+
+def test_what_was_just_asked_for_is_not_asked_for_again_before_it_can_have_come() -> None:
+    market, line = OkxMarket(summed=False), Wire()
+    line.hear(market.snapshot(), market.update(("bids", "105", "4")))
+    line.feed.take_requests()
+
+    line.feed.ask_again()
+    at_once = line.feed.take_requests()
+    line.feed.on_silence(line.now + 6_000_000_000)
+    line.feed.ask_again()
+
+    assert at_once == []
+    assert len(line.feed.take_requests()) == 2
+
+
+def test_our_numbers_go_on_where_the_venues_begin_anew() -> None:
+    market, line = OkxMarket(), Wire()
+
+    told = line.hear(
+        market.snapshot(), market.update(("bids", "98", "9"), number=3), market.update(("bids", "98", "8"))
+    )
+    told += line.hear(_best(9), market.update(("bids", "98", "7"), number=9))
+
+    deltas = [message for message in told if isinstance(message, BookDelta)]
+    assert [(delta.first_update_id, delta.last_update_id) for delta in deltas] == [(11, 11), (12, 16), (17, 17)]
+    assert [message.update_id for message in told if isinstance(message, Quote)][-1] == 17
+    assert line.feed.book_counts()[INSTRUMENT].tops_compared == 1
+
+
+def test_a_stamp_of_another_day_is_refused_and_moves_nothing() -> None:
+    line = Wire()
+
+    told = line.hear(_print(1, ts="1900000000000"), _print(2, ts="0"), _print(3))
+
+    assert [trade.trade_id for trade in told] == ["3"]
+    assert line.feed.counts.undecodable == 2
 
 
 def test_a_new_snapshot_makes_the_book_whole_and_the_instrument_confirmed() -> None:
@@ -483,7 +521,7 @@ def test_a_book_is_the_venues_or_is_given_up(
     for frame in frames:
         line.hear(frame)
         if line.book is not None:
-            assert (line.feed._followed[NAME].update_id if numbered else 0, line.book) in had
+            assert (line.feed._followed[NAME].sequence or 0, line.book) in had
     line.hear(market.snapshot())
 
     assert line.book == (market.bids, market.asks) or not market.bids or not market.asks

@@ -125,7 +125,7 @@ def listing(raw: bytes) -> Sequence[Listed]:
     """
     try:
         assets = _ASSETS.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"assets do not decode: {error}") from error
     return [listed for asset in assets if (listed := _listed(asset)) is not None]
 
@@ -140,7 +140,7 @@ def time_ns(raw: bytes) -> int:
     """
     try:
         return wire.text_ns(_CLOCK.decode(raw).timestamp)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise Poison(f"the venue's clock does not decode: {error}") from error
 
 
@@ -168,7 +168,7 @@ def bars(raw: bytes, instrument: str, width_ms: int, until_ms: int, ts_init: int
     trace = f"{venue}:{name}:bar:"
     try:
         found = [_bar(one, instrument, width_ms, trace, ts_init) for one in _BARS.decode(raw).bars.get(name, ())]
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise Poison(f"bars of {instrument} do not decode: {error}") from error
     return sorted((bar for bar in found if bar.ts_event <= until_ms * NS_PER_MS), key=lambda bar: bar.ts_event)
 

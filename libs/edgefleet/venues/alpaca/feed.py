@@ -167,10 +167,10 @@ class AlpacaFeed(FeedCore[Stock]):
             self.counts.duplicates += 1
             return
         prices = (data.bp, data.ap)
-        if not all(is_size(value) for value in (*prices, data.bs, data.ask_size)):
-            self.refuse(raw, "a price or size that cannot be")
+        possible = all(is_size(value) for value in (*prices, data.bs, data.ask_size))
+        if not possible or not self.hear_stamp(stamp, stamp_ns):
+            self.refuse(raw, "a price, size or stamp that cannot be")
             return
-        self._last_stamp = max(self._last_stamp or 0, stamp)
         self.connected(ts_init, out)
         if followed.is_halted or not all(prices):
             self.counts.one_sided += not followed.is_halted
@@ -216,8 +216,8 @@ class AlpacaFeed(FeedCore[Stock]):
             self.counts.kept_out += 1
             self._remember(followed, key, sent=False)
             return
-        if not (is_plausible(data.p) and is_plausible(data.s)):
-            self.refuse(raw, "a price or size that cannot be")
+        if not (is_plausible(data.p) and is_plausible(data.s) and self.hear_stamp(stamp, stamp_ns)):
+            self.refuse(raw, "a price, size or stamp that cannot be")
             return
         if self.keeps_out(followed, followed.prints, data.p):
             return
@@ -227,11 +227,10 @@ class AlpacaFeed(FeedCore[Stock]):
         if side is None:
             self.counts.kept_out += 1
             return
-        self._last_stamp = max(self._last_stamp or 0, stamp)
         self.connected(ts_init, out)
         self.trade(followed, trade_id, data.p, data.s, side, stamp, ts_init, out)
         if followed.top_dirty:
-            self.touch_if_due(followed, self._last_stamp, ts_init, out)
+            self.touch_if_due(followed, self._last_stamp or stamp, ts_init, out)
 
     def _remember(self, followed: Stock, key: str, *, sent: bool) -> None:
         followed.seen[key] = sent

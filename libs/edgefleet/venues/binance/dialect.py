@@ -83,7 +83,7 @@ def time_ns(raw: bytes) -> int:
     """
     try:
         return _TIME.decode(raw).serverTime * NS_PER_MS
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Poison(f"the venue's clock does not decode: {error}") from error
 
 

@@ -201,6 +201,8 @@ class BinanceFeed(FeedCore[Pair]):
         handler = self._handlers.get(raw[at + 1 : at + 5]) if at > 0 else None
         if handler is None:
             self._on_unusual(stamp_ns, raw, ts_init, out)
+        elif raw[at + 6 : at + 7].isdigit():
+            self.counts.unknown_events += 1  # `depth5` to `depth20`: the best levels as they are, no changes of a book
         else:
             handler(stamp_ns, raw, ts_init, out)
 
@@ -297,9 +299,9 @@ class BinanceFeed(FeedCore[Pair]):
         """Take a frame whose stream is not within its first bytes: other key order, acknowledgement, bare snapshot."""
         probe = wire.PROBE.decode(raw)
         if probe.stream is not None:
-            kind = probe.stream.partition("@")[2][:4].encode()
-            handler = self._handlers.get(kind)
-            if handler is not None:
+            kind = probe.stream.partition("@")[2]
+            handler = self._handlers.get(kind[:4].encode())
+            if handler is not None and not kind[5:6].isdigit():
                 handler(stamp_ns, raw, ts_init, out)
                 return
         if probe.stream is None and probe.id is not None:

@@ -9,6 +9,7 @@ import msgspec
 from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Poison
 from edgefleet.messages.market import Bar
+from edgefleet.venues.feed import UNREADABLE
 
 INTERVALS = {
     1_000: "1s",
@@ -59,7 +60,7 @@ def bars_from_klines(
             for kline in klines
             if kline.trades > 0 and kline.open_ms + interval_ms <= until_ms
         ]
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"klines of {instrument} do not decode: {error}") from error
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from edgefleet.errors import Poison
 from edgefleet.venues.dialect import Listed
+from edgefleet.venues.feed import UNREADABLE
 
 
 class _Filter(msgspec.Struct):
@@ -58,7 +59,7 @@ def decoded(raw: bytes) -> list[Symbol]:
     """
     try:
         return _INFO.decode(raw).symbols
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"exchangeInfo does not decode: {error}") from error
 
 

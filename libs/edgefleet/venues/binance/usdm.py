@@ -89,8 +89,12 @@ class UsdmFeed(BinanceFeed):
         self.take_depth(_DEPTH.decode(raw).data, stamp_ns, raw, ts_init, out)
 
     def is_stale(self, followed: Pair, data: wire.DepthDiff) -> bool:
-        """Return whether an event is from before the snapshot, or one that was applied already."""
-        return data.u < followed.update_id or (data.u == followed.update_id and not followed.fresh)
+        """Return whether the book holds all of an event; one that ends at the snapshot is the first of the sequence."""
+        if data.u > followed.update_id:
+            return False
+        if data.u == followed.update_id:
+            followed.fresh = False
+        return True
 
     def gap(self, followed: Pair, data: wire.DepthDiff) -> str | None:
         """Return what is wrong with an event's place in the sequence."""

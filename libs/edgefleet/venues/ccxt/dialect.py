@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
-import msgspec
-
 from edgefleet.clock import Clock
 from edgefleet.errors import Misuse
 from edgefleet.instruments import canonical_symbol
@@ -14,6 +12,7 @@ from edgefleet.venues.ccxt import wire
 from edgefleet.venues.ccxt.feed import CcxtFeed
 from edgefleet.venues.connection import Frames
 from edgefleet.venues.dialect import CCXT, Dialect, FeedOptions
+from edgefleet.venues.feed import UNREADABLE
 
 
 def of(exchange_id: str) -> Dialect:
@@ -58,6 +57,6 @@ def names(raw: bytes) -> Sequence[str]:
     """Return the symbol of a frame of data."""
     try:
         frame = wire.FRAME.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
     return () if isinstance(frame, wire.Refused) else (frame.symbol,)

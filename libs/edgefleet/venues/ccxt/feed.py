@@ -42,6 +42,12 @@ class Watched(Followed):
         self.has_no_book = False
         self._forget()
 
+    def lose_book(self) -> None:
+        """Know nothing of the book any more, nor of its top."""
+        super().lose_book()
+        self.top = None
+        self.top_dirty = False
+
     def _forget(self) -> None:
         self.book_ts: int | None = None
         self.behind = 0
@@ -71,7 +77,10 @@ class CcxtFeed(FeedCore[Watched]):
         followed = self.hear(frame.symbol, stamp_ns)
         if followed is None:
             return
-        if isinstance(frame, wire.Book):
+        stamps = [trade.ts for trade in frame.trades] if isinstance(frame, wire.Trades) else [frame.ts]
+        if not all(ts is None or self.hear_stamp(ts * NS_PER_MS, stamp_ns) for ts in stamps):
+            self.refuse(raw, "a stamp that cannot be")
+        elif isinstance(frame, wire.Book):
             self._on_book(followed, frame, stamp_ns, raw, ts_init, out)
         elif isinstance(frame, wire.Trades):
             for data in frame.trades:
@@ -119,7 +128,8 @@ class CcxtFeed(FeedCore[Watched]):
             self._change(followed, bids, asks, data.nonce, stamp, ts_init, out)
         else:
             self.connected(ts_init, out)
-            number = followed.update_id + 1 if data.nonce is None else data.nonce
+            # Without a number of the venue's: counted from its microseconds, numbers grow over a restart of ours too.
+            number = max(followed.update_id + 1, stamp // 1_000) if data.nonce is None else data.nonce
             self.load_book(followed, bids, asks, number, stamp, ts_init, out)
         self.quote_from_book(followed, stamp, ts_init, out)
 
@@ -207,9 +217,11 @@ class CcxtFeed(FeedCore[Watched]):
 
     def _stamp(self, ts_ms: int | None, stamp_ns: int) -> int:
         """Return the venue's stamp; a frame without one takes the last that came, and the very first ours."""
-        stamp = ts_ms * NS_PER_MS if ts_ms is not None else (self._last_stamp or stamp_ns)
-        self._last_stamp = max(self._last_stamp or 0, stamp)
-        return stamp
+        if ts_ms is not None:
+            return ts_ms * NS_PER_MS
+        if self._last_stamp is None:
+            self._last_stamp = stamp_ns
+        return self._last_stamp
 
 
 def difference(side: Side, levels: tuple[Level, ...]) -> tuple[Level, ...]:

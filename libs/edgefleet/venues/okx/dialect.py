@@ -141,7 +141,7 @@ def listing(raw: bytes) -> Sequence[Listed]:
     """
     try:
         answer = _INSTRUMENTS.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"instruments do not decode: {error}") from error
     if answer.code != "0":
         raise Poison(f"instruments were refused: {answer.code} {answer.msg}")
@@ -158,7 +158,7 @@ def time_ns(raw: bytes) -> int:
     """
     try:
         return _TIMES.decode(raw).data[0].ts * NS_PER_MS
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"the venue's clock does not decode: {error}") from error
 
 
@@ -178,7 +178,7 @@ def bars(raw: bytes, instrument: str, width_ms: int, until_ms: int, ts_init: int
     """
     try:
         answer = _CANDLES.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"candles of {instrument} do not decode: {error}") from error
     if answer.code != "0":
         raise Poison(f"candles of {instrument} were refused: {answer.code} {answer.msg}")

@@ -19,13 +19,16 @@ from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Poison
 from edgefleet.messages.market import Level
 from edgefleet.stage import Output
-from edgefleet.venues.feed import FeedCore, Followed, are_levels, is_plausible
+from edgefleet.venues.feed import UNREADABLE, FeedCore, Followed, are_levels, is_plausible
 from edgefleet.venues.okx import wire
 from edgefleet.venues.okx.names import is_linear, wire_symbol
 
 CHANNELS: Final = ("books", "bbo-tbt", "trades")
 ARGS_PER_REQUEST: Final = 100  # one request may be 64 KB long
-ASK_AGAIN_NS: Final = 5 * NS_PER_S  # 480 requests an hour are allowed: a book that is lost at once again waits
+# 480 requests an hour are allowed: a book that is lost again and again is asked for at longer and longer intervals.
+MAX_WAIT_NS: Final = 60 * NS_PER_S
+PATIENCE_NS: Final = 5 * NS_PER_S  # so long an answer may take
+STEADY_NS: Final = 60 * NS_PER_S  # a book that stood for so long was no failure
 PENDING: Final = 4_096  # updates that wait for a REST snapshot
 
 Place = Literal["next", "same", "again", "gap"]
@@ -36,11 +39,14 @@ class Contract(Followed):
 
     __slots__ = (
         "asked_ns",
+        "begun_ns",
         "best",
         "books_from",
         "fresh",
         "is_heard",
+        "losses",
         "must_fetch",
+        "offset",
         "pending",
         "previous",
         "prints_from",
@@ -51,7 +57,7 @@ class Contract(Followed):
         "written",
     )
 
-    sequence: int | None  # the number of the last update
+    sequence: int | None  # the number of the last update, the venue's
     previous: int | None  # the number before it
     written: Book | None  # with sizes as written, where there are checksums
     pending: deque[tuple[wire.Books, int]]  # updates that wait for a REST snapshot, with their ts_init
@@ -62,6 +68,8 @@ class Contract(Followed):
     def __init__(self, name: str, instrument: str, trace: str, size: Decimal | None) -> None:
         super().__init__(name, instrument, trace)
         self.size = size  # base units of one contract; None: sizes are sent as written
+        self.offset = 0  # of our numbers over the venue's, which may begin anew
+        self.losses = 0  # of the book, in a row
         self._forget_connection()
         self._forget_book()
 
@@ -70,8 +78,17 @@ class Contract(Followed):
         self._forget_connection()
 
     def lose_book(self) -> None:
+        """Know nothing of the book any more, nor of a top that was the book's."""
         super().lose_book()
         self._forget_book()
+        if self.best is None:
+            self.top = None
+            self.top_dirty = False
+
+    def renumber(self, number: int) -> int:
+        """Return our number of the venue's `number` in a book that begins, or begins to be counted, anew."""
+        self.offset = 0 if number > self.update_id else self.update_id + 1 - number
+        return number + self.offset
 
     def _forget_book(self) -> None:
         self.sequence = self.previous = None
@@ -82,6 +99,7 @@ class Contract(Followed):
     def _forget_connection(self) -> None:
         self.is_heard = False  # this connection said something of it
         self.was_asked = False  # the book channel was confirmed, and nothing of it came yet
+        self.begun_ns: int | None = None  # receive stamp of the snapshot
         self.asked_ns: int | None = None  # when the book channel was last asked for again
         self.quote_id = -1
         self.best = None
@@ -109,6 +127,8 @@ class OkxFeed(FeedCore[Contract]):
         touch_interval_ms: int = 100,
         contract_sizes: Mapping[str, Decimal] | None = None,
     ) -> None:
+        self._now_ns = 0  # ingestion's clock, as far as frames and silence told it
+        self._due: dict[str, int] = {}  # when to ask for a lost book, ns of ingestion's clock
         self._sizes = {wire_symbol(symbol): size for symbol, size in (contract_sizes or {}).items()}
         super().__init__(venue, symbols, touch_interval_ms=touch_interval_ms)
         for one in self._followed.values():
@@ -133,10 +153,30 @@ class OkxFeed(FeedCore[Contract]):
         """Return the texts that ask for every channel of `names`."""
         return _requests("subscribe", [(channel, name) for name in names for channel in CHANNELS])
 
+    def on_connect(self, stamp_ns: int) -> None:
+        """Take note that a connection is up. An instrument is confirmed when its book has begun."""
+        super().on_connect(stamp_ns)
+        self._due = {}
+
     def ask_again(self) -> None:
         """Ask once more for the books that have said nothing, or were lost."""
         for name in self._unconfirmed:
-            self._ask_for_book(self._followed[name])
+            asked_ns = self._followed[name].asked_ns
+            if name not in self._due and (asked_ns is None or self._now_ns - asked_ns > PATIENCE_NS):
+                self._ask_for_book(self._followed[name])
+
+    def on_silence(self, now_ns: int) -> list[Output]:
+        """Return the beats that fell due by `now_ns` although no frame came. Live only: frames are a tape's clock."""
+        self._now_ns = max(self._now_ns, now_ns)
+        self._ask_for_due(now_ns)
+        return super().on_silence(now_ns)
+
+    def take(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
+        """Count a frame, let the beats before it go, and read it."""
+        self._now_ns = stamp_ns
+        if self._due:
+            self._ask_for_due(stamp_ns)
+        super().take(stamp_ns, raw, ts_init, out)
 
     def hear(self, name: str, stamp_ns: int) -> Contract | None:
         """Return whom a frame of data is about. Only a whole book confirms an instrument."""
@@ -216,12 +256,13 @@ class OkxFeed(FeedCore[Contract]):
                 return
             followed.books_from = frame.arg.channel
         for data in frame.data:
-            if not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))):
-                self.refuse(raw, "a price or size that cannot be")
+            if not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.hear_stamp(
+                data.ts * NS_PER_MS, stamp_ns
+            ):
+                self.refuse(raw, "a price, size or stamp that cannot be")
                 if followed.synced:
                     self._lose(followed, "an update was not readable", ts_init, out)
                 return
-            self._last_stamp = max(self._last_stamp or 0, data.ts * NS_PER_MS)
             if frame.action == "snapshot":
                 self._begin(followed, data, ts_init, out)
             elif followed.synced:
@@ -254,10 +295,13 @@ class OkxFeed(FeedCore[Contract]):
             return False
         self.connected(ts_init, out)
         self._unconfirmed.pop(followed.name, None)
+        self._due.pop(followed.name, None)
         followed.lose_book()
         followed.written = written if data.checksum else None
         followed.sequence = data.seqId
-        number = followed.update_id + 1 if data.seqId is None else data.seqId
+        followed.begun_ns = followed.heard_ns
+        # Where the venue numbers nothing: counted from its microseconds, numbers grow over a restart of ours too.
+        number = max(followed.update_id + 1, data.ts * 1_000) if data.seqId is None else followed.renumber(data.seqId)
         self.load_book(
             followed, self._base(followed, bids), self._base(followed, asks), number, self._stamp(data), ts_init, out
         )
@@ -279,9 +323,10 @@ class OkxFeed(FeedCore[Contract]):
                 self._lose(followed, f"checksum is not {data.checksum}", ts_init, out)
                 return
         first = followed.update_id + 1
-        number = first if data.seqId is None else data.seqId
         if data.seqId is not None and followed.sequence is not None and data.seqId < followed.sequence:
-            followed.quote_id = followed.top_id = -1  # the venue counts anew, for best prices too
+            followed.renumber(data.seqId)
+            followed.quote_id = -1  # best prices are counted anew, too
+        number = first if data.seqId is None else data.seqId + followed.offset
         stamp = self._stamp(data)
         if not self.apply_delta(
             followed, self._base(followed, bids), self._base(followed, asks), first, number, stamp, ts_init, out
@@ -324,15 +369,26 @@ class OkxFeed(FeedCore[Contract]):
         return right
 
     def _lose(self, followed: Contract, reason: str, ts_init: int, out: list[Output]) -> None:
-        """Give a book up and ask for it again, at once unless that was done a moment ago."""
+        """Give a book up, and ask for it anew: at once the first time, later where it was lost soon after it began."""
+        now = followed.heard_ns or 0
+        if followed.begun_ns is not None and now - followed.begun_ns > STEADY_NS:
+            followed.losses = 0
         self.lose(followed, reason, ts_init, out)
         self._unconfirmed[followed.name] = None
-        now = followed.heard_ns or 0
-        if followed.asked_ns is None or now - followed.asked_ns >= ASK_AGAIN_NS:
+        wait_ns = min(((1 << min(followed.losses, 10)) - 1) * NS_PER_S, MAX_WAIT_NS)
+        followed.losses += 1
+        if wait_ns:
+            self._due[followed.name] = now + wait_ns
+        else:
             self._ask_for_book(followed)
 
+    def _ask_for_due(self, now_ns: int) -> None:
+        for name in [name for name, at in self._due.items() if at <= now_ns]:
+            del self._due[name]
+            self._ask_for_book(self._followed[name])
+
     def _ask_for_book(self, followed: Contract) -> None:
-        followed.asked_ns = followed.heard_ns
+        followed.asked_ns = self._now_ns
         followed.books_from = ""
         wanted = [("books", followed.name)]
         if not followed.is_heard:
@@ -346,7 +402,7 @@ class OkxFeed(FeedCore[Contract]):
         if best is None:
             self.quote_from_book(followed, stamp, ts_init, out)
             return
-        if best[0] == followed.update_id:
+        if best[0] == followed.sequence:
             self.compare_top(followed, best[1], best[2])
         if followed.update_id > followed.top_id:
             top = followed.book.top()
@@ -370,8 +426,8 @@ class OkxFeed(FeedCore[Contract]):
                     self.counts.duplicates += 1
                     continue
                 followed.prints_from = frame.arg.channel
-            if not (is_plausible(data.px) and is_plausible(data.sz)):
-                self.refuse(raw, "a price or size that cannot be")
+            if not (is_plausible(data.px) and is_plausible(data.sz) and self.hear_stamp(data.ts * NS_PER_MS, stamp_ns)):
+                self.refuse(raw, "a price, size or stamp that cannot be")
             elif not self.keeps_out(followed, followed.prints, data.px):
                 self._print(followed, data, ts_init, out)
 
@@ -387,11 +443,10 @@ class OkxFeed(FeedCore[Contract]):
         if not self.is_new_print(followed, data.tradeId, consecutive=False):
             return
         stamp = data.ts * NS_PER_MS
-        self._last_stamp = max(self._last_stamp or 0, stamp)
         size = data.sz if followed.size is None else data.sz * followed.size
         self.trade(followed, str(data.tradeId), data.px, size, data.side, stamp, ts_init, out)
         if followed.top_dirty:
-            self.touch_if_due(followed, self._last_stamp, ts_init, out)
+            self.touch_if_due(followed, self._last_stamp or stamp, ts_init, out)
 
     def _on_best(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         frame = wire.BEST.decode(raw)
@@ -401,18 +456,20 @@ class OkxFeed(FeedCore[Contract]):
         for data in frame.data:
             if data.seqId <= followed.quote_id:
                 self.counts.duplicates += 1
-            elif not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))):
-                self.refuse(raw, "a price or size that cannot be")
+            elif not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.hear_stamp(
+                data.ts * NS_PER_MS, stamp_ns
+            ):
+                self.refuse(raw, "a price, size or stamp that cannot be")
             else:
                 self._best(followed, data, ts_init, out)
 
     def _best(self, followed: Contract, data: wire.Best, ts_init: int, out: list[Output]) -> None:
         stamp = data.ts * NS_PER_MS
-        self._last_stamp = max(self._last_stamp or 0, stamp)
         bids, asks = self._base(followed, _levels(data.bids)), self._base(followed, _levels(data.asks))
         if not bids or not asks or bids[0][0] >= asks[0][0]:  # a side is empty, or a call auction is on
-            self.counts.quarantined += 1
-            followed.quote_id = followed.top_id = data.seqId
+            self.counts.one_sided += 1
+            followed.quote_id = data.seqId
+            followed.top_id = data.seqId + followed.offset
             self.lose_top(followed)
             return
         (bid, bid_size), (ask, ask_size) = bids[0], asks[0]
@@ -421,9 +478,10 @@ class OkxFeed(FeedCore[Contract]):
         followed.quote_id = data.seqId
         followed.best = (data.seqId, bid, ask)
         top = (bid, bid_size, ask, ask_size)
-        self.quote(followed, top, data.seqId, stamp, ts_init, out)
-        if data.seqId > followed.top_id:
-            self.set_top(followed, top, data.seqId)
+        number = data.seqId + followed.offset
+        self.quote(followed, top, number, stamp, ts_init, out)
+        if number > followed.top_id:
+            self.set_top(followed, top, number)
         if followed.top_dirty:
             self.touch_if_due(followed, stamp, ts_init, out)
 
@@ -464,7 +522,7 @@ def _requests(op: str, wanted: Sequence[tuple[str, str]]) -> list[str]:
 def _rest_book(raw: bytes, instrument: str) -> wire.Books:
     try:
         answer = wire.REST_BOOKS.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Poison(f"book of {instrument} does not decode: {error}") from error
     if answer.code != "0" or len(answer.data) != 1:
         raise Poison(f"book of {instrument} was refused: {answer.code} {answer.msg}")
