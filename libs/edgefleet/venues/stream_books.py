@@ -117,7 +117,7 @@ class StreamBookFeed(FeedCore[S]):
                 if followed.synced or followed.name in self._unstamped:
                     self.give_up(followed, "a frame could not be read", stamp_ns, ts_init, out)
 
-    def hear_stamp(
+    def hear_stamp_of(
         self, followed: S | None, stamp: int, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]
     ) -> bool:
         """Take the venue's stamp of a frame; return False, refusing the frame, where no venue can have set it.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -97,6 +98,7 @@ class Follower:
         self.host = host
         self.tape = False
         self.is_busy = False
+        # A source of another library's has no address here: nothing is asked of this one.
         root, headers = plan.dialect.rest_root(plan.rest_url), plan.dialect.headers(plan.options)
         self.rest = PublicRest(root, headers, plan.dialect.weights, host.clock)
         # A venue may keep its listing and its clock at another address; one that was moved keeps all at its own.
@@ -230,8 +232,7 @@ class Follower:
         """Follow one connection; return whether the tape ended with it."""
         plan = self.plan
         self.broken_off = ""
-        url = plan.dialect.address(plan.stream_url, plan.symbols)
-        async with open_frames(url, self.host.clock, stamped=plan.simulated, waits=self.tape) as frames:
+        async with self._open() as frames:
             self._report(True, "connected")
             self.host.log.info("feed_connected", venue=plan.venue, tape=self.tape, symbols=",".join(plan.symbols))
             self.feed.on_connect(self.host.clock.wall_ns())
@@ -254,6 +255,13 @@ class Follower:
             silence = f"nothing was heard for {plan.dialect.silence_s:g} s"
             await self.lost(self.broken_off or frames.closed or silence)
         return False
+
+    def _open(self) -> AbstractAsyncContextManager[Frames]:
+        plan = self.plan
+        if plan.dialect.open_source is not None:
+            return plan.dialect.open_source(plan.symbols, plan.options, self.host.clock)
+        url = plan.dialect.address(plan.stream_url, plan.symbols)
+        return open_frames(url, self.host.clock, stamped=plan.simulated, waits=self.tape)
 
     async def _wake_for_configs(self, frames: Frames) -> None:
         """End a wait for frames when a new configuration is there: a quiet market must not delay it."""

@@ -56,7 +56,7 @@ class CoinbaseAdvancedFeed(CoinbaseCore):
             self._on_unusual(stamp_ns, raw, ts_init, out)
             return
         stamp = rfc3339_ns(frame.timestamp)
-        if self._is_next(frame.sequence_num, stamp_ns, ts_init, out) and self.hear_stamp(
+        if self._is_next(frame.sequence_num, stamp_ns, ts_init, out) and self.hear_stamp_of(
             None, stamp, stamp_ns, raw, ts_init, out
         ):
             handler = self._handlers.get(type(frame))

@@ -87,7 +87,7 @@ class CoinbaseFeed(CoinbaseCore):
             self.refuse(raw, "a price or size that cannot be")
             return
         stamp = None if frame.time is None else rfc3339_ns(frame.time)
-        if stamp is None or self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
+        if stamp is None or self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
             self.begin_book(followed, frame.bids, frame.asks, stamp, stamp_ns, ts_init, out)
 
     def _on_update(self, frame: wire.L2Update, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
@@ -95,7 +95,7 @@ class CoinbaseFeed(CoinbaseCore):
         if followed is None:
             return
         stamp = rfc3339_ns(frame.time)
-        if not self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
+        if not self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
             return
         bids = tuple([(price, size) for side, price, size in frame.changes if side == "buy"])
         asks = tuple([(price, size) for side, price, size in frame.changes if side == "sell"])
@@ -115,7 +115,7 @@ class CoinbaseFeed(CoinbaseCore):
         if followed is None:
             return
         stamp = rfc3339_ns(frame.time)
-        if self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
+        if self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
             self.take_print(followed, frame.trade_id, frame.side, frame.price, frame.size, stamp, raw, ts_init, out)
 
     def _on_last_match(self, frame: wire.LastMatch, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
@@ -124,7 +124,7 @@ class CoinbaseFeed(CoinbaseCore):
         if followed is None or self.is_before_us(followed, frame.trade_id):
             return
         stamp = rfc3339_ns(frame.time)
-        if self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
+        if self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
             self.take_print(followed, frame.trade_id, frame.side, frame.price, frame.size, stamp, raw, ts_init, out)
 
     def _on_ticker(self, frame: wire.Ticker, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
@@ -132,7 +132,7 @@ class CoinbaseFeed(CoinbaseCore):
         if followed is None or frame.time is None:
             return
         stamp = rfc3339_ns(frame.time)
-        if not self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
+        if not self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
             return
         self.take_ticker(followed, frame.best_bid, frame.best_ask, stamp, stamp_ns, raw, ts_init, out)
 
@@ -142,7 +142,7 @@ class CoinbaseFeed(CoinbaseCore):
             self.counts.unfollowed += 1
             return
         if (
-            self.hear_stamp(followed, rfc3339_ns(frame.time), stamp_ns, raw, ts_init, out)
+            self.hear_stamp_of(followed, rfc3339_ns(frame.time), stamp_ns, raw, ts_init, out)
             and frame.last_trade_id is not None
         ):
             self.claim_prints(followed, frame.last_trade_id)

@@ -106,7 +106,7 @@ class KrakenFeed(KrakenCore):
                 self.refuse_book(followed, raw, stamp_ns, ts_init, out)
                 continue
             stamp = None if item.timestamp is None else rfc3339_ns(item.timestamp)
-            if stamp is not None and not self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
+            if stamp is not None and not self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
                 continue
             _learn(followed, item)
             is_whole = frame.type == "snapshot"
@@ -132,7 +132,7 @@ class KrakenFeed(KrakenCore):
             if followed is None:
                 continue
             stamp = rfc3339_ns(item.timestamp)
-            if not self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
+            if not self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
                 continue
             if frame.type == "snapshot" and (followed.trade_id < 0 or item.symbol in begins):
                 # What was printed before we ever listened only tells where the prints begin.
@@ -159,7 +159,7 @@ class KrakenFeed(KrakenCore):
                 continue
             if item.timestamp is not None:
                 stamp = rfc3339_ns(item.timestamp)
-                if not self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
+                if not self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
                     continue
             if item.bid and item.ask:
                 self.compare_top(followed, item.bid, item.ask)
@@ -200,7 +200,7 @@ class KrakenFeed(KrakenCore):
             if followed.ladder is not None:
                 followed.ladder.depth = result.depth
         if probe.time_out is not None:
-            self.hear_stamp(followed, rfc3339_ns(probe.time_out), stamp_ns, raw, ts_init, out)
+            self.hear_stamp_of(followed, rfc3339_ns(probe.time_out), stamp_ns, raw, ts_init, out)
 
 
 def _learn(followed: KrakenBook, item: wire.BookItem) -> None:

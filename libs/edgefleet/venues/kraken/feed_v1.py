@@ -105,7 +105,7 @@ class KrakenV1Feed(KrakenCore):
             return
         # A level that is told again has the stamp of when it was set.
         stamp = max((seconds_ns(entry[2]) for entry in (*bids, *asks) if len(entry) == _LEVEL_PARTS), default=None)
-        if stamp is not None and not self.hear_stamp(followed, stamp, stamp_ns, raw, ts_init, out):
+        if stamp is not None and not self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
             return
         if whole:
             depth = _depth_in(channel)
@@ -135,7 +135,7 @@ class KrakenV1Feed(KrakenCore):
         if not prints:
             return
         newest = max(stamp for stamp, _ in prints)
-        if not self.hear_stamp(followed, newest, stamp_ns, raw, ts_init, out):
+        if not self.hear_stamp_of(followed, newest, stamp_ns, raw, ts_init, out):
             return
         if first and followed.trade_id < 0 and _are_of_before([stamp for stamp, _ in prints]):
             followed.trade_id = newest + _NS_PER_NUMBER - 1
