@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import msgspec
 
-from edgefleet.clock import NS_PER_S
+from edgefleet.clock import NS_PER_S, NS_PER_US
 
 _DIGITS = 9
 
@@ -26,6 +26,10 @@ def rfc3339_ns(text: str) -> int:
     (1000000001, 0)
     """
     seconds = _whole_seconds(text[:19])
+    micros = text[20:26]
+    # Nearly every stamp is written with six digits and a Z.
+    if len(text) == 27 and text[19] == "." and text[26] == "Z" and micros.isdigit() and micros.isascii():
+        return seconds * NS_PER_S + int(micros) * NS_PER_US
     rest = text[19:]
     if rest[-1:] == "Z":
         offset, fraction = 0, rest[:-1]

@@ -44,12 +44,12 @@ class KrakenCore(StreamBookFeed[KrakenBook]):
         """Return what is to be known of a pair."""
         return KrakenBook(name, instrument, trace)
 
-    def is_repeated(self, followed: KrakenBook, raw: bytes) -> bool:
-        """Return whether a frame of a book came before, and count it then.
+    def is_repeated(self, followed: KrakenBook, raw: bytes, place: int = 0) -> bool:
+        """Return whether a frame of a book came before, and count it then. `place` is where in it the book is.
 
         Its checksum would not tell: where the changes since are undone by it, the book is as it was then.
         """
-        mark = hash(raw)
+        mark = hash((raw, place))
         if mark in followed.recent:
             self.counts.duplicates += 1
             return True

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from edgefleet.errors import Misuse
+from edgefleet.messages.market import Level
 from edgefleet.stage import Output
 from edgefleet.venues.feed import are_levels, is_plausible
 from edgefleet.venues.kraken import names, wire
@@ -98,21 +99,24 @@ class KrakenFeed(KrakenCore):
             handler(frame, stamp_ns, raw, ts_init, out)
 
     def _on_book(self, frame: wire.Book, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
-        for item in frame.data:
+        for place, item in enumerate(frame.data):
             followed = self.hear(item.symbol, stamp_ns)
-            if followed is None or self.is_repeated(followed, raw):
+            if followed is None or self.is_repeated(followed, raw, place):
                 continue
-            if not all(are_levels([(level.price, level.qty) for level in levels]) for levels in (item.bids, item.asks)):
+            bid_levels = [(level.price, level.qty) for level in item.bids]
+            ask_levels = [(level.price, level.qty) for level in item.asks]
+            if not (are_levels(bid_levels) and are_levels(ask_levels)):
                 self.refuse_book(followed, raw, stamp_ns, ts_init, out)
                 continue
             stamp = None if item.timestamp is None else rfc3339_ns(item.timestamp)
             if stamp is not None and not self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
                 continue
-            _learn(followed, item)
+            if not followed.told:
+                _learn(followed, (*bid_levels, *ask_levels))
             is_whole = frame.type == "snapshot"
             # A snapshot's stamp is that of its making, which says nothing of when its levels were set.
             at = UNDATED if is_whole else followed.book_ts if stamp is None else stamp
-            bids, asks = _pieces(item.bids, followed.precision, at), _pieces(item.asks, followed.precision, at)
+            bids, asks = _pieces(bid_levels, followed.precision, at), _pieces(ask_levels, followed.precision, at)
             if is_whole:
                 depth = self._depth_of(followed, max(len(bids), len(asks)))
                 self.take_snapshot(followed, bids, asks, depth, item.checksum, stamp, stamp_ns, ts_init, out)
@@ -203,16 +207,13 @@ class KrakenFeed(KrakenCore):
             self.hear_stamp_of(followed, rfc3339_ns(probe.time_out), stamp_ns, raw, ts_init, out)
 
 
-def _learn(followed: KrakenBook, item: wire.BookItem) -> None:
+def _learn(followed: KrakenBook, levels: Sequence[Level]) -> None:
     """Take the decimals that a frame is written with, until the venue says them: it writes all of them."""
-    if followed.told:
-        return
-    levels = [*item.bids, *item.asks]
-    price = max((decimals_of(level.price) for level in levels), default=0)
-    size = max((decimals_of(level.qty) for level in levels), default=0)
-    seen = max(followed.precision[0], price), max(followed.precision[1], size)
-    if max(seen) <= _MAX_DECIMALS:
-        _set_precision(followed, seen)
+    prices, sizes = followed.precision
+    for price, size in levels:
+        prices, sizes = max(prices, decimals_of(price)), max(sizes, decimals_of(size))
+    if max(prices, sizes) <= _MAX_DECIMALS:
+        _set_precision(followed, (prices, sizes))
 
 
 def _set_precision(followed: KrakenBook, precision: Precision) -> None:
@@ -223,8 +224,8 @@ def _set_precision(followed: KrakenBook, precision: Precision) -> None:
             followed.ladder.rewrite(precision)
 
 
-def _pieces(levels: Sequence[wire.PriceLevel], precision: Precision, stamp: int) -> list[Piece]:
-    return [(level.price, level.qty, digits_of_level(level.price, level.qty, precision), stamp) for level in levels]
+def _pieces(levels: Sequence[Level], precision: Precision, stamp: int) -> list[Piece]:
+    return [(price, size, digits_of_level(price, size, precision), stamp) for price, size in levels]
 
 
 def _request(method: str, **params: object) -> str:
