@@ -180,6 +180,14 @@ EDGE_RISK: Final = Dashboard(
                     8,
                 ),
                 Panel(
+                    "Arbitrage between venues, net of fees",
+                    "timeseries",
+                    [Query('edgefleet_arbitrage_net_bps{symbol=~"$symbol"}', "{{symbol}} {{buy_at}} to {{sell_at}}")],
+                    BPS,
+                    12,
+                    8,
+                ),
+                Panel(
                     "Age of market data",
                     "timeseries",
                     [Query('edgefleet_data_age_seconds{symbol=~"$symbol"}', "{{venue}} {{symbol}}")],

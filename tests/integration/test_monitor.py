@@ -29,6 +29,7 @@ from edgefleet.params.store import ParamStore
 from edgefleet.params.writer import ParamWriter
 from edgefleet.stage import Input
 from edgefleet.testing.build import approved, beat, ensemble, fill, order_event, touch
+from edgefleet.testing.build import trade as print_
 from edgefleet.testing.clock import START_NS
 
 pytestmark = pytest.mark.integration
@@ -287,3 +288,28 @@ async def test_the_page_is_live_in_a_real_browser(client: httpx.AsyncClient, bus
     assert wrong == []
     assert not too_wide
     assert {httpx.URL(url).host for url in asked} == {"127.0.0.1"}
+
+
+async def test_two_venues_are_shown_together_with_what_is_open_between_them(
+    client: httpx.AsyncClient, bus: RedisBus
+) -> None:
+    cheap = touch(instrument="BTC/USDT@sim", bid=Decimal(59_990), ask=Decimal(60_000), ask_size=Decimal(2))
+    dear = touch(instrument="BTC/USDT@binance", bid=Decimal(60_300), bid_size=Decimal(1), ask=Decimal(60_310))
+    for message in (cheap, dear):
+        await bus.append("beats", message)
+
+    def both(body: Any) -> bool:
+        return len(body) == 1 and len(body[0]["venues"]) == 2
+
+    await until(client, "/api/v1/markets", both)
+    await bus.append("market", print_(instrument="BTC/USDT@sim", price=Decimal(60_000), quantity=Decimal(3)))
+    (line,) = await until(client, "/api/v1/markets", lambda body: body[0]["venues"][1]["vwap_1m"] is not None)
+
+    assert [venue["venue"] for venue in line["venues"]] == ["binance", "sim"]
+    assert line["venues"][1]["vwap_1m"] == "60000"
+    (open_,) = line["arbitrage"]
+    assert (open_["buy_at"], open_["sell_at"], open_["size"]) == ("sim", "binance", "1")
+    # 60,300 x 0.999 - 60,000 x 1.001, of 60,000: both takers' fees of conf/venues are 0.1 %
+    assert open_["net_bps"] == pytest.approx((60_300 * 0.999 - 60_000 * 1.001) / 60_000 * 10_000)
+    metrics = (await client.get("/metrics")).text
+    assert 'edgefleet_arbitrage_net_bps{buy_at="sim",sell_at="binance",symbol="BTC/USDT"}' in metrics

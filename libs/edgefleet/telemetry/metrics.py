@@ -104,6 +104,16 @@ class Metrics:
         )
 
     @cached_property
+    def arbitrage(self) -> Gauge:
+        return self._gauge(
+            "edgefleet_arbitrage_net_bps",
+            "What buying at one venue and selling at another brings at the tops, after both fees; else 0.",
+            "symbol",
+            "buy_at",
+            "sell_at",
+        )
+
+    @cached_property
     def clock_offset(self) -> Gauge:
         return self._gauge("edgefleet_clock_offset_seconds", "A venue's clock minus ours, by its own word.", "venue")
 

@@ -21,6 +21,7 @@ from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import Clock
 from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.metrics import Metrics
+from edgefleet_services.monitor.markets import MarketWatch
 from edgefleet_services.monitor.watch import Watcher
 
 PAGE = Path(__file__).parent / "page"
@@ -50,7 +51,14 @@ class TradingAnswer(BaseModel):
 
 
 def create_app(
-    watcher: Watcher, bus: RedisBus, *, health: Health, metrics: Metrics, clock: Clock, stop: asyncio.Event
+    watcher: Watcher,
+    markets: MarketWatch,
+    bus: RedisBus,
+    *,
+    health: Health,
+    metrics: Metrics,
+    clock: Clock,
+    stop: asyncio.Event,
 ) -> FastAPI:
     """Return the application around a watcher; event streams end when `stop` is set."""
     app = FastAPI(title="edgefleet monitor", version=__version__, docs_url=None, redoc_url=None)
@@ -84,6 +92,14 @@ def create_app(
     def refusals(limit: Limit = 50) -> Response:
         return _json(watcher.view.refusal_lines(min(limit, 100)))
 
+    @app.get(
+        "/api/v1/markets",
+        summary="Each symbol over its venues: best, spread, imbalance, VWAP, arbitrage net of fees",
+        response_model=list[dict[str, Any]],
+    )
+    def market_lines() -> Response:
+        return _json(markets.lines())
+
     @app.get("/api/v1/equity", summary="Equity by market time", response_model=dict[str, list[tuple[int, str]]])
     async def equity() -> Response:
         return _json({name: await watcher.equity_points(name) for name in watcher.statements})
@@ -114,7 +130,7 @@ def create_app(
     )
     async def stream() -> AsyncIterator[ServerSentEvent]:
         while not stop.is_set():
-            yield ServerSentEvent(raw_data=msgspec.json.encode(_page_state(watcher)).decode(), event="fleet")
+            yield ServerSentEvent(raw_data=msgspec.json.encode(_page_state(watcher, markets)).decode(), event="fleet")
             try:
                 await asyncio.wait_for(stop.wait(), EVENT_EVERY_S)
             except TimeoutError:
@@ -131,9 +147,10 @@ def create_app(
     return app
 
 
-def _page_state(watcher: Watcher) -> dict[str, Any]:
+def _page_state(watcher: Watcher, markets: MarketWatch) -> dict[str, Any]:
     return {
         **watcher.status(),
+        "markets": markets.lines(),
         "orders": watcher.view.order_lines(12),
         "fills": watcher.view.fill_lines(12),
         "refusals": watcher.view.refusal_lines(12),

@@ -12,6 +12,7 @@ import uvicorn
 from edgefleet.errors import Misuse
 from edgefleet_services.bootstrap import ServiceContext, service_context
 from edgefleet_services.monitor.api import create_app
+from edgefleet_services.monitor.markets import MarketWatch
 from edgefleet_services.monitor.watch import Watcher
 from edgefleet_services.options import ServiceOptions
 
@@ -35,19 +36,33 @@ async def _run(context: ServiceContext, options: ServiceOptions, listening: sock
         venue_url=options.venue_url,
     )
     watcher.on_turn = lambda: context.health.beat("watcher", within_ms=ALIVE_WITHIN_MS)
+    venues = context.configs.current.venues.venues
+    markets = MarketWatch(
+        context.bus, context.metrics, context.log, {name: venue.taker_fee for name, venue in venues.items()}
+    )
+    watcher.on_message = markets.take
     app = create_app(
-        watcher, context.bus, health=context.health, metrics=context.metrics, clock=context.clock, stop=context.stop
+        watcher,
+        markets,
+        context.bus,
+        health=context.health,
+        metrics=context.metrics,
+        clock=context.clock,
+        stop=context.stop,
     )
     server = Server(
         # No WebSocket is served, and the implementation found by itself would be loaded.
         uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="off", ws="none")
     )
     watching = asyncio.create_task(watcher.run(context.stop))
+    looking = asyncio.create_task(markets.run(context.stop))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
-    await asyncio.wait({watching, serving, asyncio.create_task(context.stop.wait())}, return_when="FIRST_COMPLETED")
+    await asyncio.wait(
+        {watching, looking, serving, asyncio.create_task(context.stop.wait())}, return_when="FIRST_COMPLETED"
+    )
     context.stop.set()
     server.should_exit = True
-    await asyncio.gather(watching, serving)
+    await asyncio.gather(watching, looking, serving)
 
 
 class Server(uvicorn.Server):

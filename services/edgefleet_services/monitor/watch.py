@@ -71,6 +71,7 @@ class Watcher:
         self.switches: int | None = None
         self.reached = False
         self.on_turn: Callable[[], None] = lambda: None
+        self.on_message: Callable[[Message], None] = lambda message: None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until told to stop; a Redis that is away is waited for, and the view says so."""
@@ -132,6 +133,7 @@ class Watcher:
             self._log.warning("monitor_cannot_read", stream=stream, id=entry.id, error=str(error))
             return []
         self.view.take(message)
+        self.on_message(message)
         match message:
             case Refused():
                 self._metrics.refusals.labels(message.reason.value).inc()

@@ -162,6 +162,12 @@ function showTables(fleet) {
     ]),
     ...Object.entries(account.cash).map(([asset, amount]) => [asset, [money(amount, 2), "", amount], NONE, asset === account.quote ? money(amount) : NONE, NONE]),
   ]));
+  rows("venues", fleet.markets.flatMap((m) => m.venues.map((v) => [
+    named(`${m.symbol}@${v.venue}`), v.spread_pct == null ? NONE : number(v.spread_pct * 100), v.imbalance == null ? NONE : number(v.imbalance),
+    [v.vwap_1m == null ? NONE : money(v.vwap_1m), "", v.vwap_1m], v.out ? [v.out, "warn"] : ["yes", "none"],
+  ])));
+  byId("arbitrage").textContent = fleet.markets.flatMap((m) => m.arbitrage.map((a) =>
+    `${m.symbol}: buy at ${a.buy_at}, sell at ${a.sell_at}: ${number(a.net_bps)} bps after fees on ${a.size}`)).join(" · ");
   const chosen = (name) => fleet.models.filter((m) => m.instrument === name).flatMap((m) => m.chosen.map((c) => c.model));
   const names = [...new Set([...fleet.risk.map((r) => r.instrument), ...fleet.models.map((m) => m.instrument)])];
   rows("risk", names.map((name) => {
