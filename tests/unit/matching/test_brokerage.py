@@ -122,6 +122,7 @@ def test_order_behind_the_top_takes_its_place_when_its_price_becomes_the_best() 
     stock = trading()
     stock.broker.place(buy("10", "99.95"))
 
+    stock.quote(later(NOON, 0.5), "99.97", "100.01")
     assert stock.trade(later(NOON, 1), "99.95", "50") == [], "nothing is known of the queue there"
     stock.quote(later(NOON, 2), "99.95", "100.01", bid_size="60")
 
@@ -219,6 +220,18 @@ def test_replacing_takes_off_what_was_filled_and_keeps_both_ends_of_the_chain() 
     assert (gone.status, gone.replaced_by, gone.filled) == (BrokerStatus.REPLACED, new.number, D(3))
     assert stock.broker.account.order(new.number).replaces == old.number
     assert stock.broker.account.buying_power() == D(10_000) - 3 * D("99.99") - 17 * D("99.98")
+
+
+def test_replacing_may_use_what_the_old_order_reserved() -> None:
+    stock = trading(usd="1000", shares="5")
+    bid, _ = stock.broker.place(buy("10", "99"))
+    offer, _ = stock.broker.place(sell("5", "101"))
+
+    stock.broker.replace(bid.number, limit_price=D("99.50"))
+    stock.broker.replace(offer.number, limit_price=D("102"))
+
+    assert stock.broker.account.buying_power() == 5
+    assert stock.broker.account.available(STOCK) == 0
 
 
 def test_replacing_beyond_the_buying_power_leaves_the_old_order() -> None:
@@ -336,6 +349,14 @@ def test_commission_is_taken_in_dollars_from_both_sides() -> None:
     stock.broker.place(sell("10"))
     assert stock.broker.account.cash() == D(10_000) - D("1000.10") - D("2.00020") + D("999.90") - D("1.99980")
     assert stock.broker.account.position(STOCK) == 0
+
+
+def test_order_by_dollars_needs_its_commission_beside_them() -> None:
+    stock = trading(usd="100", fees=Fees(D("0.01"), D("0.01")))
+
+    assert refused(stock, buy(notional=D("99.5")))[2] == "insufficient buying power"
+    stock.broker.place(buy(notional=D("99")))
+    assert D("0.0099") < stock.broker.account.cash() < D("0.0101")
 
 
 def test_resting_purchase_reserves_its_commission_and_gives_back_what_it_did_not_need() -> None:

@@ -7,6 +7,7 @@ import doctest
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -245,6 +246,18 @@ def test_venue_refuses_what_is_no_stock_market() -> None:
     ):
         with pytest.raises(Misuse, match=words):
             AlpacaVenue(options, clock, DAYS) if options.dialect == "alpaca" else venue_of(options, clock)
+
+
+def test_tape_whose_clock_is_another_is_refused(tmp_path: Path) -> None:
+    trades = tmp_path / "trades.csv"
+    for clock in ("14:30:00.1", "09:30:00.1"):  # UTC, and New York's own
+        trades.write_text(f"DT,EX,SYMBOL,COND,SIZE,PRICE,CORR\n2024-11-29 {clock},N,XXX,O,100,10,0\n")
+        options = VenueOptions(dialect="alpaca", symbols=("XXX",), market="tape", tape=(trades,))
+        if clock.startswith("14"):
+            assert AlpacaVenue(options, HandClock(), DAYS).market.progress.lines_total == 1
+            continue
+        with pytest.raises(Misuse, match="opening print stands at 2024-11-29 04:30 in New York"):
+            AlpacaVenue(options, HandClock(), DAYS)
 
 
 # --- faults

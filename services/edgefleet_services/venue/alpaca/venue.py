@@ -18,7 +18,7 @@ from edgefleet.instruments import canonical_symbol
 from edgefleet.matching.broker_account import CASH, BrokerState
 from edgefleet.matching.brokerage import Brokerage
 from edgefleet.matching.exchange import Fees
-from edgefleet.matching.hours import Hours, Phase, Sessions
+from edgefleet.matching.hours import Hours, Phase, Sessions, eastern
 from edgefleet.matching.stock_history import KEPT
 from edgefleet.matching.synthetic_stocks import SyntheticStocks
 from edgefleet.units import ZERO
@@ -36,6 +36,7 @@ from .trading import TradingApi
 
 log = structlog.get_logger()
 
+OPENING = "O"  # the sale condition of the opening print
 AFTER_OPEN_NS = 180 * NS_PER_S  # so that the past that is asked for at once lies in the session
 
 
@@ -69,7 +70,7 @@ class AlpacaVenue:
         progress = Progress(market=options.market, speed=options.speed)
         if taped:
             self._time = MarketTime(clock, None, "1")
-            start_ns, progress.lines_total = _checked(options.tape, symbols)
+            start_ns, progress.lines_total = _checked(options.tape, symbols, hours)
         else:
             begins_ns = options.start_ns if options.start_ns is not None else open_moment(hours, clock.wall_ns())
             self._time = MarketTime(clock, begins_ns, options.speed)
@@ -155,16 +156,27 @@ def _or_none(fee: Decimal | None) -> Decimal:
     return ZERO if fee is None else fee
 
 
-def _checked(files: Sequence[Path], symbols: Sequence[str]) -> tuple[int, int]:
+def _checked(files: Sequence[Path], symbols: Sequence[str], hours: Hours) -> tuple[int, int]:
     """Return the first stamp and the number of events of a tape, all of it having been read."""
     first, events, found = 0, 0, ""
     for event in read_taq(files):
         first = first or event.ts_ns
         found = event.symbol
         events += 1
+        if event.trade is not None and OPENING in event.trade.conditions:
+            _check_opening(event.ts_ns, hours)
     if not events:
         raise Misuse(f"the tape is empty: {', '.join(str(path) for path in files)}")
     absent = [symbol for symbol in symbols if symbol != found]
     if absent:
         raise Misuse(f"the tape holds {found}, not {', '.join(absent)}")
     return first, events
+
+
+def _check_opening(ts_ns: int, hours: Hours) -> None:
+    """Raise `Misuse` where the opening print lies outside of the hours: the tape's clock is another than is thought."""
+    if hours.at(ts_ns).phase is not Phase.REGULAR:
+        raise Misuse(
+            f"the tape's opening print stands at {eastern(ts_ns):%Y-%m-%d %H:%M} in New York, where the market is "
+            "closed: DT is read as UTC; write it so"
+        )
