@@ -24,7 +24,7 @@ from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_S, SYSTEM
 from edgefleet.errors import Broken, FleetError, Misuse, OutOfReach, Transient
 from edgefleet.venues.binance.rest import BinanceVenue
-from edgefleet.venues.interface import AccountReport, TradeReport
+from edgefleet.venues.interface import AccountReport, TradeReport, Venue
 from edgefleet_services.opening import open_session, owned
 from edgefleet_services.options import venue_keys
 from edgefleet_services.supervisor import FleetOptions, MergedLog, Supervisor
@@ -290,25 +290,43 @@ class FleetRun:
 async def venue_books(options: FleetOptions) -> tuple[AccountReport, tuple[TradeReport, ...]] | None:
     """Return the venue's own word on the account and its trades, None where the venue no longer answers."""
     assert options.venue_url is not None
-    key, secret = venue_keys(simulated=True)
-    venue = BinanceVenue(
-        name=options.venue,
-        rest_url=options.venue_url,
-        stream_url=options.venue_url.replace("http", "ws", 1),
-        key=key,
-        secret=secret,
-        symbols=options.symbols,
-        recv_window_ms=5_000,
-        timeout_ms=5_000,
-    )
+    venue = _venue(options, options.venue_url)
     try:
         account = await venue.account()
+        # Whatever comes after an id that no trade has: all there are.
         trades = [await venue.trades_since(f"{symbol}@{options.venue}", "-1") for symbol in options.symbols]
     except (OutOfReach, Transient):
         return None
     finally:
         await venue.close()
     return account, tuple(trade for found in trades for trade in found)
+
+
+def _venue(options: FleetOptions, url: str) -> Venue:
+    key, secret = venue_keys(simulated=True)
+    stream_url = url.replace("http", "ws", 1)
+    if options.dialect == "alpaca":
+        from edgefleet.venues.alpaca.rest import AlpacaVenue
+
+        return AlpacaVenue(
+            name=options.venue,
+            rest_url=url,
+            stream_url=stream_url,
+            key=key,
+            secret=secret,
+            symbols=options.symbols,
+            timeout_ms=5_000,
+        )
+    return BinanceVenue(
+        name=options.venue,
+        rest_url=url,
+        stream_url=stream_url,
+        key=key,
+        secret=secret,
+        symbols=options.symbols,
+        recv_window_ms=5_000,
+        timeout_ms=5_000,
+    )
 
 
 def _since(started_ns: int) -> float:

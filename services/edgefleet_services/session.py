@@ -21,6 +21,7 @@ from edgefleet.errors import Misuse
 from edgefleet.params.files import load_fleet
 from edgefleet.params.schema import FleetConfig
 from edgefleet.venues.tape import TapeSummary, check_tape
+from edgefleet.venues.taq import is_taq, read_taq
 from edgefleet_services.fleet import Finished, FleetRun, RunOptions, data_directory, redis_server, stop_signals
 from edgefleet_services.opening import new_session_id
 from edgefleet_services.options import Mode
@@ -28,6 +29,7 @@ from edgefleet_services.running import RunningFleet, write_running
 from edgefleet_services.supervisor import FleetOptions, MergedLog, free_port_block, require_ports
 
 SPEEDS = ("1", "10", "max")
+TRADED_DIALECTS = ("binance", "alpaca")
 EXIT_UNBALANCED = 1
 EXIT_INTERRUPTED = 130
 
@@ -61,14 +63,14 @@ async def run_session(request: Request) -> int:
     port = _port(request)
     session = new_session_id(SYSTEM.wall_ns(), secrets.token_hex(2))
     with data_directory(request.data_dir or Path("data") / session) as data_dir:
-        _greet(request, data_dir, port, tape)
+        _greet(request, data_dir, port, tape, stocks=is_stocks(config, request.venue))
         log = MergedLog(data_dir / "logs" / "fleet.jsonl", console_level=request.log_level, console=_say)
         try:
             async with redis_server(request.redis_url, data_dir, _say) as url:
                 bus = await RedisBus.connect(url)
                 try:
                     await _refuse_second_tape(request, bus)
-                    options = _fleet_options(request, session, config.fleet.account, data_dir, url, port)
+                    options = _fleet_options(request, session, config, data_dir, url, port)
                     write_running(_running(options))
                     run = RunOptions(duration_s=request.duration_s, until_end=request.until_end, progress=_say)
                     finished = await FleetRun(options, run, log).run(bus)
@@ -104,6 +106,12 @@ def _checked(request: Request, config: FleetConfig) -> TapeSummary | None:
     if request.venue not in config.venues.venues:
         known = ", ".join(sorted(config.venues.venues))
         raise Misuse(f"--venue {request.venue!r} is not in {request.conf_dir}/venues; known are {known}")
+    dialect = config.venues.venues[request.venue].dialect
+    if dialect not in TRADED_DIALECTS:
+        raise Misuse(
+            f"orders at {request.venue} ({dialect}) are not built; they are at {', '.join(TRADED_DIALECTS)}. "
+            f"Follow its market beside the traded one: fleet.feeds in {request.conf_dir}/fleet.yml"
+        )
     for symbol in request.symbols:
         if config.instruments.get(f"{symbol}@{request.venue}") is None:
             raise Misuse(
@@ -113,10 +121,13 @@ def _checked(request: Request, config: FleetConfig) -> TapeSummary | None:
         if request.until_end:
             raise Misuse("--until-end needs a --tape: a market without a tape does not end; use --duration")
         return None
-    if request.venue != "sim":
-        raise Misuse(f"--tape plays on the simulated venue only, not on {request.venue!r}; use --venue sim")
     if request.speed not in SPEEDS:
         raise Misuse(f"--speed {request.speed!r} is unknown; it is {', '.join(SPEEDS)}")
+    if is_stocks(config, request.venue):
+        _check_stock_tape(request)
+        return None
+    if request.venue != "sim":
+        raise Misuse(f"--tape plays on the simulated venue only, not on {request.venue!r}; use --venue sim")
     summary = check_tape(request.tape)
     absent = [symbol for symbol in request.symbols if symbol.replace("/", "") not in summary.symbols]
     if absent:
@@ -124,6 +135,21 @@ def _checked(request: Request, config: FleetConfig) -> TapeSummary | None:
     if not summary.snapshots:
         raise Misuse("the tape has no depth snapshot, so no book can begin; record one beside the stream")
     return summary
+
+
+def is_stocks(config: FleetConfig, venue: str) -> bool:
+    """Return whether a venue trades US stocks in Alpaca's dialect."""
+    return config.venues.venues[venue].dialect == "alpaca"
+
+
+def _check_stock_tape(request: Request) -> None:
+    strange = [str(path) for path in request.tape if not is_taq(path)]
+    if strange:
+        raise Misuse(f"{', '.join(strange)}: a stock's tape is TAQ's trades and quotes as CSV")
+    first = next(read_taq(request.tape), None)
+    if first is None or request.symbols != (f"{first.symbol}/USD",):
+        held = "nothing" if first is None else first.symbol
+        raise Misuse(f"symbol {', '.join(request.symbols)} is not on the tape; it has {held}")
 
 
 async def _refuse_second_tape(request: Request, bus: RedisBus) -> None:
@@ -159,8 +185,9 @@ def _running(options: FleetOptions) -> RunningFleet:
 
 
 def _fleet_options(
-    request: Request, session: str, account: str, data_dir: Path, redis_url: str, port: int
+    request: Request, session: str, config: FleetConfig, data_dir: Path, redis_url: str, port: int
 ) -> FleetOptions:
+    stocks = is_stocks(config, request.venue)
     return FleetOptions(
         mode=request.mode,
         venue=request.venue,
@@ -170,29 +197,32 @@ def _fleet_options(
         redis_url=redis_url,
         port=port,
         session=session,
-        account=account,
-        venue_arguments=_venue_arguments(request, data_dir),
+        account=config.fleet.account,
+        dialect=config.venues.venues[request.venue].dialect,
+        venue_arguments=_venue_arguments(request, data_dir, stocks=stocks),
         log_level="info",
     )
 
 
-def _venue_arguments(request: Request, data_dir: Path) -> tuple[str, ...] | None:
+def _venue_arguments(request: Request, data_dir: Path, *, stocks: bool) -> tuple[str, ...] | None:
     if request.mode == "live":
         return None
     keeps = ("--state-file", str(data_dir.resolve() / "venue.json"))
     if request.tape:
         files = [argument for path in request.tape for argument in ("--tape", str(path.resolve()))]
         return ("--market", "tape", "--speed", request.speed, *files)
-    if request.venue == "sim":
+    if request.venue == "sim" or stocks:
         return ("--market", "synthetic", "--seed", str(request.seed), *keeps)
     return ("--market", "relay", *keeps)
 
 
-def _greet(request: Request, data_dir: Path, port: int, tape: TapeSummary | None) -> None:
+def _greet(request: Request, data_dir: Path, port: int, tape: TapeSummary | None, *, stocks: bool) -> None:
     if tape is not None:
         market = f"tape of {tape.lines} lines at speed {request.speed}"
-    elif request.venue == "sim":
-        market = f"synthetic, seed {request.seed}"
+    elif request.tape:
+        market = f"recorded prints and quotes at speed {request.speed}"
+    elif request.mode != "live" and (stocks or request.venue == "sim"):
+        market = f"synthetic, seed {request.seed}" + (", in New York's hours" if stocks else "")
     else:
         market = f"live from {request.venue}"
     orders = "REAL ORDERS" if request.mode == "live" else "paper: no order leaves this machine"

@@ -53,6 +53,7 @@ class FleetOptions:
     port: int
     session: str
     account: str
+    dialect: str = "binance"
     venue_arguments: tuple[str, ...] | None  # None: the venue is a real one, not a process of ours
     log_level: str = "info"
 

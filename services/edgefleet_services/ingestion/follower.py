@@ -35,6 +35,7 @@ _LATE_NS = 200 * NS_PER_MS  # how long after a second's end the frames of that s
 _FIRST_DELAY_S, _MAX_DELAY_S = 0.2, 15.0
 _CLOCK_EVERY_S = 60.0
 _MOST_TRIES = 20
+_ANOTHER_TIME_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,7 @@ class Follower:
         self.plan = plan
         self.host = host
         self.tape = False
+        self.has_own_time = False  # the venue plays another time than the wall clock's: its frames alone tell it
         self.is_busy = False
         # A source of another library's has no address here: nothing is asked of this one.
         root, headers = plan.dialect.rest_root(plan.rest_url), plan.dialect.headers(plan.options)
@@ -137,7 +139,11 @@ class Follower:
         if plan.simulated:
             root = plan.rest_url.rstrip("/").removesuffix("/api/v3")
             raw = await self._patiently(lambda: self._get_outside(f"{root}/sim/status"))
-            self.tape = msgspec.json.decode(raw, type=_SimStatus).market == "tape"
+            status = msgspec.json.decode(raw, type=_SimStatus)
+            self.tape = status.market == "tape"
+            now = self.host.clock.wall_ns() // NS_PER_MS
+            told = status.market_time_ms
+            self.has_own_time = self.tape or (told is not None and abs(told - now) > _ANOTHER_TIME_MS)
             self.feed = self._make_feed(waits_for_books=self.tape)
         path, read = plan.dialect.listing_path, plan.dialect.listing
         if path is None or read is None:
@@ -293,7 +299,7 @@ class Follower:
                 self.on_frame(frame)
             outputs += self.feed.on_frame(frame.stamp_ns, frame.body, frame.ts_init)
         await frames.acknowledge()
-        if not self.tape:
+        if not self.has_own_time:
             outputs += self.feed.on_silence(self.host.clock.wall_ns() - _LATE_NS)
         if outputs:
             if self.pace.is_busy:
@@ -423,3 +429,4 @@ class Follower:
 
 class _SimStatus(msgspec.Struct):
     market: str
+    market_time_ms: int | None = None

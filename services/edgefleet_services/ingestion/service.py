@@ -29,7 +29,7 @@ from edgefleet.venues.feed import FeedCounts
 from edgefleet_services.bootstrap import service_context
 from edgefleet_services.ingestion.follower import FeedPlan, Follower
 from edgefleet_services.ingestion.pressure import Pressure
-from edgefleet_services.options import ServiceOptions, feed_keys
+from edgefleet_services.options import ServiceOptions, feed_keys, venue_keys
 
 NAME = "ingestion"
 AGAIN_S = 30.0  # a venue beside the traded one that could not be followed is tried again after so long
@@ -246,16 +246,17 @@ def feed_plans(options: ServiceOptions, config: FleetConfig) -> list[FeedPlan]:
             raise Misuse(f"venue {name!r} is not in conf/venues; known are {known}")
         traded = name == options.venue
         address = options.venue_url if traded else None
-        key, secret = feed_keys(name)
+        simulated = traded and (name == "sim" or address is not None)
+        key, secret = venue_keys(simulated=True) if simulated else feed_keys(name)
         plans.append(
             FeedPlan(
                 venue=name,
                 dialect=dialect(params.dialect),
                 symbols=tuple(symbols),
-                rest_url=address or params.rest_url,
-                stream_url=params.stream_url if address is None else stream_base(address),
+                rest_url=address or params.data_rest_url or params.rest_url,
+                stream_url=(params.data_stream_url or params.stream_url) if address is None else stream_base(address),
                 traded=traded,
-                simulated=traded and (name == "sim" or address is not None),
+                simulated=simulated,
                 options=FeedOptions(key=key, secret=secret, options=params.options),
             )
         )

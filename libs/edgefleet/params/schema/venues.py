@@ -27,6 +27,8 @@ class VenueParams(Params):
     dialect: str = Field("binance", description=f"how it speaks: {', '.join(DIALECTS)}, or ccxt:<exchange id>")
     rest_url: str = Field(description="base address of REST")
     stream_url: str = Field(description="base address of the WebSocket")
+    data_rest_url: str | None = Field(None, description="base address of market data's REST, where it is another")
+    data_stream_url: str | None = Field(None, description="base address of its WebSocket, where it is another")
     maker_fee: Decimal = Field(Decimal("0.001"), ge=0, lt=1, description="fraction of notional")
     taker_fee: Decimal = Field(Decimal("0.001"), ge=0, lt=1, description="fraction of notional")
     recv_window_ms: int = Field(1_000, gt=0, le=60_000, description="age at which the venue refuses a signed request")

@@ -210,6 +210,7 @@ def _listed(asset: _Asset) -> Listed | None:
 DIALECT = Dialect(
     name="alpaca",
     rest_url="https://data.alpaca.markets/v2",
+    rest_root=lambda base: base if base.endswith("/v2") else f"{base.rstrip('/')}/v2",
     stream_url="wss://stream.data.alpaca.markets/v2/iex",
     feed=make_feed,
     address=address,

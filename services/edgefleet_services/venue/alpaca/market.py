@@ -28,13 +28,18 @@ EVERYTHING = "*"
 class AlpacaConsumer(Consumer):
     """One WebSocket and the encoding it asked for."""
 
-    def __init__(self, codec: Codec) -> None:
-        super().__init__(combined=False)
+    def __init__(self, codec: Codec, now_ns: Callable[[], int] | None = None) -> None:
+        super().__init__(combined=False, tape_lines=now_ns is not None)
         self.codec = codec
+        self._now_ns = now_ns  # of who asks for the market's time before each text frame
 
     def tell(self, message: object, *, binary: bool = False) -> None:
         """Queue a message of the venue's own, without waiting."""
-        self.offer(self.codec.encode(message, binary=binary))
+        self.offer(self.stamped(self.codec.encode(message, binary=binary)))
+
+    def stamped(self, frame: Payload) -> Payload:
+        """Return a frame as this consumer wants it: behind the market's time, or as it is."""
+        return f"{self._now_ns()} {frame}" if self._now_ns is not None and isinstance(frame, str) else frame
 
 
 class AlpacaMarket:
@@ -164,6 +169,6 @@ async def _send(message: Message, listeners: list[AlpacaConsumer], *, live: bool
         if codec not in frames:
             frames[codec] = message.frame(codec)
         if live:
-            consumer.offer(frames[codec])
+            consumer.offer(consumer.stamped(frames[codec]))
         else:
-            await consumer.put(frames[codec])
+            await consumer.put(consumer.stamped(frames[codec]))

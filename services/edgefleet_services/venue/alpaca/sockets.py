@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ..sockets import TAPE_HEADER
 from .codec import codec_of
 from .gate import is_account, sent_keys
 from .market import TRADE_UPDATES, AlpacaConsumer, AlpacaMarket
@@ -25,7 +26,9 @@ WITH_TRADES = ("corrections", "cancelErrors")
 class DataCommand(msgspec.Struct):
     """What a client of the market data stream may send."""
 
-    action: str
+    action: str = ""
+    method: str = ""  # TAKEN, of a consumer that lets a tape wait for it
+    params: list[str] = []
     key: str = ""
     secret: str = ""
     trades: list[str] = []
@@ -85,7 +88,8 @@ class SocketApi:
         """Serve market data to one client."""
         if await self._refused(socket):
             return
-        consumer = AlpacaConsumer(codec_of(socket))
+        asks_for_time = socket.headers.get(TAPE_HEADER) == "1"
+        consumer = AlpacaConsumer(codec_of(socket), (lambda: self.market.broker.now_ns) if asks_for_time else None)
         session = DataSession(self.market, consumer, self._keys)
         await socket.accept()
         consumer.tell([{"T": "success", "msg": "connected"}])
@@ -174,7 +178,9 @@ class DataSession:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             self._refuse(400, "invalid syntax")
             return
-        if command.action == "auth":
+        if command.method == "TAKEN" and self._consumer.tape_lines and command.params:
+            self._consumer.taken(int(command.params[0]))
+        elif command.action == "auth":
             self.authenticate(command.key, command.secret)
         elif not self.authenticated:
             self._refuse(401, "not authenticated")
