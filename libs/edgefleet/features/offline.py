@@ -41,7 +41,7 @@ def compute(columns: MarketColumns, spec: FeatureSpec, times: Ints | None = None
     Raises
     ------
     ValueError
-        If `times` go back.
+        If `times` go back, or `depth` has fewer levels than a feature needs.
     """
     if times is None:
         seen, moments = np.arange(len(columns.now)), columns.now
@@ -85,8 +85,11 @@ def _depth_imbalance(rows: Rows, feature: Feature) -> Column:
     table, places = rows.columns.tables["depth"], rows.columns.places["depth"]
     if not len(places):
         return np.zeros(len(rows.at)), np.zeros(len(rows.at), np.bool_)
+    known_levels = table["bid_size"].shape[1]
+    if known_levels < feature.size:
+        raise ValueError(f"{feature.name} needs depth of {feature.size} levels, the columns have {known_levels}")
     bid, ask = np.zeros(len(places)), np.zeros(len(places))
-    for level in range(min(feature.size, table["bid_size"].shape[1])):  # one after the other, as the engine adds
+    for level in range(feature.size):  # one after the other, as the engine adds
         bid += table["bid_size"][:, level]
         ask += table["ask_size"][:, level]
     best_bid, _, best_ask, _ = best(rows.columns, "depth")

@@ -70,6 +70,14 @@ def test_what_is_no_market_is_refused(tables: dict[str, Made], told: str) -> Non
         MarketColumns(tables)
 
 
+def test_a_book_that_is_not_deep_enough_is_refused() -> None:
+    sides = dict.fromkeys(COLUMNS["depth"], np.ones((1, 2)))
+    depth: Made = {"order": np.arange(1), "ts_event": np.array([START]), **sides, "ask_price": np.full((1, 2), 2.0)}
+
+    with pytest.raises(ValueError, match="depth_imbalance_3 needs depth of 3 levels, the columns have 2"):
+        compute(MarketColumns({"depth": depth}), SHORT)
+
+
 def test_times_that_go_back_are_refused() -> None:
     with pytest.raises(ValueError, match="must not go back"):
         compute(MarketColumns({"trades": trades()}), SHORT, np.array([START + 1, START]))

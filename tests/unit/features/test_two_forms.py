@@ -39,7 +39,7 @@ def offline(messages: list[Message], spec: FeatureSpec) -> list[dict[str, float]
 
 @specs
 @given(messages=tapes())
-@settings(max_examples=120)
+@settings(max_examples=60)
 def test_streaming_is_the_definition_at_every_message(spec: FeatureSpec, messages: list[Message]) -> None:
     now = 0
     for count, said in enumerate(streamed(messages, spec), start=1):
@@ -49,14 +49,14 @@ def test_streaming_is_the_definition_at_every_message(spec: FeatureSpec, message
 
 @specs
 @given(messages=tapes())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_columns_say_what_streaming_says_at_every_message(spec: FeatureSpec, messages: list[Message]) -> None:
     assert offline(messages, spec) == streamed(messages, spec)
 
 
 @specs
 @given(messages=tapes(), waits=st.lists(st.sampled_from([0, 1, SECOND // 3, SECOND, 3 * SECOND]), max_size=40))
-@settings(max_examples=100)
+@settings(max_examples=40)
 def test_both_forms_are_the_definition_at_chosen_times(
     spec: FeatureSpec, messages: list[Message], waits: list[int]
 ) -> None:
@@ -75,7 +75,7 @@ def test_both_forms_are_the_definition_at_chosen_times(
 
 @specs
 @given(messages=tapes(), place=st.integers(0, 60))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_restart_in_the_middle_changes_nothing(spec: FeatureSpec, messages: list[Message], place: int) -> None:
     engine = FeatureEngine(INSTRUMENT, spec)
     for message in messages[:place]:
@@ -108,7 +108,7 @@ def seen_ahead(
 
 @specs
 @given(messages=tapes(), others=tapes(), share=st.floats(0, 1))
-@settings(max_examples=100)
+@settings(max_examples=40)
 def test_no_feature_looks_ahead(
     spec: FeatureSpec, messages: list[Message], others: list[Message], share: float
 ) -> None:
@@ -135,7 +135,7 @@ def test_the_rule_of_looking_ahead_can_fail() -> None:
 
 
 @given(messages=tapes())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_nothing_that_is_not_finite_leaves(messages: list[Message]) -> None:
     table = compute(market_columns(messages, INSTRUMENT, SHORT), SHORT)
 
