@@ -41,6 +41,7 @@ class Contract(Followed):
         "asked_ns",
         "begun_ns",
         "best",
+        "book_ts",
         "books_from",
         "fresh",
         "is_heard",
@@ -70,6 +71,7 @@ class Contract(Followed):
         self.size = size  # base units of one contract; None: sizes are sent as written
         self.offset = 0  # of our numbers over the venue's, which may begin anew
         self.losses = 0  # of the book, in a row
+        self.book_ts = 0  # ms, the venue's stamp of the last update
         self._forget_connection()
         self._forget_book()
 
@@ -256,7 +258,7 @@ class OkxFeed(FeedCore[Contract]):
                 return
             followed.books_from = frame.arg.channel
         for data in frame.data:
-            if not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.hear_stamp(
+            if not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.take_stamp(
                 data.ts * NS_PER_MS, stamp_ns
             ):
                 self.refuse(raw, "a price, size or stamp that cannot be")
@@ -298,7 +300,7 @@ class OkxFeed(FeedCore[Contract]):
         self._due.pop(followed.name, None)
         followed.lose_book()
         followed.written = written if data.checksum else None
-        followed.sequence = data.seqId
+        followed.sequence, followed.book_ts = data.seqId, data.ts
         followed.begun_ns = followed.heard_ns
         # Where the venue numbers nothing: counted from its microseconds, numbers grow over a restart of ours too.
         number = max(followed.update_id + 1, data.ts * 1_000) if data.seqId is None else followed.renumber(data.seqId)
@@ -333,13 +335,16 @@ class OkxFeed(FeedCore[Contract]):
         ):
             self._lose(followed, f"crossed after update {number}", ts_init, out)
             return
-        followed.previous, followed.sequence = data.prevSeqId, data.seqId
+        followed.previous, followed.sequence, followed.book_ts = data.prevSeqId, data.seqId, data.ts
         followed.fresh = False
         self._tell_top(followed, stamp, ts_init, out)
 
     def _problem(self, followed: Contract, data: wire.Books) -> str | None:
         """Return why an update cannot be applied, an empty text where it needs not be, None where it is the next."""
         if data.seqId is None or data.prevSeqId is None:
+            if data.ts < followed.book_ts:  # an old book's checksum is as right as ever
+                self.count_stale(followed)
+                return ""
             return None if data.checksum else "an update has neither number nor checksum"
         if followed.fresh:
             seen = followed.sequence or 0
@@ -426,7 +431,7 @@ class OkxFeed(FeedCore[Contract]):
                     self.counts.duplicates += 1
                     continue
                 followed.prints_from = frame.arg.channel
-            if not (is_plausible(data.px) and is_plausible(data.sz) and self.hear_stamp(data.ts * NS_PER_MS, stamp_ns)):
+            if not (is_plausible(data.px) and is_plausible(data.sz) and self.take_stamp(data.ts * NS_PER_MS, stamp_ns)):
                 self.refuse(raw, "a price, size or stamp that cannot be")
             elif not self.keeps_out(followed, followed.prints, data.px):
                 self._print(followed, data, ts_init, out)
@@ -456,7 +461,7 @@ class OkxFeed(FeedCore[Contract]):
         for data in frame.data:
             if data.seqId <= followed.quote_id:
                 self.counts.duplicates += 1
-            elif not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.hear_stamp(
+            elif not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.take_stamp(
                 data.ts * NS_PER_MS, stamp_ns
             ):
                 self.refuse(raw, "a price, size or stamp that cannot be")
