@@ -486,7 +486,9 @@ def test_checksum_is_that_of_the_definition(bids: dict[int, str], asks: dict[int
 _CHANGE = st.tuples(
     st.sampled_from(["bids", "asks"]), st.integers(1, 12), st.sampled_from(["0", "1", "2.50", "0.003"])
 ).map(lambda it: (it[0], str(100 - it[1] if it[0] == "bids" else 100 + it[1]), it[2]))
-_MUTATION = st.sampled_from(["none", "none", "none", "drop", "twice", "again", "late", "cut", "sum", "absurd", "reset"])
+_MUTATION = st.sampled_from(
+    ["none", "none", "none", "drop", "twice", "again", "late", "snapshot", "cut", "sum", "absurd", "reset"]
+)
 
 
 @pytest.mark.parametrize(("numbered", "summed"), [(True, True), (True, False), (False, True)])
@@ -513,7 +515,7 @@ def test_a_book_is_the_venues_or_is_given_up(
         elif mutation == "absurd" and b'"bids":[["' in frame:
             frame, came = frame.replace(b'"bids":[["', b'"bids":[["-'), -1
         frames += [(frame, came), (frame, came)] if mutation == "twice" else [(frame, came)]
-        frames += held
+        frames += [*held, *frames[:1]] if mutation == "snapshot" else held
         held = [(frame, came)] if mutation == "again" else []
 
     newest = 0

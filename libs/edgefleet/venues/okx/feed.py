@@ -71,7 +71,6 @@ class Contract(Followed):
         self.size = size  # base units of one contract; None: sizes are sent as written
         self.offset = 0  # of our numbers over the venue's, which may begin anew
         self.losses = 0  # of the book, in a row
-        self.book_ts = 0  # ms, the venue's stamp of the last update
         self._forget_connection()
         self._forget_book()
 
@@ -99,6 +98,7 @@ class Contract(Followed):
         self.must_fetch = self.fresh = False
 
     def _forget_connection(self) -> None:
+        self.book_ts = 0  # ms, the newest stamp of its book's frames
         self.is_heard = False  # this connection said something of it
         self.was_asked = False  # the book channel was confirmed, and nothing of it came yet
         self.begun_ns: int | None = None  # receive stamp of the snapshot
@@ -266,12 +266,16 @@ class OkxFeed(FeedCore[Contract]):
                     self._lose(followed, "an update was not readable", ts_init, out)
                 return
             if frame.action == "snapshot":
-                self._begin(followed, data, ts_init, out)
+                if data.ts < followed.book_ts:  # one that came late: what followed it is in our book, or was lost
+                    self.count_stale(followed)
+                else:
+                    self._begin(followed, data, ts_init, out)
             elif followed.synced:
                 self._update(followed, data, ts_init, out)
             else:
                 self._wait(followed, data, ts_init)
             followed.was_asked = False
+            followed.book_ts = max(followed.book_ts, data.ts)
 
     def _wait(self, followed: Contract, data: wire.Books, ts_init: int) -> None:
         """Keep an update of a book that is not whole: what comes first after the confirmation should be a snapshot."""
@@ -300,7 +304,7 @@ class OkxFeed(FeedCore[Contract]):
         self._due.pop(followed.name, None)
         followed.lose_book()
         followed.written = written if data.checksum else None
-        followed.sequence, followed.book_ts = data.seqId, data.ts
+        followed.sequence = data.seqId
         followed.begun_ns = followed.heard_ns
         # Where the venue numbers nothing: counted from its microseconds, numbers grow over a restart of ours too.
         number = max(followed.update_id + 1, data.ts * 1_000) if data.seqId is None else followed.renumber(data.seqId)
@@ -335,7 +339,7 @@ class OkxFeed(FeedCore[Contract]):
         ):
             self._lose(followed, f"crossed after update {number}", ts_init, out)
             return
-        followed.previous, followed.sequence, followed.book_ts = data.prevSeqId, data.seqId, data.ts
+        followed.previous, followed.sequence = data.prevSeqId, data.seqId
         followed.fresh = False
         self._tell_top(followed, stamp, ts_init, out)
 
