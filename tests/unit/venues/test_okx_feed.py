@@ -16,7 +16,8 @@ from edgefleet.messages import BookDelta, BookSnapshot, Quote, Touch, Trade, Ven
 from edgefleet.stage import Output
 from edgefleet.venues.dialect import FeedOptions, dialect
 from edgefleet.venues.okx import wire
-from edgefleet.venues.okx.feed import OkxFeed, place
+from edgefleet.venues.okx.contract import place
+from edgefleet.venues.okx.feed import OkxFeed
 
 from .okx_market import NAME, OkxMarket, Sides
 
