@@ -6,7 +6,7 @@ follows one venue carries no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -48,8 +48,12 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Return what was given, without the keys."""
-        shown = msgspec.structs.asdict(self) | {name: "***" for name in ("key", "secret") if getattr(self, name)}
-        return f"FeedOptions({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return f"FeedOptions({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        """Yield what was given, without the keys, for who prints values field by field."""
+        for name, value in msgspec.structs.asdict(self).items():
+            yield name, "***" if value and name in ("key", "secret") else value
 
 
 class MakeFeed(Protocol):

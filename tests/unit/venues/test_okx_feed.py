@@ -623,3 +623,4 @@ def test_keys_are_not_shown() -> None:
     assert "AK" not in repr(options)
     assert "top" not in repr(options)
     assert "top" not in f"{options}"
+    assert "top" not in str(list(options.__rich_repr__()))
