@@ -6,12 +6,12 @@ follows one venue carries no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
@@ -50,10 +50,10 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Return what was given, without the keys."""
         return f"FeedOptions({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
-        """Yield what was given, without the keys, for who prints values field by field."""
-        for name, value in msgspec.structs.asdict(self).items():
-            yield name, "***" if value and name in ("key", "secret") else value
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Return what was given, without the keys, for who prints values field by field."""
+        hidden = {name: "***" for name in ("key", "secret") if getattr(self, name)}
+        return list((msgspec.structs.asdict(self) | hidden).items())
 
 
 class MakeFeed(Protocol):
