@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
@@ -50,8 +50,12 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Return what was given, without the keys."""
-        shown = msgspec.structs.asdict(self) | {name: "***" for name in ("key", "secret") if getattr(self, name)}
-        return f"FeedOptions({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return f"FeedOptions({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Return what was given, without the keys, for who prints values field by field."""
+        hidden = {name: "***" for name in ("key", "secret") if getattr(self, name)}
+        return list((msgspec.structs.asdict(self) | hidden).items())
 
 
 class MakeFeed(Protocol):

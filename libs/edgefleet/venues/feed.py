@@ -420,7 +420,7 @@ class FeedCore(Generic[F]):
             self._unconfirmed.pop(name, None)
         return followed
 
-    def hear_stamp(self, stamp: int, stamp_ns: int) -> bool:
+    def take_stamp(self, stamp: int, stamp_ns: int) -> bool:
         """Take the venue's stamp of a frame; return False where none can have set it: it would still every touch."""
         if not 0 < stamp <= stamp_ns + FUTURE_NS:
             return False

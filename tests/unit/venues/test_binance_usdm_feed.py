@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefleet.errors import Misuse
-from edgefleet.messages import BookDelta, Trade
+from edgefleet.messages import BookDelta, Quote, Trade
 from edgefleet.venues.binance.usdm import UsdmFeed
 from edgefleet.venues.dialect import dialect
 
@@ -136,6 +136,16 @@ def test_a_missing_print_is_told_even_behind_an_entry_that_is_none() -> None:
     line.hear(_snapshot(100), _trade(5), _trade(7, "ADL"), _trade(8))
 
     assert line.feed.counts.trade_gaps == 1
+
+
+@pytest.mark.parametrize(("own", "stamp"), [({"E": 1700000000777, "T": 1}, 1700000000777), ({}, 1700000000001)])
+def test_a_top_carries_its_own_stamp_or_the_last(own: dict[str, int], stamp: int) -> None:
+    line = Wire()
+    data = {"e": "bookTicker", "u": 9, "s": "BTCUSDT", "b": "99", "B": "1", "a": "101", "A": "2"}
+
+    told = line.hear(_snapshot(100), _trade(5), _frame("bookTicker", data | own))
+
+    assert [message.ts_event for message in told if isinstance(message, Quote)] == [stamp * 1_000_000]
 
 
 def test_aggregates_are_prints_where_there_are_no_others() -> None:

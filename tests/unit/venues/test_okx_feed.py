@@ -16,7 +16,8 @@ from edgefleet.messages import BookDelta, BookSnapshot, Quote, Touch, Trade, Ven
 from edgefleet.stage import Output
 from edgefleet.venues.dialect import FeedOptions, dialect
 from edgefleet.venues.okx import wire
-from edgefleet.venues.okx.feed import OkxFeed, place
+from edgefleet.venues.okx.contract import place
+from edgefleet.venues.okx.feed import OkxFeed
 
 from .okx_market import NAME, OkxMarket, Sides
 
@@ -486,7 +487,9 @@ def test_checksum_is_that_of_the_definition(bids: dict[int, str], asks: dict[int
 _CHANGE = st.tuples(
     st.sampled_from(["bids", "asks"]), st.integers(1, 12), st.sampled_from(["0", "1", "2.50", "0.003"])
 ).map(lambda it: (it[0], str(100 - it[1] if it[0] == "bids" else 100 + it[1]), it[2]))
-_MUTATION = st.sampled_from(["none", "none", "none", "drop", "twice", "late", "cut", "sum", "absurd", "reset"])
+_MUTATION = st.sampled_from(
+    ["none", "none", "none", "drop", "twice", "again", "late", "snapshot", "cut", "sum", "absurd", "reset"]
+)
 
 
 @pytest.mark.parametrize(("numbered", "summed"), [(True, True), (True, False), (False, True)])
@@ -494,34 +497,35 @@ _MUTATION = st.sampled_from(["none", "none", "none", "drop", "twice", "late", "c
 def test_a_book_is_the_venues_or_is_given_up(
     numbered: bool, summed: bool, steps: list[tuple[list[tuple[str, str, str]], str]]
 ) -> None:
-    """Whatever is dropped, doubled, swapped, cut or changed: what is whole is a book that the venue had."""
+    """Whatever is dropped, doubled, late, cut or changed: what is whole is the book of the newest frame that came."""
     market, line = OkxMarket(numbered=numbered, summed=summed), Wire()
-    frames: list[bytes] = [market.snapshot()]
-    held: bytes | None = None
-    for changes, mutation in steps:
-        number = 3 if mutation == "reset" and numbered else None
-        frame = market.update(*changes, number=number)
+    frames: list[tuple[bytes, int]] = [(market.snapshot(), 0)]  # with the number of its state; -1: none, it is broken
+    held: list[tuple[bytes, int]] = []
+    for state, (changes, mutation) in enumerate(steps, start=1):
+        anew = mutation == "reset" and numbered and not any(number == 3 for number, _ in market.states)
+        frame = market.update(*changes, number=3 if anew else None)  # once: numbers that come again tell nothing
         if mutation == "drop":
             continue
         if mutation == "late":
-            held = frame
+            held.append((frame, state))
             continue
+        came = state
         if mutation == "cut":
-            frame = frame[: len(frame) // 2]
+            frame, came = frame[: len(frame) // 2], -1
         elif mutation == "sum" and summed:
-            frame = frame.replace(b'"checksum":', b'"checksum":1')
-        elif mutation == "absurd":
-            frame = frame.replace(b'"bids":[["', b'"bids":[["-')
-        frames += [frame, frame] if mutation == "twice" else [frame]
-        if held is not None:
-            frames.append(held)
-            held = None
+            frame, came = frame.replace(b'"checksum":', b'"checksum":1'), -1
+        elif mutation == "absurd" and b'"bids":[["' in frame:
+            frame, came = frame.replace(b'"bids":[["', b'"bids":[["-'), -1
+        frames += [(frame, came), (frame, came)] if mutation == "twice" else [(frame, came)]
+        frames += [*held, *frames[:1]] if mutation == "snapshot" else held
+        held = [(frame, came)] if mutation == "again" else []
 
-    had = market.states if numbered else [(0, state) for _, state in market.states]
-    for frame in frames:
+    newest = 0
+    for frame, came in frames:
+        newest = max(newest, came)
         line.hear(frame)
         if line.book is not None:
-            assert (line.feed._followed[NAME].sequence or 0, line.book) in had
+            assert line.book == market.states[newest][1]
     line.hear(market.snapshot())
 
     assert line.book == (market.bids, market.asks) or not market.bids or not market.asks
@@ -619,3 +623,4 @@ def test_keys_are_not_shown() -> None:
     assert "AK" not in repr(options)
     assert "top" not in repr(options)
     assert "top" not in f"{options}"
+    assert "top" not in str(list(options.__rich_repr__()))

@@ -168,7 +168,7 @@ class AlpacaFeed(FeedCore[Stock]):
             return
         prices = (data.bp, data.ap)
         possible = all(is_size(value) for value in (*prices, data.bs, data.ask_size))
-        if not possible or not self.hear_stamp(stamp, stamp_ns):
+        if not possible or not self.take_stamp(stamp, stamp_ns):
             self.refuse(raw, "a price, size or stamp that cannot be")
             return
         self.connected(ts_init, out)
@@ -216,7 +216,7 @@ class AlpacaFeed(FeedCore[Stock]):
             self.counts.kept_out += 1
             self._remember(followed, key, sent=False)
             return
-        if not (is_plausible(data.p) and is_plausible(data.s) and self.hear_stamp(stamp, stamp_ns)):
+        if not (is_plausible(data.p) and is_plausible(data.s) and self.take_stamp(stamp, stamp_ns)):
             self.refuse(raw, "a price, size or stamp that cannot be")
             return
         if self.keeps_out(followed, followed.prints, data.p):

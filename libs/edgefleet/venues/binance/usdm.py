@@ -35,10 +35,9 @@ class Trade(wire.Trade, frozen=True, gc=False):
 
 
 class BookTicker(wire.BookTicker, frozen=True, gc=False):
-    """The best bid and ask after book update `u`, with the venue's stamp."""
+    """The best bid and ask after book update `u`, with the venue's stamp, which old recordings lack."""
 
-    E: int
-    T: int
+    E: int | None = None
 
 
 class DepthDiff(wire.DepthDiff, frozen=True, gc=False):
@@ -83,7 +82,8 @@ class UsdmFeed(BinanceFeed):
 
     def _on_ticker(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         data = _TICKER.decode(raw).data
-        self.take_ticker(data, data.E * NS_PER_MS, stamp_ns, raw, ts_init, out)
+        stamp = self._last_stamp if data.E is None else data.E * NS_PER_MS
+        self.take_ticker(data, stamp, stamp_ns, raw, ts_init, out)
 
     def _on_depth(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         self.take_depth(_DEPTH.decode(raw).data, stamp_ns, raw, ts_init, out)

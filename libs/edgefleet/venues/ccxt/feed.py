@@ -78,7 +78,7 @@ class CcxtFeed(FeedCore[Watched]):
         if followed is None:
             return
         stamps = [trade.ts for trade in frame.trades] if isinstance(frame, wire.Trades) else [frame.ts]
-        if not all(ts is None or self.hear_stamp(ts * NS_PER_MS, stamp_ns) for ts in stamps):
+        if not all(ts is None or self.take_stamp(ts * NS_PER_MS, stamp_ns) for ts in stamps):
             self.refuse(raw, "a stamp that cannot be")
         elif isinstance(frame, wire.Book):
             self._on_book(followed, frame, stamp_ns, raw, ts_init, out)

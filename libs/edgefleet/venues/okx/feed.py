@@ -7,10 +7,9 @@ channel is asked for again.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -19,8 +18,9 @@ from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Poison
 from edgefleet.messages.market import Level
 from edgefleet.stage import Output
-from edgefleet.venues.feed import UNREADABLE, FeedCore, Followed, are_levels, is_plausible
+from edgefleet.venues.feed import UNREADABLE, FeedCore, are_levels, is_plausible
 from edgefleet.venues.okx import wire
+from edgefleet.venues.okx.contract import Contract, place
 from edgefleet.venues.okx.names import is_linear, wire_symbol
 
 CHANNELS: Final = ("books", "bbo-tbt", "trades")
@@ -29,82 +29,6 @@ ARGS_PER_REQUEST: Final = 100  # one request may be 64 KB long
 MAX_WAIT_NS: Final = 60 * NS_PER_S
 PATIENCE_NS: Final = 5 * NS_PER_S  # so long an answer may take
 STEADY_NS: Final = 60 * NS_PER_S  # a book that stood for so long was no failure
-PENDING: Final = 4_096  # updates that wait for a REST snapshot
-
-Place = Literal["next", "same", "again", "gap"]
-
-
-class Contract(Followed):
-    """An instrument, with where its sequences stand and its book as the venue writes it."""
-
-    __slots__ = (
-        "asked_ns",
-        "begun_ns",
-        "best",
-        "books_from",
-        "fresh",
-        "is_heard",
-        "losses",
-        "must_fetch",
-        "offset",
-        "pending",
-        "previous",
-        "prints_from",
-        "quote_id",
-        "sequence",
-        "size",
-        "was_asked",
-        "written",
-    )
-
-    sequence: int | None  # the number of the last update, the venue's
-    previous: int | None  # the number before it
-    written: Book | None  # with sizes as written, where there are checksums
-    pending: deque[tuple[wire.Books, int]]  # updates that wait for a REST snapshot, with their ts_init
-    must_fetch: bool  # the channel began without a snapshot
-    fresh: bool  # no update was applied since a REST snapshot: the first may overlap it
-    best: tuple[int, Decimal, Decimal] | None  # the last best prices of `bbo-tbt`, with their number
-
-    def __init__(self, name: str, instrument: str, trace: str, size: Decimal | None) -> None:
-        super().__init__(name, instrument, trace)
-        self.size = size  # base units of one contract; None: sizes are sent as written
-        self.offset = 0  # of our numbers over the venue's, which may begin anew
-        self.losses = 0  # of the book, in a row
-        self._forget_connection()
-        self._forget_book()
-
-    def begin_anew(self) -> None:
-        super().begin_anew()
-        self._forget_connection()
-
-    def lose_book(self) -> None:
-        """Know nothing of the book any more, nor of a top that was the book's."""
-        super().lose_book()
-        self._forget_book()
-        if self.best is None:
-            self.top = None
-            self.top_dirty = False
-
-    def renumber(self, number: int) -> int:
-        """Return our number of the venue's `number` in a book that begins, or begins to be counted, anew."""
-        self.offset = 0 if number > self.update_id else self.update_id + 1 - number
-        return number + self.offset
-
-    def _forget_book(self) -> None:
-        self.sequence = self.previous = None
-        self.written = None
-        self.pending = deque(maxlen=PENDING)
-        self.must_fetch = self.fresh = False
-
-    def _forget_connection(self) -> None:
-        self.is_heard = False  # this connection said something of it
-        self.was_asked = False  # the book channel was confirmed, and nothing of it came yet
-        self.begun_ns: int | None = None  # receive stamp of the snapshot
-        self.asked_ns: int | None = None  # when the book channel was last asked for again
-        self.quote_id = -1
-        self.best = None
-        self.prints_from = ""  # the channel that prints come from; where there are two, they tell of the same trades
-        self.books_from = ""
 
 
 class OkxFeed(FeedCore[Contract]):
@@ -256,7 +180,7 @@ class OkxFeed(FeedCore[Contract]):
                 return
             followed.books_from = frame.arg.channel
         for data in frame.data:
-            if not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.hear_stamp(
+            if not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.take_stamp(
                 data.ts * NS_PER_MS, stamp_ns
             ):
                 self.refuse(raw, "a price, size or stamp that cannot be")
@@ -264,12 +188,16 @@ class OkxFeed(FeedCore[Contract]):
                     self._lose(followed, "an update was not readable", ts_init, out)
                 return
             if frame.action == "snapshot":
-                self._begin(followed, data, ts_init, out)
+                if data.ts < followed.book_ts:  # one that came late: what followed it is in our book, or was lost
+                    self.count_stale(followed)
+                else:
+                    self._begin(followed, data, ts_init, out)
             elif followed.synced:
                 self._update(followed, data, ts_init, out)
             else:
                 self._wait(followed, data, ts_init)
             followed.was_asked = False
+            followed.book_ts = max(followed.book_ts, data.ts)
 
     def _wait(self, followed: Contract, data: wire.Books, ts_init: int) -> None:
         """Keep an update of a book that is not whole: what comes first after the confirmation should be a snapshot."""
@@ -340,6 +268,9 @@ class OkxFeed(FeedCore[Contract]):
     def _problem(self, followed: Contract, data: wire.Books) -> str | None:
         """Return why an update cannot be applied, an empty text where it needs not be, None where it is the next."""
         if data.seqId is None or data.prevSeqId is None:
+            if data.ts < followed.book_ts:  # an old book's checksum is as right as ever
+                self.count_stale(followed)
+                return ""
             return None if data.checksum else "an update has neither number nor checksum"
         if followed.fresh:
             seen = followed.sequence or 0
@@ -426,7 +357,7 @@ class OkxFeed(FeedCore[Contract]):
                     self.counts.duplicates += 1
                     continue
                 followed.prints_from = frame.arg.channel
-            if not (is_plausible(data.px) and is_plausible(data.sz) and self.hear_stamp(data.ts * NS_PER_MS, stamp_ns)):
+            if not (is_plausible(data.px) and is_plausible(data.sz) and self.take_stamp(data.ts * NS_PER_MS, stamp_ns)):
                 self.refuse(raw, "a price, size or stamp that cannot be")
             elif not self.keeps_out(followed, followed.prints, data.px):
                 self._print(followed, data, ts_init, out)
@@ -456,7 +387,7 @@ class OkxFeed(FeedCore[Contract]):
         for data in frame.data:
             if data.seqId <= followed.quote_id:
                 self.counts.duplicates += 1
-            elif not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.hear_stamp(
+            elif not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.take_stamp(
                 data.ts * NS_PER_MS, stamp_ns
             ):
                 self.refuse(raw, "a price, size or stamp that cannot be")
@@ -491,22 +422,6 @@ class OkxFeed(FeedCore[Contract]):
 
     def _stamp(self, data: wire.Books) -> int:
         return data.ts * NS_PER_MS
-
-
-def place(seen: int | None, before: int | None, number: int, previous: int) -> Place:
-    """Return where an update stands after the one numbered `seen`, which came after `before`.
-
-    Its `previous` names the one it follows, whether its own number is larger or, after maintenance, smaller; an equal
-    one says that nothing changed. The last one once more does no harm. Everything else is a gap.
-
-    >>> [place(10, None, 15, 10), place(15, 10, 15, 15), place(15, 10, 3, 15), place(3, 15, 5, 3)]
-    ['next', 'same', 'next', 'next']
-    """
-    if previous == seen:
-        return "same" if number == previous else "next"
-    if before is not None and (number, previous) == (seen, before):
-        return "again"
-    return "gap"
 
 
 def _levels(rows: wire.Rows) -> tuple[Level, ...]:
