@@ -45,7 +45,7 @@ def data(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*.parquet") if "_" not in path.relative_to(directory).parts[0])
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(messages, max_size=25))
 def test_messages_come_back_byte_for_byte_and_in_order(
     tmp_path_factory: pytest.TempPathFactory, given: list[MarketMessage]
@@ -58,7 +58,7 @@ def test_messages_come_back_byte_for_byte_and_in_order(
     assert [encode(message) for message in back] == [encode(message) for message in given]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(messages, max_size=25), st.integers(0, 2**63), st.integers(0, 2**63))
 def test_a_span_of_event_time_is_what_a_filter_and_a_stable_sort_would_give(
     tmp_path_factory: pytest.TempPathFactory, given: list[MarketMessage], start: int, end: int
@@ -277,7 +277,7 @@ def test_files_merged_between_the_look_and_the_reading_give_every_row_once(tmp_p
         assert list(archive.read(order=order)) == given  # type: ignore[arg-type]  # the two orders there are
 
 
-@settings(max_examples=40)
+@settings(max_examples=150)
 @given(st.lists(messages, min_size=1, max_size=20), st.integers(0, 19), st.integers(0, 19))
 def test_any_slice_of_a_batch_gives_its_messages(given: list[MarketMessage], low: int, high: int) -> None:
     kind = BY_TYPE[type(given[0])]

@@ -27,9 +27,9 @@ _TRADES = ("DT", "EX", "SYMBOL", "COND", "SIZE", "PRICE", "CORR")
 _QUOTES = ("DT", "EX", "BID", "BIDSIZ", "OFR", "OFRSIZ", "SYMBOL")
 # The one-letter codes of the Daily TAQ specification, as market identifier codes (ISO 10383).
 VENUES = {
-    "A": "xase", "B": "xbos", "C": "xcis", "D": "xadf", "I": "xise", "J": "edga", "K": "edgx", "L": "ltse",
-    "M": "xchi", "N": "xnys", "P": "arcx", "Q": "xnas", "T": "xnas", "U": "memx", "V": "iexg",
-    "W": "cboe", "X": "xphl", "Y": "baty", "Z": "bats", "H": "mprl",
+    "A": "xase", "B": "xbos", "C": "xcis", "D": "xadf", "H": "eprl", "I": "xise", "J": "edga", "K": "edgx",
+    "L": "ltse", "M": "xchi", "N": "xnys", "P": "arcx", "Q": "xnas", "T": "xnas", "U": "memx", "V": "iexg",
+    "W": "xcbo", "X": "xpsx", "Y": "baty", "Z": "bats",
 }  # fmt: skip
 _ROUND_LOT = Decimal(100)
 
