@@ -107,11 +107,11 @@ class FeatureStore:
             If a file cannot be read or has other columns.
         """
         partitions = self.partitions(features)
-        first_day = date_of(day_of(max(after, 0)))
-        for partition in partitions.partitions():
-            date, _, named = partition.partition("/instrument=")
-            if unquote(named) == instrument and date.removeprefix("date=") >= first_day:
-                yield from _partition_batches(partitions, partition, features)
+        first_day, named = f"date={date_of(day_of(max(after, 0)))}", f"instrument={quote(instrument, safe='')}"
+        for partition in partitions.partitions(
+            lambda name: name == named or (name.startswith("date=") and name >= first_day)
+        ):
+            yield from _partition_batches(partitions, partition, features)
 
     def rows(self, features: FeatureSet, instrument: str, *, after: int = 0) -> list[FeatureRow]:
         """Return an instrument's rows from the day of `after` on, as they were written."""
