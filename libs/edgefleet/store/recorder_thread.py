@@ -13,6 +13,7 @@ from edgefleet.messages import Message
 from edgefleet.store.recorder import Recorder
 
 _WAIT_S = 0.1  # a commit that is due by time is made so much later at most
+_AT_ONCE = 500
 
 
 class RecorderThread:
@@ -101,12 +102,13 @@ class RecorderThread:
             self._made.set()
 
     def _serve(self, recorder: Recorder) -> bool:
-        """Make the calls that wait; return whether there will be more."""
+        """Make calls that wait, not so many that a commit is late; return whether there will be more."""
         try:
-            call = self._calls.get(timeout=_WAIT_S)
-            while call is not None:
+            for _ in range(_AT_ONCE):
+                call = self._calls.get(timeout=_WAIT_S)
+                if call is None:
+                    return False
                 call(recorder)
-                call = self._calls.get_nowait()
         except queue.Empty:
-            return True
-        return False
+            pass
+        return True
