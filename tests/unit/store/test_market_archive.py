@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -136,6 +137,28 @@ def test_a_writer_goes_on_where_the_one_before_it_committed(tmp_path: Path) -> N
 
     assert list(archive.read()) == given
     assert check_archive(archive).whole
+
+
+def test_a_writer_whose_source_failed_half_way_commits_no_more(tmp_path: Path) -> None:
+    archive = MarketArchive(tmp_path)
+    writer = archive.writer("rec", SYSTEM)
+    writer.take(numbered(0, 10), "10")
+    writer.commit()
+
+    def failing() -> Iterator[MarketMessage]:
+        yield from numbered(10, 5)
+        raise RuntimeError("the feed ended")
+
+    with pytest.raises(RuntimeError):
+        writer.take(failing(), "20")
+    with pytest.raises(OutOfReach, match="rec failed before or was closed; open it again"):
+        writer.commit()
+    writer.abandon()
+    with pytest.raises(OutOfReach, match="rec failed before or was closed; open it again"):
+        writer.commit()
+
+    assert list(archive.read()) == numbered(0, 10)
+    assert archive.partitions.mark("rec").position == "10"
 
 
 def test_a_second_writer_of_the_same_name_is_refused_while_the_first_lives(tmp_path: Path) -> None:
@@ -470,7 +493,7 @@ print(said[1])
     assert len(said) == 2, answer.stderr
     assert "cannot be written: " in said[0]
     assert "File too large" in said[0]
-    assert "a write failed before" in said[1]
+    assert "failed before or was closed" in said[1]
     archive = MarketArchive(tmp_path)
     with archive.writer("rec", SYSTEM) as again:
         assert 1_000 <= again.mark.seq < 60_000

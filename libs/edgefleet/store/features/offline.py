@@ -189,10 +189,19 @@ class FeatureWriter:
         Raises
         ------
         ValueError
-            If a row is none of this set's; see `checked`.
+            If a row is none of this set's; see `checked`. The writer commits no more then.
         """
         if self._since is None:
             self._since = self._clock.monotonic_ns()
+        try:
+            self._add(rows)
+        except BaseException:
+            self._writer.fail()
+            raise
+        if position is not None:
+            self.position = position
+
+    def _add(self, rows: Iterable[FeatureRow]) -> None:
         for row in rows:
             whole = checked(self.features, row)
             partition = f"date={date_of(day_of(row.ts_event))}/instrument={quote(row.instrument, safe='')}"
@@ -202,8 +211,6 @@ class FeatureWriter:
             self._values += len(self.features.definitions)
             if len(held) >= _SPILL_ROWS or self._values >= _MAX_VALUES:
                 self._spill()
-        if position is not None:
-            self.position = position
 
     def turn(self) -> bool:
         """Commit where it is due; return whether it was."""
