@@ -27,6 +27,7 @@ CLOCK_READS = {
 # Where a broad `except` may stand, and why. Each such line carries its reason as well.
 LOOPS = {
     "libs/edgefleet/bus/loop.py": "the service loop, the last place that can keep a service alive",
+    "libs/edgefleet/store/recorder_thread.py": "what its thread raises is raised again in the thread that feeds it",
     "libs/edgefleet/replay/twin.py": "what a step raised then it must raise again, and a new failure is the finding",
 }
 # Where the shared generator may be drawn from: nothing of it reaches a message or a decision.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import duckdb
 from tests.unit.store.market_messages import numbered
 
 from edgefleet.clock import SYSTEM
+from edgefleet.store import compaction
 from edgefleet.store.history import History
 from edgefleet.store.market.archive import MarketArchive
+from edgefleet.store.market.columns import MarketMessage
+from edgefleet.store.market.maintenance import check_archive, compact_archive
 from edgefleet.store.recorder import Recorder, StreamRecorder
 from edgefleet.store.tape import TapeWriter
 
@@ -68,3 +73,74 @@ def look(directory: str, reports: Any) -> None:
             return
         known = rows
     reports.send((known, gone))
+
+
+def cut_off_everywhere(directory: str, what: str, reports: Any) -> None:
+    """Die at the first, the second, the third ... thing that is asked of the disk, until none is left.
+
+    Reports for each moment: what was committed, and what is wrong with the archive that is left, if anything is.
+    """
+    for moment in range(1, 500):
+        root = Path(directory) / str(moment)
+        archive, given = MarketArchive(root), numbered(0, 240, step_ns=100)
+        with archive.writer("rec", SYSTEM) as writer:
+            for at in range(0, 180, 60):
+                writer.take(given[at : at + 60], str(at + 60))
+                writer.commit()
+        child = os.fork()
+        if child == 0:
+            _die_at(moment)
+            if what == "commit":
+                with archive.writer("rec", SYSTEM) as writer:
+                    writer.take(given[180:], "240")
+                    writer.commit()
+            else:
+                compact_archive(archive)
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        reports.send(_what_is_left(archive, given))
+        if code == 0:
+            break
+        assert code == _DIED, code
+    reports.send(None)
+
+
+_DIED = 9
+
+
+def _die_at(moment: int) -> None:
+    """End this process, as a kill does, before its `moment`-th sync, rename, link, removal, exchange or directory."""
+    left = moment
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def dying(*arguments: Any, **named: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os._exit(_DIED)
+            return call(*arguments, **named)
+
+        return dying
+
+    for name in ("fsync", "rename", "link", "unlink", "rmdir", "mkdir"):
+        setattr(os, name, counted(getattr(os, name)))
+    compaction._exchange = counted(compaction._exchange)
+
+
+def _what_is_left(archive: MarketArchive, given: list[MarketMessage]) -> tuple[int, list[str]]:
+    wrong = []
+    seen = list(archive.read())
+    if seen != [message for message in given[:240] if message in seen] or len(seen) < 180:
+        wrong.append(f"before the next start {len(seen)} rows are visible, not in order or not whole")
+    with archive.writer("rec", SYSTEM) as writer:
+        committed = writer.mark.seq
+        if writer.position != str(committed):
+            wrong.append(f"position {writer.position} with {committed} rows")
+    if list(archive.read()) != given[:committed]:
+        wrong.append(f"after the next start not the {committed} rows")
+    compact_archive(archive)
+    if list(archive.read()) != given[:committed] or not check_archive(archive).whole:
+        wrong.append(f"after a compaction not the {committed} rows")
+    if len(seen) > committed:
+        wrong.append("rows were visible that were not committed")
+    return committed, wrong

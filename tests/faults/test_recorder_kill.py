@@ -14,7 +14,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 import redis
-from tests.faults.recorder_process import look, record, record_stream, record_tape
+from tests.faults.recorder_process import cut_off_everywhere, look, record, record_stream, record_tape
 from tests.unit.store.market_messages import numbered
 
 from edgefleet.bus.interface import Entry
@@ -118,6 +118,25 @@ def test_no_event_of_a_stream_is_missing_after_its_recorder_was_killed(redis_url
 
     assert list(archive.read()) == numbered(0, published)
     assert check_archive(archive).whole
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("what", ["commit", "compaction"])
+def test_wherever_it_dies_the_archive_is_as_before_or_as_after(tmp_path: Path, what: str) -> None:
+    ours, theirs = _PROCESSES.Pipe()
+    process = _PROCESSES.Process(target=cut_off_everywhere, args=(str(tmp_path), what, theirs))
+    process.start()
+    found: list[tuple[int, list[str]]] = []
+    while (told := ours.recv()) is not None:
+        found.append(told)
+    process.join()
+
+    assert process.exitcode == 0
+    assert [(moment, wrong) for moment, (_, wrong) in enumerate(found, start=1) if wrong] == []
+    assert len(found) > 10
+    committed = [rows for rows, _ in found]
+    assert committed == sorted(committed)
+    assert set(committed) == ({180, 240} if what == "commit" else {180})
 
 
 @pytest.mark.faults

@@ -28,6 +28,17 @@ _NAME = re.compile(r"part-([a-z0-9_]+)-(\d{15})-(\d{15})\.parquet")
 _WRITER = re.compile(r"[a-z0-9_]{1,80}")
 
 
+def writer_name(text: str) -> str:
+    """Return a writer's name made of any text, such as a venue's.
+
+    Examples
+    --------
+    >>> writer_name("Binance USD-M")
+    'binance_usd_m'
+    """
+    return re.sub("[^a-z0-9]", "_", text.lower())[:80] or "_"
+
+
 class Layout(NamedTuple):
     """What the rows of a partition are and how they are written."""
 
@@ -203,10 +214,15 @@ class PartitionWriter:
 
     def close(self) -> None:
         """Give up what is not committed, and the name."""
+        self.fail()
         for draft in self._drafts.values():
             draft.file.abandon()
         self._drafts.clear()
         self._lock.close()
+
+    def fail(self) -> None:
+        """Refuse everything from now on: what was added is not all that should have been."""
+        self._failed = True
 
     @property
     def uncommitted(self) -> int:
@@ -267,7 +283,7 @@ class PartitionWriter:
         """Say of the disk's errors what they mean, and refuse to go on after one."""
         root = self._partitions.root
         if self._failed:
-            raise OutOfReach(f"{root}: a write failed before; open it again to go on from what is committed")
+            raise OutOfReach(f"{root}: {self.name} failed before or was closed; open it again to go on from its mark")
         self._failed = True
         try:
             yield

@@ -16,7 +16,7 @@ import msgspec
 
 from edgefleet.bus.interface import FIRST
 from edgefleet.clock import Clock
-from edgefleet.errors import Poison
+from edgefleet.errors import Misuse, Poison
 from edgefleet.messages import Message, decode
 from edgefleet.store.history import History
 from edgefleet.store.market.archive import MarketArchive
@@ -33,7 +33,7 @@ class RecorderCounts(msgspec.Struct):
 
     messages: int = 0
     frames: int = 0
-    refused: int = 0  # messages that no column can hold, or entries that no message is in
+    refused: int = 0  # messages that no column can hold, entries that no message is in, frames that are no JSON
     passed: int = 0  # entries that are no market message
     last_refused: str = ""
 
@@ -106,10 +106,18 @@ class Recorder:
         self._writer.take(wanted, position)
 
     def take_frame(self, stamp_ns: int, body: bytes, stream: str | None = None) -> None:
-        """Add a raw frame to the tape; `stream` names the channel of a frame that does not say it itself."""
-        if self._tape is not None:
-            self.counts.frames += 1
+        """Add a raw frame to the tape; `stream` names the channel of a frame that does not say it itself.
+
+        What is no JSON, as the page of a venue under maintenance, has no place on a tape and is counted as refused.
+        """
+        if self._tape is None:
+            return
+        try:
             self._tape.add(stamp_ns, body, stream)
+            self.counts.frames += 1
+        except Misuse as error:
+            self.counts.refused += 1
+            self.counts.last_refused = str(error)
 
     def turn(self) -> bool:
         """Commit what is due; return whether the archive was."""

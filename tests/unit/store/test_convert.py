@@ -283,6 +283,7 @@ def test_tardis_book_rows_of_one_receipt_are_one_message(tmp_path: Path) -> None
         (f"{_HEAD},open_interest\n", "columns open_interest are none of"),
         (f"{_HEAD},is_snapshot,side,price,amount\nb,BTCUSDT,1,2,true,left,1,1\n", "line 2: side must be bid or ask"),
         (f"{_HEAD},is_snapshot,side,price,amount\nb,BTCUSDT,1,2,maybe,bid,1,1\n", "line 2: is_snapshot must be true"),
+        (f"{_HEAD},id,side,price,amount\nb,BTC_USDC,1,2,1,buy,1,1\n", "line 2: symbol 'BTC_USDC' is not readable"),
         (f"{_HEAD},id,side,price,amount\nb,BTCUSDT,now,2,1,buy,1,1\n", "line 2: timestamp must be a whole number"),
     ],
 )
@@ -331,6 +332,14 @@ def test_taq_quotes_are_in_round_lots_and_trades_get_the_side_of_lee_and_ready(t
     }  # fmt: skip
 
 
+def test_a_class_of_shares_is_written_with_a_point(tmp_path: Path) -> None:
+    (quote,) = read_taq(
+        plain(tmp_path / "quotes.csv", _QUOTES + "2018-07-02 09:30:00.5,N,1,1,2,1,BRK B\n"), None, Counter()
+    )
+
+    assert quote.instrument == "BRK.B/USD@xnys"
+
+
 def test_taq_stamps_are_in_a_zone_and_one_venue_can_be_taken(tmp_path: Path) -> None:
     quotes = plain(
         tmp_path / "quotes.csv",
@@ -349,6 +358,7 @@ def test_taq_stamps_are_in_a_zone_and_one_venue_can_be_taken(tmp_path: Path) -> 
     ("text", "told"),
     [
         ("2018-01-02 14:30:00,%,1,1,2,1,XXX\n", "line 2: EX '%' is no venue of TAQ"),
+        ("2018-01-02 14:30:00,N,1,1,2,1,\n", "line 2: SYMBOL '' is no ticker"),
         ("2018-01-02 25:30:00,N,1,1,2,1,XXX\n", "line 2: DT must be YYYY-MM-DD HH:MM:SS"),
         ("2018-01-02 14:30:00.x,N,1,1,2,1,XXX\n", "line 2: DT must be a moment with at most nine digits"),
         ("2018-01-03 14:30:00,N,1,1,2,1,X\n2018-01-02 14:30:00,N,1,1,2,1,X\n", "line 3: DT .* is before that of"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,14 @@ from tests.unit.store.market_messages import numbered
 
 from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.clock import SYSTEM
-from edgefleet.messages import encode, tag_of
+from edgefleet.errors import OutOfReach
+from edgefleet.messages import Message, encode, tag_of
 from edgefleet.store.archive import Archive
 from edgefleet.store.history import History
 from edgefleet.store.market.archive import MarketArchive
 from edgefleet.store.market.maintenance import check_archive
 from edgefleet.store.recorder import Recorder, StreamRecorder
+from edgefleet.store.recorder_thread import RecorderThread
 from edgefleet.testing import FakeClock
 from edgefleet.testing.build import touch
 from edgefleet.venues.tape import read_tape
@@ -77,6 +81,61 @@ def test_both_are_committed_when_they_are_due(tmp_path: Path) -> None:
     assert recorder.position == "10"
     assert len(list(archive.read())) == 10
     assert [path.name for path in (tmp_path / "tapes").iterdir()] == ["binance-19700101T000000.gz.open"]
+
+
+def test_a_page_in_place_of_a_frame_is_counted_and_the_tape_goes_on(tmp_path: Path) -> None:
+    with Recorder(MarketArchive(tmp_path / "market"), "v", SYSTEM, tape_dir=tmp_path / "tapes") as recorder:
+        recorder.take_frame(1, b"{}")
+        recorder.take_frame(2, b"<html>maintenance</html>")
+        recorder.take_frame(3, b"[1]", stream="v")
+
+    assert (recorder.counts.frames, recorder.counts.refused) == (2, 1)
+    assert "<html>" in recorder.counts.last_refused
+    assert len(list(read_tape(list((tmp_path / "tapes").glob("*.gz"))))) == 2
+
+
+def test_a_recorder_in_a_thread_keeps_everything_and_the_order(tmp_path: Path) -> None:
+    archive = MarketArchive(tmp_path / "market")
+    with RecorderThread(lambda: Recorder(archive, "v", SYSTEM, tape_dir=tmp_path / "tapes", commit_rows=500)) as thread:
+        for n in range(0, 3_000, 3):
+            thread.take([("market", message) for message in GIVEN[n : n + 3]], str(n + 3))
+            thread.take_frame(n, b"{}")
+
+    assert list(archive.read()) == GIVEN
+    assert (thread.recorder.position, thread.recorder.recorded) == ("3000", 3_000)
+    assert len(list(read_tape(list((tmp_path / "tapes").glob("*.gz"))))) == 1_000
+
+
+def test_what_a_recorder_in_a_thread_cannot_do_is_told_to_who_feeds_it(tmp_path: Path) -> None:
+    archive = MarketArchive(tmp_path / "market")
+    with archive.writer("v", SYSTEM), pytest.raises(OutOfReach, match="another process writes to"):
+        RecorderThread(lambda: Recorder(archive, "v", SYSTEM))
+
+    thread = RecorderThread(lambda: Recorder(archive, "v", SYSTEM))
+    thread.take([("market", "no message")])  # type: ignore[list-item]  # wrong on purpose
+    thread.recorder.take = None  # type: ignore[method-assign, assignment]  # and so the next call fails
+    thread.take([])
+    with pytest.raises(TypeError):
+        thread.close()
+
+
+def test_a_disk_that_does_not_keep_up_is_told(tmp_path: Path) -> None:
+    archive, held = MarketArchive(tmp_path / "market"), threading.Event()
+
+    class Slow(Recorder):
+        def take(self, outputs: Iterable[tuple[str, Message]], position: str | None = None) -> None:
+            held.wait()
+            super().take(outputs, position)
+
+    with RecorderThread(lambda: Slow(archive, "v", SYSTEM), most_waiting=10) as thread:
+        while thread.waiting < 10:
+            thread.take([("market", GIVEN[0])])
+        with pytest.raises(OutOfReach, match="the disk does not keep up: 10 batches wait"):
+            thread.take([("market", GIVEN[0])])
+        held.set()
+
+    assert list(archive.read()) == [GIVEN[0]] * thread.recorder.recorded
+    assert thread.recorder.recorded in (10, 11)
 
 
 def test_a_fleets_stream_is_followed_from_where_the_last_recorder_stopped(tmp_path: Path) -> None:

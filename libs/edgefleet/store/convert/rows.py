@@ -17,6 +17,8 @@ from typing import IO, Any, TypeVar
 from edgefleet.errors import Misuse
 
 T = TypeVar("T")
+# The last: a zip that is packed in a way, or locked by a password, that the library does not know.
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, RuntimeError)
 LeftOut = Counter[str]  # rows that became no message, by reason
 
 
@@ -97,7 +99,7 @@ def rows(path: Path, columns: tuple[str, ...], *, optional: int = 0, header: boo
                 if len(fields) != width:
                     raise Misuse(f"{path}, line {number}: {len(fields)} fields, expected {width}")
                 yield Row(path, number, fields, at)
-    except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise Misuse(f"{path}, after line {number}: truncated or damaged: {error}") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise Misuse(f"{path}, after line {number}: no CSV: {error}") from error

@@ -7,7 +7,6 @@ it is not done again.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from edgefleet.ids import body_hash
 from edgefleet.store.convert.rows import LeftOut
 from edgefleet.store.market.archive import MarketArchive
 from edgefleet.store.market.columns import MarketMessage
+from edgefleet.store.partitions import writer_name
 
 _CHUNK = 1_000
 
@@ -85,7 +85,7 @@ def conversion_name(kind: str, files: Sequence[Path], options: Mapping[str, obje
     except OSError as error:
         raise Misuse(f"{error.filename}: cannot be read: {error.strerror or error}") from error
     said = {key: None if value is None else str(value) for key, value in options.items()}
-    return f"{re.sub('[^a-z0-9]', '_', kind.lower())}_{body_hash([digests, said])[:16]}"
+    return f"{writer_name(kind)}_{body_hash([digests, said])[:16]}"
 
 
 def _digest(path: Path) -> str:

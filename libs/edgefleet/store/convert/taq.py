@@ -9,6 +9,7 @@ it a buy, below it a sell, at it by the last different price. Nobody received th
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -19,7 +20,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from edgefleet.clock import NS_PER_S
 from edgefleet.errors import Misuse
 from edgefleet.ids import trace_id
-from edgefleet.instruments import instrument_id
 from edgefleet.messages import Quote, Trade
 from edgefleet.store.convert.rows import LeftOut, Row, rows
 
@@ -27,11 +27,12 @@ _TRADES = ("DT", "EX", "SYMBOL", "COND", "SIZE", "PRICE", "CORR")
 _QUOTES = ("DT", "EX", "BID", "BIDSIZ", "OFR", "OFRSIZ", "SYMBOL")
 # The one-letter codes of the Daily TAQ specification, as market identifier codes (ISO 10383).
 VENUES = {
-    "A": "xase", "B": "xbos", "C": "xcis", "D": "xadf", "I": "xise", "J": "edga", "K": "edgx", "L": "ltse",
-    "M": "xchi", "N": "xnys", "P": "arcx", "Q": "xnas", "T": "xnas", "U": "memx", "V": "iexg",
-    "W": "cboe", "X": "xphl", "Y": "baty", "Z": "bats", "H": "mprl",
+    "A": "xase", "B": "xbos", "C": "xcis", "D": "xadf", "H": "eprl", "I": "xise", "J": "edga", "K": "edgx",
+    "L": "ltse", "M": "xchi", "N": "xnys", "P": "arcx", "Q": "xnas", "T": "xnas", "U": "memx", "V": "iexg",
+    "W": "xcbo", "X": "xpsx", "Y": "baty", "Z": "bats",
 }  # fmt: skip
 _ROUND_LOT = Decimal(100)
+_TICKER = re.compile(r"[A-Z0-9.]{1,16}")
 
 
 def read_taq(
@@ -174,7 +175,10 @@ class _Reading:
         if code not in VENUES:
             raise row.wrong(f"EX {code!r} is no venue of TAQ; there are {', '.join(sorted(VENUES))}")
         venue = self._venue or VENUES[code]
-        return instrument_id(f"{symbol}/USD", venue), trace_id(venue, symbol, count)
+        ticker = symbol.strip().replace(" ", ".")  # a class of shares: TAQ writes BRK B
+        if _TICKER.fullmatch(ticker) is None:
+            raise row.wrong(f"SYMBOL {symbol!r} is no ticker")
+        return f"{ticker}/USD@{venue}", trace_id(venue, ticker, count)
 
     def _stamp(self, row: Row) -> int:
         """Return the moment of DT, ``YYYY-MM-DD HH:MM:SS.nnnnnnnnn``; what is finer than a second stays exact."""

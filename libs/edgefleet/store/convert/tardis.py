@@ -71,8 +71,12 @@ class _Names:
         """Return the fields that every message has, and this update's number."""
         venue, written = self._venue or row.text("exchange"), row.text("symbol")
         count = self._counts[written] = self._counts.get(written, 0) + 1
+        try:
+            instrument = instrument_id(self._symbol or written, venue)
+        except Misuse as error:
+            raise row.wrong(f"{error}; or name the pair for the whole file") from error
         fields = {
-            "instrument": instrument_id(self._symbol or written, venue),
+            "instrument": instrument,
             "ts_event": _stamp(row, "timestamp"),
             "ts_init": _stamp(row, "local_timestamp"),
             "trace_id": trace_id(venue, written, f"{row.text('local_timestamp')}:{count}"),

@@ -107,11 +107,11 @@ class FeatureStore:
             If a file cannot be read or has other columns.
         """
         partitions = self.partitions(features)
-        first_day = date_of(day_of(max(after, 0)))
-        for partition in partitions.partitions():
-            date, _, named = partition.partition("/instrument=")
-            if unquote(named) == instrument and date.removeprefix("date=") >= first_day:
-                yield from _partition_batches(partitions, partition, features)
+        first_day, named = f"date={date_of(day_of(max(after, 0)))}", f"instrument={quote(instrument, safe='')}"
+        for partition in partitions.partitions(
+            lambda name: name == named or (name.startswith("date=") and name >= first_day)
+        ):
+            yield from _partition_batches(partitions, partition, features)
 
     def rows(self, features: FeatureSet, instrument: str, *, after: int = 0) -> list[FeatureRow]:
         """Return an instrument's rows from the day of `after` on, as they were written."""
@@ -189,10 +189,19 @@ class FeatureWriter:
         Raises
         ------
         ValueError
-            If a row is none of this set's; see `checked`.
+            If a row is none of this set's; see `checked`. The writer commits no more then.
         """
         if self._since is None:
             self._since = self._clock.monotonic_ns()
+        try:
+            self._add(rows)
+        except BaseException:
+            self._writer.fail()
+            raise
+        if position is not None:
+            self.position = position
+
+    def _add(self, rows: Iterable[FeatureRow]) -> None:
         for row in rows:
             whole = checked(self.features, row)
             partition = f"date={date_of(day_of(row.ts_event))}/instrument={quote(row.instrument, safe='')}"
@@ -202,8 +211,6 @@ class FeatureWriter:
             self._values += len(self.features.definitions)
             if len(held) >= _SPILL_ROWS or self._values >= _MAX_VALUES:
                 self._spill()
-        if position is not None:
-            self.position = position
 
     def turn(self) -> bool:
         """Commit where it is due; return whether it was."""

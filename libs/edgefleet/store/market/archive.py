@@ -6,6 +6,7 @@ rows, by their numbers, in the file that took their place.
 
 from __future__ import annotations
 
+import errno
 import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -14,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from edgefleet.clock import Clock
-from edgefleet.errors import Misuse
+from edgefleet.errors import Misuse, OutOfReach
 from edgefleet.store.arrow import UNREADABLE, opened, pa, pq
 from edgefleet.store.days import DAY_NS, start_of
 from edgefleet.store.market.columns import KINDS, Kind, MarketMessage, messages_of, named_in, venue_of
@@ -104,6 +105,8 @@ class MarketArchive:
         ------
         Misuse
             Where a file cannot be read or has other columns.
+        OutOfReach
+            If more files must be open at once than the process may: one for each partition.
         """
         chosen = self.chosen(kinds, instruments, start, end)
         within = EVER[0] if start is None else start, EVER[1] if end is None else end - 1
@@ -151,6 +154,9 @@ class MarketArchive:
         except FileNotFoundError:
             raise
         except UNREADABLE as error:
+            if isinstance(error, OSError) and error.errno == errno.EMFILE:
+                message = "too many files at once: read fewer instruments or kinds, or raise the limit (ulimit -n)"
+                raise OutOfReach(message) from error
             raise _unreadable(part.path, str(error).splitlines()[0]) from error
 
     def _of_successors(

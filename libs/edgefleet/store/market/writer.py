@@ -102,11 +102,18 @@ class MarketWriter:
         return self._seq - self.mark.seq
 
     def take(self, messages: Iterable[MarketMessage], position: str | None = None) -> None:
-        """Add messages, in order; `position` is where the source stands after them."""
+        """Add messages, in order; `position` is where the source stands after them.
+
+        Where anything is raised, by `messages` too, the writer commits no more: half of them would have no position.
+        """
         if self._since is None:
             self._since = self._clock.monotonic_ns()
-        for message in messages:
-            self._add(message)
+        try:
+            for message in messages:
+                self._add(message)
+        except BaseException:
+            self._writer.fail()
+            raise
         if position is not None:
             self.position = position
 
