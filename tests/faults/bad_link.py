@@ -56,6 +56,12 @@ class BadLink:
 
         asyncio.run_coroutine_threadsafe(turn(), self._loop).result(5)
 
+    def lead_to(self, target_port: int) -> None:
+        """Carry new connections to another port, as after a failover; those there are are cut."""
+        self._target_port = target_port
+        self.turn("reset")
+        self.turn("good")
+
     async def _open(self) -> asyncio.Server:
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]

@@ -193,6 +193,21 @@ class TestBookOfTheRecordedMarket:
         assert compared == dict.fromkeys(ours, True)
         assert awaited > 100
 
+    async def test_ccxt_gets_every_print(self, files: tuple[Path, ...]) -> None:
+        prints: dict[str, str] = {}
+        with running(VenueOptions(market="tape", tape=files, speed="max", port=0)) as venue:
+            # ccxt keeps 1,000 of its own accord, and more than that come between two looks at them.
+            async with client_of(venue, tradesLimit=100_000) as client:
+                with pytest.raises(ccxt.NetworkError, match="closing code 1000"):  # noqa: PT012 - the tape's end
+                    while True:
+                        new = await client.watch_trades(SYMBOL)
+                        prints.update((trade["id"], trade["info"]["q"]) for trade in new)
+                # What came after the last look and before the end woke nobody.
+                prints.update((trade["id"], trade["info"]["q"]) for trade in client.trades[SYMBOL])
+
+        assert len(prints) == 19_904
+        assert sum(map(Decimal, prints.values())) == Decimal("437.91552")
+
 
 Sides = tuple[list[list[float]], list[list[float]]]
 

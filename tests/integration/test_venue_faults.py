@@ -450,12 +450,14 @@ def test_unfilled_orders_are_limited_and_filled_ones_are_not(venue: RunningVenue
     limit(venue, orders_1d=in_force + 2)
 
     rest = [venue.signed("POST", "order", **FAR_BUY, price=price) for _ in range(2)]
+    counted = venue.signed("GET", "rateLimit/order").json()
     refused = venue.signed("POST", "order", **FAR_BUY, price=price)
     limit(venue, orders_1d=in_force + 3)
     filled = [venue.signed("POST", "order", **MARKET_BUY) for _ in range(3)]
 
     assert [answer.status_code for answer in rest] == [200, 200]
     assert rest[-1].headers["x-mbx-order-count-1d"] == str(in_force + 2)
+    assert [(one["intervalNum"], one["count"]) for one in counted] == [(10, counted[0]["count"]), (1, in_force + 2)]
     assert (refused.status_code, refused.json()["code"]) == (429, -1015)
     assert "retry-after" not in refused.headers
     assert [answer.json()["status"] for answer in filled] == ["FILLED"] * 3

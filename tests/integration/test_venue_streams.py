@@ -164,21 +164,22 @@ async def test_account_is_told_to_who_signed_for_it_until_he_unsubscribes(venue:
 
 
 @pytest.mark.parametrize(
-    ("params", "status", "code"),
+    ("wrong", "after", "status", "code"),
     [
-        ({}, 401, -2014),
-        (signature(apiKey="someone"), 401, -2015),
-        (signature(timestamp=1), 400, -1021),
-        (signature(timestamp="soon"), 400, -1100),
-        (signature() | {"signature": "0" * 64}, 400, -1022),
-        (signature() | {"signature": ""}, 400, -1102),
+        ({"apiKey": ""}, {}, 401, -2014),
+        ({"apiKey": "someone"}, {}, 401, -2015),
+        ({"timestamp": 1}, {}, 400, -1021),
+        ({"timestamp": "soon"}, {}, 400, -1100),
+        ({}, {"signature": "0" * 64}, 400, -1022),
+        ({}, {"signature": ""}, 400, -1102),
+        ({}, {"recvWindow": 10_000}, 400, -1022),
     ],
 )
 async def test_unauthentic_subscription_is_refused(
-    venue: RunningVenue, params: dict[str, object], status: int, code: int
+    venue: RunningVenue, wrong: dict[str, object], after: dict[str, object], status: int, code: int
 ) -> None:
     async with connect(f"{venue.ws}/ws-api/v3", compression=None) as socket:
-        answer = await ask(socket, "userDataStream.subscribe.signature", params)
+        answer = await ask(socket, "userDataStream.subscribe.signature", signature(**wrong) | after)
 
     assert (answer["status"], answer["error"]["code"]) == (status, code)
 

@@ -181,6 +181,11 @@ class Usage:
             counter.add(1, now)
         return {f"x-mbx-order-count-{name}": str(counter.at(now)) for name, counter in self._orders.items()}
 
+    def order_counts(self) -> list[dict[str, Any]]:
+        """Return the account's count of new orders under each limit, as `rateLimit/order` answers."""
+        now, limits = self._now_ms(), [one for one in self.limits.published() if one["rateLimitType"] == "ORDERS"]
+        return [one | {"count": counter.at(now)} for one, counter in zip(limits, self._orders.values(), strict=True)]
+
     def order_traded(self) -> None:
         """Note that an order that was counted has traded for the first time: it counts no longer."""
         for counter in self._orders.values():

@@ -123,6 +123,7 @@ class RestApi:
             ("GET", "openOrders", _open_orders_weight, RestApi.open_orders),
             ("DELETE", "openOrders", 1, RestApi.cancel_open_orders),
             ("GET", "myTrades", 20, RestApi.my_trades),
+            ("GET", "rateLimit/order", 40, lambda api, params: api.usage.order_counts()),
         ]
         keyed: list[tuple[str, Answer]] = [
             ("POST", lambda api, params: {"listenKey": api.market.new_listen_key()}),
