@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgefleet.clock import NS_PER_S
-from edgefleet.messages import BookDelta, BookSnapshot, Quote, Trade, VenueStatus
+from edgefleet.messages import Beat, BookDelta, BookSnapshot, Quote, Trade, VenueStatus
 from edgefleet.stage import Output
 from edgefleet.venues.coinbase.dialect import DIALECT
 from edgefleet.venues.coinbase.feed import CoinbaseFeed
@@ -258,6 +258,17 @@ def test_a_lost_book_leaves_no_top_behind() -> None:
     beat = feeding(match(1, 2_000))[0].message
 
     assert [touch.bid for touch in beat.touches] == [None]  # type: ignore[union-attr]
+
+
+def test_a_heartbeat_of_a_quiet_product_keeps_its_book_young() -> None:
+    feeding = Feeding(snapshot(time=at(0)))
+    feeding.now += 5 * NS_PER_S
+    feeding(heartbeat(5_000, 1))
+    feeding.now += NS_PER_S
+
+    (beat, *_) = of(Beat, feeding(heartbeat(6_000, 1)))
+
+    assert beat.touches[0].age_ms == 1_000
 
 
 def test_one_text_asks_for_all_channels() -> None:
