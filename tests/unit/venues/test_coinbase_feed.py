@@ -83,6 +83,15 @@ def test_a_snapshot_without_a_stamp_waits_for_one_of_its_product() -> None:
     assert of(BookSnapshot, outputs)[0].ts_event == START + 7_000_000
 
 
+def test_a_ticker_that_is_ahead_of_the_book_does_not_make_its_next_change_late() -> None:
+    feeding = Feeding(snapshot(), ticker(60, "99.00", "101.00"))
+
+    outputs = feeding(update(50, ("buy", "99.50", "4")), update(55, ("buy", "99.60", "4")))
+
+    assert [delta.ts_event for delta in of(BookDelta, outputs)] == [START + 60_000_000] * 2
+    assert not of(VenueStatus, outputs)
+
+
 def test_the_aggressor_is_not_the_side_that_rested() -> None:
     feeding = Feeding(match(10, 1, side="sell"), match(11, 2, side="buy"))
 

@@ -116,7 +116,7 @@ class KrakenCore(StreamBookFeed[KrakenBook]):
             self.give_up(followed, reason, stamp_ns, ts_init, out)
             return
         changed = (*_levels(bids), *fallen_bids), (*_levels(asks), *fallen_asks)
-        at = followed.book_ts if stamp is None else max(stamp, followed.book_ts)
+        at = followed.sent_ts if stamp is None else stamp
         self.change_book(followed, *changed, at, stamp_ns, ts_init, out)
 
     def refuse_book(self, followed: KrakenBook, raw: bytes, stamp_ns: int, ts_init: int, out: list[Output]) -> None:
