@@ -156,7 +156,7 @@ class StockTape:
         self.first_ns = self._last_ns = first.ts_ns
         self._files = files
         interval_ms = config.fleet.touch_interval_ms
-        self._feed = AlpacaFeed(self.venue, symbols, touch_interval_ms=interval_ms, sizes_in="shares")
+        self._feed = AlpacaFeed(self.venue, symbols, touch_interval_ms=interval_ms)
         self._feed.set_quality(config.features.quality)
 
     def play(self) -> Iterator[Step]:

@@ -182,7 +182,7 @@ def coinbase(recorded: Path) -> FeedCase:
         dialect=load("coinbase"),
         symbols=("SKL/USD", "SKL/BTC", "BAND/GBP", "NMR/EUR"),
         stranger="ETH/USD",
-        lines=tuple(capture(recorded / "coinbase" / "COINBASE.ws.28.0.gz")[:1_500]),
+        lines=tuple(capture(recorded / "coinbase" / "COINBASE.ws.28.0.gz")[:1_000]),
         read=read_coinbase,
         snapshot=coinbase_snapshot,
         absurd_price=through(read_coinbase, '"{}"'),
@@ -339,6 +339,7 @@ def kraken_v1(recorded: Path) -> FeedCase:
         poison=poisoned(read_kraken_v1, '["{}"'),
         depth=10,
         proven_levels=10,
+        numbered_prints=False,
     )
 
 
@@ -385,6 +386,7 @@ def okx(recorded: Path) -> FeedCase:
         absurd_price=through(read_okx, '["{}"'),
         poison=poisoned(read_okx, '["{}"'),
         proven_levels=25,
+        numbered_prints=False,
     )
 
 
@@ -399,6 +401,7 @@ def alpaca(recorded: Path) -> FeedCase:
         stranger="TSLA/USD",
         lines=tuple(simulated.alpaca_frames(STEPS)),
         read=lambda body: (),
+        numbered_prints=False,
         tops_of_books=False,
         options=FeedOptions(key="key", secret="secret"),
     )

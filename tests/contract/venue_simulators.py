@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -393,6 +393,3 @@ def alpaca_frames(steps: int) -> list[Line]:
             items.append({**trade, "z": "C", "t": rfc3339(now, 9)})
         lines.append(line(now, json.dumps(items)))
     return lines
-
-
-Frames = Callable[[int], list[Line]]

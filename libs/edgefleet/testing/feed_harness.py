@@ -103,6 +103,7 @@ class FeedCase:
     poison: Callable[[bytes, str], bytes | None] = field(default=lambda body, text: None)  # a number that is none
     depth: int | None = None  # levels of each side that the venue tells of; None: all
     proven_levels: int | None = None  # of each side, that the venue lets be proven; None: all
+    numbered_prints: bool = True  # by consecutive numbers, so that a lost one can be told
     tops_of_books: bool = True  # quotes, touches and beats say the top of the book, and of no stream beside it
     # What the venue gives no means to see at once, and why.
     blind: Mapping[Kind, str] = field(default_factory=dict)
@@ -199,6 +200,7 @@ class Connection:
             name: (OracleBook(depth=case.depth), 0) for name in case.names
         }  # by the newest frame that came, with a cursor
         self._sent = 0
+        self._answer_after = 0  # lines
         self.stamp = 0
         self._last_frame: dict[str, bytes] = {}
         self._late: list[tuple[int, int, bytes]] = []  # due line, its own, body
@@ -219,9 +221,10 @@ class Connection:
                 self._deliver(own, late, is_whole=True)
             self._answer(index)
 
-    def connect(self) -> None:
-        """Begin a connection, and let the venue answer what is asked for on it with books, once it has some."""
+    def connect(self, *, answer_after: int = 0) -> None:
+        """Begin a connection, and let the venue answer what is asked for on it with books, so many lines later."""
         self._sent = 0
+        self._answer_after = answer_after
         self.feed.on_connect(self.stamp)
 
     def restart(self) -> None:
@@ -270,6 +273,9 @@ class Connection:
 
     def _answer(self, index: int) -> None:
         """Send books that were asked for, over REST or on the connection."""
+        if self._answer_after:
+            self._answer_after -= 1
+            return
         for instrument in self.feed.awaiting:
             name = next(name for name in self.case.names if self.case.instrument(name) == instrument)
             if self.case.snapshot is not None and name in self._begun:

@@ -25,11 +25,12 @@ _FUTURE_NS = 86_400 * NS_PER_S  # no venue's clock is a day ahead of ours; such 
 class StreamBook(Followed):
     """An instrument whose book comes on the connection."""
 
-    __slots__ = ("begun_ns", "book_ts", "losses", "watch")
+    __slots__ = ("begun_ns", "book_ts", "losses", "sent_ts", "watch")
 
     def __init__(self, name: str, instrument: str, trace: str) -> None:
         super().__init__(name, instrument, trace)
-        self.book_ts = 0  # the venue's stamp of the newest change
+        self.book_ts = 0  # the venue's stamp of the newest change; 0: the snapshot had none, and no change came
+        self.sent_ts = 0  # the stamp of the last message of the book
         self.begun_ns: int | None = None  # receive stamp of the snapshot
         self.losses = 0  # in a row
         self.watch = TopWatch()
@@ -136,6 +137,7 @@ class StreamBookFeed(FeedCore[S]):
             if waiting is not None:
                 bids, asks, received_ns, received = waiting
                 self._begin(followed, bids, asks, stamp, received_ns, received, out)
+                followed.book_ts = 0  # the stamp is of another stream, which may be ahead of the book's
         return True
 
     def begin_book(
@@ -170,11 +172,12 @@ class StreamBookFeed(FeedCore[S]):
     ) -> bool:
         """Apply a plausible delta that is next, and send the top where it moved; return False where it crossed."""
         number = followed.update_id + 1
-        if not self.apply_delta(followed, bids, asks, number, number, stamp, ts_init, out):
+        followed.book_ts = max(followed.book_ts, stamp)
+        followed.sent_ts = at = max(followed.sent_ts, stamp)
+        if not self.apply_delta(followed, bids, asks, number, number, at, ts_init, out):
             self.give_up(followed, "its best bid is not below its best ask", stamp_ns, ts_init, out)
             return False
-        followed.book_ts = stamp
-        self.quote_from_book(followed, stamp, ts_init, out)
+        self.quote_from_book(followed, at, ts_init, out)
         if followed.watch.doubts and followed.top is not None:
             followed.watch.changed(followed.top[0], followed.top[2])
         return True
@@ -233,7 +236,7 @@ class StreamBookFeed(FeedCore[S]):
         followed.watch.forget()
         # The venue numbers nothing: counted from its microseconds, numbers grow over a restart of ours too.
         self.load_book(followed, bids, asks, max(followed.update_id + 1, stamp // 1_000), stamp, ts_init, out)
-        followed.book_ts = stamp
+        followed.book_ts = followed.sent_ts = stamp
         followed.begun_ns = stamp_ns
         self._bookless.pop(followed.name, None)
         self._due.pop(followed.name, None)

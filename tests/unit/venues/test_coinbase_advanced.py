@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from edgefleet.messages import BookDelta, BookSnapshot, Trade, VenueStatus
+from edgefleet.clock import NS_PER_S
+from edgefleet.messages import Beat, BookDelta, BookSnapshot, Trade, VenueStatus
 from edgefleet.stage import Output
 from edgefleet.venues.coinbase.advanced import DIALECT
 from edgefleet.venues.coinbase.advanced_feed import CoinbaseAdvancedFeed
@@ -102,6 +103,16 @@ def test_a_frame_that_cannot_be_read_is_a_hole() -> None:
 
     assert [status.status for status in of(VenueStatus, outputs)] == ["resync"]
     assert feed.counts.undecodable == 1
+
+
+def test_a_heartbeat_whose_number_is_next_keeps_every_book_young() -> None:
+    feed, _ = feeding(whole(0), whole(1, "ETH-USD"))
+    later = NOW + 5 * NS_PER_S
+    feed.on_frame(later, frame(2, "heartbeats"), later)
+
+    beats = of(Beat, feed.on_silence(later + NS_PER_S))
+
+    assert [touch.age_ms < 1_000 for touch in beats[-1].touches if touch.age_ms is not None] == [True, True]
 
 
 def test_the_next_connection_counts_from_zero() -> None:

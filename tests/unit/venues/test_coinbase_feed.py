@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgefleet.clock import NS_PER_S
-from edgefleet.messages import BookDelta, BookSnapshot, Quote, Trade, VenueStatus
+from edgefleet.messages import Beat, BookDelta, BookSnapshot, Quote, Trade, VenueStatus
 from edgefleet.stage import Output
 from edgefleet.venues.coinbase.dialect import DIALECT
 from edgefleet.venues.coinbase.feed import CoinbaseFeed
@@ -81,6 +81,15 @@ def test_a_snapshot_without_a_stamp_waits_for_one_of_its_product() -> None:
     outputs = feeding(update(7, ("buy", "99.50", "4")))
     assert [type(output.message) for output in outputs[:2]] == [BookSnapshot, Quote]
     assert of(BookSnapshot, outputs)[0].ts_event == START + 7_000_000
+
+
+def test_a_ticker_that_is_ahead_of_the_book_does_not_make_its_next_change_late() -> None:
+    feeding = Feeding(snapshot(), ticker(60, "99.00", "101.00"))
+
+    outputs = feeding(update(50, ("buy", "99.50", "4")), update(55, ("buy", "99.60", "4")))
+
+    assert [delta.ts_event for delta in of(BookDelta, outputs)] == [START + 60_000_000] * 2
+    assert not of(VenueStatus, outputs)
 
 
 def test_the_aggressor_is_not_the_side_that_rested() -> None:
@@ -258,6 +267,17 @@ def test_a_lost_book_leaves_no_top_behind() -> None:
     beat = feeding(match(1, 2_000))[0].message
 
     assert [touch.bid for touch in beat.touches] == [None]  # type: ignore[union-attr]
+
+
+def test_a_heartbeat_of_a_quiet_product_keeps_its_book_young() -> None:
+    feeding = Feeding(snapshot(time=at(0)))
+    feeding.now += 5 * NS_PER_S
+    feeding(heartbeat(5_000, 1))
+    feeding.now += NS_PER_S
+
+    (beat, *_) = of(Beat, feeding(heartbeat(6_000, 1)))
+
+    assert beat.touches[0].age_ms == 1_000
 
 
 def test_one_text_asks_for_all_channels() -> None:

@@ -266,7 +266,7 @@ Step = tuple[bool, int, int]
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.integers(0, 3)), max_size=120), st.integers(1, 12))
 def test_a_ladder_is_the_sorted_book_cut_after_each_change(steps: Sequence[Step], depth: int) -> None:
-    ladder, book = Ladder(depth, {}, {}), {True: dict[int, int](), False: dict[int, int]()}
+    ladder, book = Ladder(depth), {True: dict[int, int](), False: dict[int, int]()}
     for is_bid, price, size in steps:
         piece = (Decimal(price), Decimal(size), f"<{price}:{size}>", 0)
         fallen_bids, fallen_asks = ladder.apply([piece] if is_bid else [], [] if is_bid else [piece])
@@ -287,7 +287,7 @@ def test_a_ladder_is_the_sorted_book_cut_after_each_change(steps: Sequence[Step]
 
 
 def test_a_change_from_before_a_newer_one_of_its_level_is_known() -> None:
-    ladder = Ladder(10, {}, {})
+    ladder = Ladder(10)
     newer = (Decimal(5), Decimal(0), "", 20)
     ladder.apply([newer], [])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from typing import Any, TypeVar
+from zlib import crc32
 
 import pytest
 
@@ -16,6 +17,7 @@ from edgefleet.clock import NS_PER_S
 from edgefleet.messages import BookDelta, BookSnapshot, Trade, VenueStatus
 from edgefleet.stage import Output
 from edgefleet.venues.kraken.feed_v1 import KrakenV1Feed
+from edgefleet.venues.kraken.ladder import digits_of
 from edgefleet.venues.kraken.names import canonical, spell_v1
 from edgefleet.venues.kraken.v1 import DIALECT
 
@@ -133,6 +135,34 @@ def test_an_update_that_was_lost_is_seen_by_the_next() -> None:
 
     assert not of(BookDelta, outputs)
     assert feed.counts.checksums_bad == 1
+
+
+def checksum(asks: str, bids: str) -> str:
+    return str(crc32("".join(digits_of(part) for part in f"{asks} {bids}".split()).encode()))
+
+
+def test_a_frame_that_comes_again_does_not_bring_an_old_level_back_though_its_checksum_is_right() -> None:
+    bids = "10.0 1.0"
+    snapshot = array({"as": rows("11.0 1.0 700.000001"), "bs": rows(f"{bids} 700.000001")})
+    first = {"a": rows("11.0 0.0 701.000001,12.0 3.0 699.000001 r"), "c": checksum("12.0 3.0", bids)}
+    then = {"a": rows("12.0 4.0 702.000001"), "c": checksum("12.0 4.0", bids)}
+
+    feed, outputs = feeding(snapshot, array(first), array(then), array(first))
+
+    assert (feed.counts.checksums_ok, feed.counts.duplicates) == (2, 1)
+    assert of(BookDelta, outputs)[-1].asks == ((Decimal("12.0"), Decimal("4.0")),)
+
+
+def test_a_change_that_comes_after_a_newer_one_loses_the_book_though_its_checksum_is_right() -> None:
+    bids = "10.0 1.0"
+    snapshot = array({"as": rows("11.0 1.0 700.000001"), "bs": rows(f"{bids} 700.000001")})
+    first = {"a": rows("11.0 2.0 701.000001"), "c": checksum("11.0 2.0", bids)}
+    then = {"a": rows("11.0 3.0 702.000001"), "c": checksum("11.0 3.0", bids)}
+
+    feed, outputs = feeding(snapshot, array(then), array(first))
+
+    assert feed.counts.checksums_ok == 1
+    assert [status.status for status in of(VenueStatus, outputs)] == ["resync"]
 
 
 def prints(*times: str, side: str = "b") -> bytes:

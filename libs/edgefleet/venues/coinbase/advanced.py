@@ -32,4 +32,5 @@ DIALECT = Dialect(
     listing=rest.advanced_listed,
     time_path="/time",
     time_ns=rest.time_ns,
+    silence_s=10.0,  # its heartbeats come each second
 )

@@ -32,6 +32,7 @@ class CoinbaseAdvancedFeed(CoinbaseCore):
             wire.L2Data: self._on_books,
             wire.MarketTrades: self._on_prints,
             wire.Tickers: self._on_tickers,
+            wire.Heartbeats: self._on_heartbeat,
         }
 
     def subscriptions(self, names: Sequence[str]) -> list[str]:
@@ -131,6 +132,14 @@ class CoinbaseAdvancedFeed(CoinbaseCore):
                 if followed is not None:
                     bid, ask = _price(one.best_bid), _price(one.best_ask)
                     self.take_ticker(followed, bid, ask, stamp, stamp_ns, raw, ts_init, out)
+
+    def _on_heartbeat(
+        self, frame: wire.Heartbeats, stamp: int, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]
+    ) -> None:
+        """Take note that nothing of any book is missing by now, by the frame's number: quiet books are not old."""
+        for followed in self._followed.values():
+            if followed.synced:
+                followed.heard_ns = stamp_ns
 
     def _on_unusual(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         """Take a frame of another channel, an error, or one that cannot be read: its number is not taken then."""

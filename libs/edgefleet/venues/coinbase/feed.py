@@ -137,14 +137,11 @@ class CoinbaseFeed(CoinbaseCore):
         self.take_ticker(followed, frame.best_bid, frame.best_ask, stamp, stamp_ns, raw, ts_init, out)
 
     def _on_heartbeat(self, frame: wire.Heartbeat, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
-        followed = self._followed.get(frame.product_id)
+        followed = self.hear(frame.product_id, stamp_ns)
         if followed is None:
-            self.counts.unfollowed += 1
             return
-        if (
-            self.hear_stamp_of(followed, rfc3339_ns(frame.time), stamp_ns, raw, ts_init, out)
-            and frame.last_trade_id is not None
-        ):
+        stamp = rfc3339_ns(frame.time)
+        if self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out) and frame.last_trade_id is not None:
             self.claim_prints(followed, frame.last_trade_id)
 
     def _on_error(self, frame: wire.Error, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:

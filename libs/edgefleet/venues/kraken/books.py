@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgefleet.messages.market import Level
 from edgefleet.stage import Output
-from edgefleet.venues.kraken.ladder import Ladder, Piece, Precision, Times
+from edgefleet.venues.kraken.ladder import Ladder, Piece, Precision
 from edgefleet.venues.stream_books import StreamBook, StreamBookFeed
 
 _REMEMBERED_FRAMES = 64
@@ -16,7 +16,7 @@ _REMEMBERED_FRAMES = 64
 class KrakenBook(StreamBook):
     """A pair, with its levels in order and what they are written in."""
 
-    __slots__ = ("depth", "ladder", "precision", "recent", "times", "told")
+    __slots__ = ("depth", "ladder", "newest_ts", "precision", "recent", "settled_ts", "told")
 
     def __init__(self, name: str, instrument: str, trace: str) -> None:
         super().__init__(name, instrument, trace)
@@ -24,12 +24,13 @@ class KrakenBook(StreamBook):
         self.depth: int | None = None  # by the venue's answer to the subscription
         self.precision: Precision = (0, 0)
         self.told = False  # the venue said the precision; else it is what was seen
-        self.times: tuple[Times, Times] = ({}, {})  # when bids and asks were set or removed
+        self.newest_ts = 0  # of all changes that came on this connection
+        self.settled_ts = 0  # what is older was sent before the last snapshot
         self.recent: deque[int] = deque(maxlen=_REMEMBERED_FRAMES)  # hashes of the last frames of the book
 
     def begin_anew(self) -> None:
         super().begin_anew()
-        self.times = ({}, {})
+        self.newest_ts = self.settled_ts = 0
         self.recent.clear()
 
     def lose_book(self) -> None:
@@ -72,12 +73,13 @@ class KrakenCore(StreamBookFeed[KrakenBook]):
         if followed.synced and stamp is not None and stamp < followed.book_ts:
             self.counts.duplicates += 1
             return
-        ladder = Ladder(depth, *followed.times)
+        ladder = Ladder(depth)
         past_bids, past_asks = ladder.apply(bids, asks)
         if not self._agrees(followed, ladder, checksum):
             self.give_up(followed, "the checksum of its snapshot is wrong", stamp_ns, ts_init, out)
             return
         followed.ladder = ladder
+        followed.settled_ts = followed.newest_ts
         whole = _without(_levels(bids), past_bids), _without(_levels(asks), past_asks)
         self.begin_book(followed, *whole, stamp, stamp_ns, ts_init, out)
 
@@ -87,20 +89,26 @@ class KrakenCore(StreamBookFeed[KrakenBook]):
         bids: Sequence[Piece],
         asks: Sequence[Piece],
         checksum: int | None,
-        stamp: int,
+        stamp: int | None,
         stamp_ns: int,
         ts_init: int,
         out: list[Output],
     ) -> None:
-        """Apply what changed, with what falls out of the depth by it, if the checksum after it is right."""
+        """Apply what changed, with what falls out of the depth by it, if the checksum after it is right.
+
+        A frame that came late has a right checksum as well, of the book as it was: so its stamps are looked at. `stamp`
+        is None where they say nothing of when it was sent.
+        """
         ladder = followed.ladder
+        is_late = stamp is not None and stamp < followed.settled_ts
+        if stamp is not None:
+            followed.newest_ts = max(followed.newest_ts, stamp)
         if not followed.synced or ladder is None:
             self.count_stale(followed)
             return
-        if ladder.is_late(bids, asks):
-            # Its checksum would be right, of the book as it was: so it cannot tell.
+        if is_late or ladder.is_late(bids, asks):
             self.count_gap(followed)
-            self.give_up(followed, "a change came after a newer one of its level", stamp_ns, ts_init, out)
+            self.give_up(followed, "a change came after a newer one", stamp_ns, ts_init, out)
             return
         fallen_bids, fallen_asks = ladder.apply(bids, asks)
         if not self._agrees(followed, ladder, checksum):
@@ -108,7 +116,8 @@ class KrakenCore(StreamBookFeed[KrakenBook]):
             self.give_up(followed, reason, stamp_ns, ts_init, out)
             return
         changed = (*_levels(bids), *fallen_bids), (*_levels(asks), *fallen_asks)
-        self.change_book(followed, *changed, max(stamp, followed.book_ts), stamp_ns, ts_init, out)
+        at = followed.sent_ts if stamp is None else stamp
+        self.change_book(followed, *changed, at, stamp_ns, ts_init, out)
 
     def refuse_book(self, followed: KrakenBook, raw: bytes, stamp_ns: int, ts_init: int, out: list[Output]) -> None:
         """Drop a frame that names what cannot be: with it a change is lost, so the book is as well."""

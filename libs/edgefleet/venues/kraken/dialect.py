@@ -47,4 +47,5 @@ DIALECT = Dialect(
     time_ns=rest.time_ns,
     bars_path=rest.bars_path,
     bars=rest.bars,
+    silence_s=10.0,  # its heartbeats come each second
 )

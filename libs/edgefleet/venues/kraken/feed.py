@@ -115,13 +115,13 @@ class KrakenFeed(KrakenCore):
                 _learn(followed, (*bid_levels, *ask_levels))
             is_whole = frame.type == "snapshot"
             # A snapshot's stamp is that of its making, which says nothing of when its levels were set.
-            at = UNDATED if is_whole else followed.book_ts if stamp is None else stamp
+            at = UNDATED if is_whole or stamp is None else stamp
             bids, asks = _pieces(bid_levels, followed.precision, at), _pieces(ask_levels, followed.precision, at)
             if is_whole:
                 depth = self._depth_of(followed, max(len(bids), len(asks)))
                 self.take_snapshot(followed, bids, asks, depth, item.checksum, stamp, stamp_ns, ts_init, out)
             else:
-                self.take_changes(followed, bids, asks, item.checksum, at, stamp_ns, ts_init, out)
+                self.take_changes(followed, bids, asks, item.checksum, stamp, stamp_ns, ts_init, out)
 
     def _depth_of(self, followed: KrakenBook, levels: int) -> int:
         """Return how deep a book is kept: as the venue said, as we asked, or as its snapshot is."""

@@ -17,7 +17,7 @@ from edgefleet.venues.feed import Aggressor, are_levels, is_plausible
 from edgefleet.venues.kraken import names
 from edgefleet.venues.kraken import wire_v1 as wire
 from edgefleet.venues.kraken.books import KrakenBook, KrakenCore
-from edgefleet.venues.kraken.ladder import CHECKED_LEVELS, DEPTHS, Piece, digits_of
+from edgefleet.venues.kraken.ladder import CHECKED_LEVELS, DEPTHS, UNDATED, Piece, digits_of
 from edgefleet.venues.stamps import seconds_ns
 
 _SNAPSHOT_PRINTS = 50  # of before a subscription
@@ -103,8 +103,7 @@ class KrakenV1Feed(KrakenCore):
         if not all(are_levels([piece[:2] for piece in pieces]) for pieces in (bid_pieces, ask_pieces)):
             self.refuse_book(followed, raw, stamp_ns, ts_init, out)
             return
-        # A level that is told again has the stamp of when it was set.
-        stamp = max((seconds_ns(entry[2]) for entry in (*bids, *asks) if len(entry) == _LEVEL_PARTS), default=None)
+        stamp = max((piece[3] for piece in (*bid_pieces, *ask_pieces) if piece[3] != UNDATED), default=None)
         if stamp is not None and not self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
             return
         if whole:
@@ -112,8 +111,7 @@ class KrakenV1Feed(KrakenCore):
             self.take_snapshot(followed, bid_pieces, ask_pieces, depth, None, stamp, stamp_ns, ts_init, out)
             return
         checksum = next((_checksum(item.checksum) for item in items if item.checksum is not None), None)
-        at = followed.book_ts if stamp is None else stamp
-        self.take_changes(followed, bid_pieces, ask_pieces, checksum, at, stamp_ns, ts_init, out)
+        self.take_changes(followed, bid_pieces, ask_pieces, checksum, stamp, stamp_ns, ts_init, out)
 
     def _on_prints(
         self,
@@ -216,7 +214,9 @@ def _pieces(entries: Sequence[wire.Entry]) -> list[Piece]:
         if len(entry) < _LEVEL_PARTS:
             raise msgspec.ValidationError(f"a level of {len(entry)} parts")
         price, size = entry[0], entry[1]
-        found.append((_number(price), _number(size), digits_of(price) + digits_of(size), seconds_ns(entry[2])))
+        # A level that is told again has the stamp of when it was set, which may be before that of its last removal.
+        stamp = seconds_ns(entry[2]) if len(entry) == _LEVEL_PARTS else UNDATED
+        found.append((_number(price), _number(size), digits_of(price) + digits_of(size), stamp))
     return found
 
 

@@ -17,8 +17,7 @@ CHECKED_LEVELS = 10  # of each side, whatever the depth
 DEPTHS = (10, 25, 100, 500, 1_000)  # that the venue offers
 
 Piece = tuple[Decimal, Decimal, str, int]  # price, size, their digits, and when the level was set, ns
-UNDATED = -1  # where that is not known
-Times = dict[Decimal, int]
+UNDATED = -1  # where that is not known, or says nothing of the order of frames
 Precision = tuple[int, int]  # decimals of prices and of sizes
 _REMEMBERED_LEVELS = 4_096
 
@@ -28,12 +27,12 @@ class LadderSide:
 
     __slots__ = ("_bids", "_digits", "_keys", "_set", "_sizes")
 
-    def __init__(self, times: Times, *, bids: bool) -> None:
+    def __init__(self, *, bids: bool) -> None:
         self._bids = bids
         self._keys: list[Decimal] = []  # asks as they are, bids negated: the best is the least
         self._sizes: list[Decimal] = []
         self._digits: list[str] = []
-        self._set = times
+        self._set: dict[Decimal, int] = {}  # when each level was set or removed
 
     def is_late(self, pieces: Iterable[Piece]) -> bool:
         """Return whether one of the levels was changed since by a frame that came before this one."""
@@ -80,18 +79,14 @@ class LadderSide:
 
 
 class Ladder:
-    """Both sides of a book of a subscribed depth.
-
-    `bid_times` and `ask_times` are when each level was set or removed. They outlive a ladder: what was sent before a
-    snapshot may not be taken after it.
-    """
+    """Both sides of a book of a subscribed depth."""
 
     __slots__ = ("_asks", "_bids", "depth")
 
-    def __init__(self, depth: int, bid_times: Times, ask_times: Times) -> None:
+    def __init__(self, depth: int) -> None:
         self.depth = depth
-        self._bids = LadderSide(bid_times, bids=True)
-        self._asks = LadderSide(ask_times, bids=False)
+        self._bids = LadderSide(bids=True)
+        self._asks = LadderSide(bids=False)
 
     def apply(self, bids: Iterable[Piece], asks: Iterable[Piece]) -> tuple[list[Level], list[Level]]:
         """Take changes; return what fell out of the depth by them, bids and asks, as levels of size zero.
