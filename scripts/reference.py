@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 import edgefleet
+from edgefleet.features import cards
 from edgefleet.messages.asyncapi import document
 from edgefleet.params.files import FILES
 from edgefleet.params.schema import COMPONENTS, VenueParams, VenuesParams
@@ -36,6 +37,7 @@ def pages() -> dict[str, str]:
         "asyncapi.yml": yaml.safe_dump(document(edgefleet.__version__), sort_keys=False, width=120, allow_unicode=True),
         "commands.md": commands(),
         "configuration.md": configuration(),
+        "features.md": MADE + cards.page(),
         "metrics.md": metrics(),
     }
 
@@ -155,6 +157,7 @@ def _type(annotation: Any) -> str:
     words = re.sub(r"Literal\[([^\]]*)\]", lambda found: found[1].replace("'", "").replace(", ", " or "), words)
     words = words.replace("NoneType", "null").replace("| None", "or null").replace("Decimal", "decimal")
     words = re.sub(r"dict\[(.*), (.*)\]", r"table of \1 to \2", words)
+    words = re.sub(r"tuple\[(?:Annotated\[)?(\w+)[^\]]*\]?, \.\.\.\]", r"list of \1", words)
     return _cell(words.replace("tuple[str, ...]", "list of str").replace("|", "or"))
 
 

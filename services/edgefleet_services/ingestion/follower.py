@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Protocol
 
 import msgspec
@@ -117,11 +118,12 @@ class Follower:
         self._pinged_ns = 0
         self._random = random.Random(host.clock.monotonic_ns())
 
-    def _make_feed(self, *, waits_for_books: bool) -> Feed:
+    def _make_feed(self, *, waits_for_books: bool, contract_sizes: Mapping[str, Decimal] | None = None) -> Feed:
         options = msgspec.structs.replace(
             self.plan.options,
             touch_interval_ms=self.host.config.fleet.touch_interval_ms,
             waits_for_books=waits_for_books,
+            contract_sizes=contract_sizes or {},
         )
         feed = self.plan.dialect.feed(self.plan.venue, self.plan.symbols, options)
         feed.set_quality(self.host.config.features.quality)
@@ -155,6 +157,9 @@ class Follower:
         if plan.dialect.limits is not None:
             with contextlib.suppress(msgspec.MsgspecError):  # a listing without limits leaves the usual ones
                 self.rest.budget.limits = plan.dialect.limits(raw)
+        sizes = {one.symbol: one.contract_size for one in listed if one.contract_size and one.symbol in plan.symbols}
+        if sizes:
+            self.feed = self._make_feed(waits_for_books=self.tape, contract_sizes=sizes)
         found = differences(listed, known)
         if found and plan.traded:
             raise Misuse(f"venue {plan.venue} and conf/instruments.yml differ: {'; '.join(found)}; correct the file")
