@@ -27,7 +27,8 @@ from edgefleet.errors import Broken, Misuse, OutOfReach
 from edgefleet.messages import Beat, BookSnapshot, Trade, VenueStatus, decode, encode, tag_of
 from edgefleet.store import compaction
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.columns import BY_TYPE, MarketMessage, messages_of, table_of
+from edgefleet.store.market.columns import messages_of, table_of
+from edgefleet.store.market.kinds import BY_TYPE, MarketMessage
 from edgefleet.store.market.maintenance import archive_info, check_archive, compact_archive
 from edgefleet.store.partitions import Part, Partitions
 from edgefleet.testing import FakeClock
@@ -596,7 +597,7 @@ print(" ".join(sys.modules))
 
 @pytest.fixture(scope="module")
 def tape_messages(recorded: Path) -> list[MarketMessage]:
-    from edgefleet.store.market.columns import BY_TYPE
+    from edgefleet.store.market.kinds import BY_TYPE
     from edgefleet.venues.binance.feed import BinanceFeed
     from edgefleet.venues.tape import read_tape
 

@@ -11,7 +11,7 @@ from edgefleet.errors import Misuse
 from edgefleet.store.arrow import UNREADABLE, pq
 from edgefleet.store.compaction import compact_all
 from edgefleet.store.market.archive import EVER, Chosen, MarketArchive, span_of
-from edgefleet.store.market.columns import named_in
+from edgefleet.store.market.kinds import named_in
 from edgefleet.store.partitions import Mark, Part
 
 MAX_RANGES = 20
