@@ -21,7 +21,7 @@ from edgefleet.lean import sparing
 
 with sparing("numpy"):  # as a service loads it
     from edgefleet.store.market.archive import MarketArchive
-    from edgefleet.store.market.columns import BY_TYPE, MarketMessage
+    from edgefleet.store.market.kinds import BY_TYPE, MarketMessage
     from edgefleet.store.market.maintenance import archive_info, compact_archive
 
 from edgefleet.venues.binance.feed import BinanceFeed

@@ -15,7 +15,7 @@ from edgefleet.clock import SYSTEM
 from edgefleet.store import compaction
 from edgefleet.store.history import History
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.columns import MarketMessage
+from edgefleet.store.market.kinds import MarketMessage
 from edgefleet.store.market.maintenance import check_archive, compact_archive
 from edgefleet.store.recorder import Recorder, StreamRecorder
 from edgefleet.store.tape import TapeWriter

@@ -40,7 +40,7 @@ def compacting(partitions: Partitions) -> Iterator[None]:
         If another process compacts the same directory.
     """
     make_directory(partitions.root / MARKS)
-    with (partitions.root / MARKS / "compaction.lock").open("a") as lock:
+    with (partitions.root / MARKS / ".compaction.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

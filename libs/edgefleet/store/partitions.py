@@ -130,27 +130,40 @@ class Partitions:
         """
         return PartitionWriter(self, name)
 
+    def as_of_now(self) -> tuple[dict[str, Mark], dict[str, list[Part]]]:
+        """Return the writers and, by partition, the files, as of one moment: no commit is half there."""
+        with self._still():
+            return self.writers(), {partition: self.parts(partition) for partition in self.partitions()}
+
+    @contextlib.contextmanager
+    def _still(self) -> Iterator[None]:
+        """Keep writers from committing, where this process may; nobody writes to what it may not write to itself."""
+        with contextlib.ExitStack() as held:
+            if (self.root / MARKS).is_dir():
+                with contextlib.suppress(OSError):
+                    held.enter_context(self.naming(alone=True))
+            yield
+
     @contextlib.contextmanager
     def naming(self, *, alone: bool) -> Iterator[None]:
-        """Hold the right to give names in the partitions: shared by writers, alone for one that swaps directories."""
+        """Hold the right to commit: shared by writers, alone for who swaps directories or looks at all at once."""
         make_directory(self.root / MARKS)
-        with (self.root / MARKS / "names.lock").open("a") as lock:
+        with (self.root / MARKS / ".names.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             yield
 
     def give_names(self, mark: Mark) -> None:
-        """Move the drafts of a commit to their places; what is in place already stays."""
+        """Move the drafts of a commit to their places, within `naming`; what is in place already stays."""
         finals = {self.root / name for _, name in mark.files}
-        with self.naming(alone=False):
-            self._make_directories({final.parent for final in finals})
-            for draft, name in mark.files:
-                try:
-                    (self.root / DRAFTS / draft).rename(self.root / name)
-                except FileNotFoundError:
-                    if not self._holds(name):
-                        message = f"{self.root / name} was committed and is nowhere; restore it from a copy"
-                        raise Broken(message) from None
-            sync_all(sorted({final.parent for final in finals}))
+        self._make_directories({final.parent for final in finals})
+        for draft, name in mark.files:
+            try:
+                (self.root / DRAFTS / draft).rename(self.root / name)
+            except FileNotFoundError:
+                if not self._holds(name):
+                    message = f"{self.root / name} was committed and is nowhere; restore it from a copy"
+                    raise Broken(message) from None
+        sync_all(sorted({final.parent for final in finals}))
 
     def _make_directories(self, wanted: set[Path]) -> None:
         """Make partitions, on the disk before a file is moved into one."""
@@ -198,7 +211,8 @@ class PartitionWriter:
         try:
             with self._told():
                 self.mark = partitions.mark(name)
-                partitions.give_names(self.mark)
+                with partitions.naming(alone=False):
+                    partitions.give_names(self.mark)
                 self._remove_drafts()
         except BaseException:
             self._lock.close()
@@ -266,9 +280,10 @@ class PartitionWriter:
             mark = Mark(commits=number, seq=seq, rows=rows, position=position, finished=finished, files=tuple(files))
             # From here on the drafts are no longer ours to remove: the mark may be written whatever is raised.
             self._drafts.clear()
-            write_whole(self._partitions.root / MARKS / f"{self.name}.json", msgspec.json.encode(mark))
-            self.mark = mark
-            self._partitions.give_names(mark)
+            with self._partitions.naming(alone=False):
+                write_whole(self._partitions.root / MARKS / f"{self.name}.json", msgspec.json.encode(mark))
+                self.mark = mark
+                self._partitions.give_names(mark)
         return mark
 
     def _begin(self, layout: Layout, first: int) -> _Open:

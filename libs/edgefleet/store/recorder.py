@@ -20,7 +20,7 @@ from edgefleet.errors import Misuse, Poison
 from edgefleet.messages import Message, decode
 from edgefleet.store.history import History
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.columns import BY_TYPE, MarketMessage
+from edgefleet.store.market.kinds import BY_TYPE, MarketMessage
 from edgefleet.store.tape import TapeWriter
 
 MARKET = "market"

@@ -20,7 +20,7 @@ from edgefleet.messages import (
     Trade,
     VenueStatus,
 )
-from edgefleet.store.market.columns import MarketMessage
+from edgefleet.store.market.kinds import MarketMessage
 
 DAY = 86_400 * 1_000_000_000
 START = 19_944 * DAY - 5_000  # five microseconds before a midnight

@@ -18,7 +18,7 @@ from edgefleet.store.convert.run import conversion_name, convert
 from edgefleet.store.convert.taq import read_taq
 from edgefleet.store.convert.tardis import read_tardis
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.columns import MarketMessage
+from edgefleet.store.market.kinds import MarketMessage
 from edgefleet.store.market.maintenance import check_archive
 
 D = Decimal

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +27,8 @@ from edgefleet.errors import Broken, Misuse, OutOfReach
 from edgefleet.messages import Beat, BookSnapshot, Trade, VenueStatus, decode, encode, tag_of
 from edgefleet.store import compaction
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.columns import BY_TYPE, MarketMessage, messages_of, table_of
+from edgefleet.store.market.columns import messages_of, table_of
+from edgefleet.store.market.kinds import BY_TYPE, MarketMessage
 from edgefleet.store.market.maintenance import archive_info, check_archive, compact_archive
 from edgefleet.store.partitions import Part, Partitions
 from edgefleet.testing import FakeClock
@@ -369,6 +371,39 @@ def test_info_tells_what_is_there_and_check_finds_what_is_not(tmp_path: Path) ->
     assert not check_archive(archive).whole
 
 
+def test_an_archive_that_is_written_and_merged_while_one_looks_is_whole(tmp_path: Path) -> None:
+    given, archive, stop = numbered(0, 30_000), MarketArchive(tmp_path), threading.Event()
+
+    def work() -> None:
+        with archive.writer("rec", SYSTEM) as writer:
+            for at in range(0, 30_000, 300):
+                writer.take(given[at : at + 300])
+                writer.commit()
+                if at % 1_500 == 0:
+                    compact_archive(archive)
+        stop.set()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    looks = []
+    while not stop.is_set():
+        looks.append(archive_info(archive))
+        looks.append(check_archive(archive))
+    worker.join()
+
+    assert all(info.whole for info in looks)
+    assert all(source.missing == 0 for info in looks for source in info.sources)
+    assert check_archive(archive).rows == 30_000
+
+
+@pytest.mark.parametrize("name", ["names", "compaction", "publish"])
+def test_no_name_of_a_writer_stands_in_the_way(tmp_path: Path, name: str) -> None:
+    archive = written(tmp_path, numbered(0, 30), commits=3, name=name)
+    compact_archive(archive)
+
+    assert list(archive.read()) == numbered(0, 30)
+
+
 def test_what_no_column_can_hold_is_told_and_the_rest_is_kept(tmp_path: Path) -> None:
     template = numbered(0, 1)[0]
     assert isinstance(template, Trade)
@@ -562,7 +597,7 @@ print(" ".join(sys.modules))
 
 @pytest.fixture(scope="module")
 def tape_messages(recorded: Path) -> list[MarketMessage]:
-    from edgefleet.store.market.columns import BY_TYPE
+    from edgefleet.store.market.kinds import BY_TYPE
     from edgefleet.venues.binance.feed import BinanceFeed
     from edgefleet.venues.tape import read_tape
 

@@ -17,7 +17,7 @@ from tests.unit.store.market_messages import numbered
 from tests.unit.store.test_market_archive import written
 
 from edgefleet.messages import BookDelta, Trade
-from edgefleet.store.market.columns import MarketMessage
+from edgefleet.store.market.kinds import MarketMessage
 from edgefleet.store.market.maintenance import compact_archive
 
 pd: Any = import_module("pandas")  # it brings no types

@@ -18,7 +18,7 @@ from edgefleet.errors import Misuse
 from edgefleet.ids import body_hash
 from edgefleet.store.convert.rows import LeftOut
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.columns import MarketMessage
+from edgefleet.store.market.kinds import MarketMessage
 from edgefleet.store.partitions import writer_name
 
 _CHUNK = 1_000

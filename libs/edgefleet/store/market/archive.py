@@ -18,7 +18,8 @@ from edgefleet.clock import Clock
 from edgefleet.errors import Misuse, OutOfReach
 from edgefleet.store.arrow import UNREADABLE, opened, pa, pq
 from edgefleet.store.days import DAY_NS, start_of
-from edgefleet.store.market.columns import KINDS, Kind, MarketMessage, messages_of, named_in, venue_of
+from edgefleet.store.market.columns import messages_of
+from edgefleet.store.market.kinds import KINDS, Kind, MarketMessage, named_in, venue_of
 from edgefleet.store.market.writer import MarketWriter
 from edgefleet.store.partitions import Part, Partitions
 

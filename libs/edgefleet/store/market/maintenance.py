@@ -11,7 +11,7 @@ from edgefleet.errors import Misuse
 from edgefleet.store.arrow import UNREADABLE, pq
 from edgefleet.store.compaction import compact_all
 from edgefleet.store.market.archive import EVER, Chosen, MarketArchive, span_of
-from edgefleet.store.market.columns import named_in
+from edgefleet.store.market.kinds import named_in
 from edgefleet.store.partitions import Mark, Part
 
 MAX_RANGES = 20
@@ -90,16 +90,25 @@ def compact_archive(archive: MarketArchive, *, before: str | None = None, least_
 
 
 def _info(archive: MarketArchive, *, check: bool) -> ArchiveInfo:
+    while True:
+        try:
+            return _as_of_now(archive, check=check)
+        except FileNotFoundError:
+            continue  # merged since it was listed
+
+
+def _as_of_now(archive: MarketArchive, *, check: bool) -> ArchiveInfo:
+    marks, listed = archive.partitions.as_of_now()
     by_name: dict[tuple[str, str], list[tuple[Chosen, Part]]] = {}
-    for chosen in archive.chosen():
-        for part in archive.partitions.parts(chosen.partition):
-            by_name.setdefault((chosen.kind.name, chosen.instrument), []).append((chosen, part))
+    for partition, parts in listed.items():
+        chosen = Chosen(partition, *named_in(partition))
+        by_name.setdefault((chosen.kind.name, chosen.instrument), []).extend((chosen, part) for part in parts)
     found: dict[str, int] = {}
     holdings = tuple(_holding(*name, by_name[name], found) for name in sorted(by_name))
     numbers = _numbers(archive, [pair for pairs in by_name.values() for pair in pairs]) if check else None
     sources = []
-    marks = {**dict.fromkeys(sorted(found), Mark()), **archive.partitions.writers()}
-    for writer, mark in marks.items():
+    for writer in sorted({*found, *marks}):
+        mark = marks.get(writer, Mark())
         source = Source(
             writer=writer, seq=mark.seq, rows=mark.rows, found=found.get(writer, 0), position=mark.position,
             finished=mark.finished,
@@ -120,11 +129,13 @@ def _holding(kind: str, instrument: str, pairs: list[tuple[Chosen, Part]], found
     for _, part in pairs:
         try:
             metadata = pq.read_metadata(part.path)
+            size += part.path.stat().st_size
+        except FileNotFoundError:
+            raise
         except UNREADABLE as error:
             raise Misuse(f"{part.path}: cannot be read: {str(error).splitlines()[0]}; move it away") from error
         rows += metadata.num_rows
         found[part.writer] = found.get(part.writer, 0) + metadata.num_rows
-        size += part.path.stat().st_size
         stamps += _stamps(metadata)
     return Holding(
         kind=kind, instrument=instrument, rows=rows, first_ns=min(stamps, default=None),

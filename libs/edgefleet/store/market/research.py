@@ -7,7 +7,7 @@ from collections.abc import Collection
 from edgefleet.errors import Misuse
 from edgefleet.store.arrow import WITH_NUMPY, WITHOUT_NUMPY, pa
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.columns import KINDS
+from edgefleet.store.market.kinds import KINDS
 
 _ROWS = 65_536
 

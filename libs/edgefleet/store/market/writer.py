@@ -14,15 +14,8 @@ from typing import Self
 from edgefleet.clock import NS_PER_MS, Clock
 from edgefleet.errors import Misuse
 from edgefleet.store.days import DAY_NS, day_of
-from edgefleet.store.market.columns import (
-    BY_TYPE,
-    Kind,
-    MarketMessage,
-    owner_of,
-    partition_of,
-    table_of,
-    unfit,
-)
+from edgefleet.store.market.columns import table_of, unfit
+from edgefleet.store.market.kinds import BY_TYPE, Kind, MarketMessage, owner_of, partition_of
 from edgefleet.store.partitions import Mark, Partitions, PartitionWriter
 
 SPILL_ROWS = 4_096
