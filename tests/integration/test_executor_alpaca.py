@@ -23,19 +23,12 @@ from .alpaca_client import StockLatestQuoteRequest
 pytestmark = pytest.mark.integration
 
 AAPL = "AAPL/USD@alpaca"
-VENUE = """
-dialect: alpaca
-rest_url: https://paper-api.alpaca.markets
-stream_url: wss://paper-api.alpaca.markets
-maker_fee: 0
-taker_fee: 0
-"""
 INSTRUMENT = """
   AAPL/USD:
     asset_class: us_stocks
     tick_size: 0.01
-    lot_size: 0.000000001
-    min_quantity: 0.000000001
+    lot_size: 1
+    min_quantity: 1
     min_notional: 1
 """
 
@@ -46,9 +39,9 @@ class StockWorld(World):
     def __init__(self, redis_url: str, clients: Clients, root: Path) -> None:
         super().__init__(redis_url, clients.venue, root)
         self.clients = clients
-        (self.conf / "venues" / "alpaca.yml").write_text(VENUE)
-        with (self.conf / "instruments.yml").open("a") as instruments:
-            instruments.write(INSTRUMENT)
+        instruments = self.conf / "instruments.yml"
+        if "AAPL/USD:" not in instruments.read_text():
+            instruments.write_text(instruments.read_text() + INSTRUMENT)
 
     def executor(self, **_: Any) -> subprocess.Popen[bytes]:
         options = {
@@ -97,7 +90,7 @@ def world(redis_url: str, tmp_path: Path) -> Iterator[StockWorld]:
 def test_target_is_filled_at_the_venue_and_the_books_are_the_venues(world: StockWorld) -> None:
     process = world.started()
 
-    world.approve("2.5", instrument=AAPL)
+    world.approve("2", instrument=AAPL)
     eventually(lambda: world.all(Fill, "fills"), "a fill")
     world.approve("4", instrument=AAPL)
     position = world.clients.trading.get_open_position

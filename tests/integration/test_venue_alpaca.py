@@ -341,6 +341,14 @@ def test_what_is_not_there_is_404(venue: Clients, path: str) -> None:
     assert refusal(lambda: venue.trading.get(f"/{path}"))[:2] == (404, 40410000)
 
 
+def test_what_is_not_offered_says_so(venue: Clients) -> None:
+    status, code, message = refusal(venue.trading.get_portfolio_history)
+
+    assert (status, code) == (404, 40410000)
+    assert message == "GET /v2/account/portfolio/history is not offered by the simulated venue"
+    assert httpx.get(f"{venue.url}/v2/watchlists").status_code == 401, "and to a stranger nothing"
+
+
 def test_unknown_order_cannot_be_cancelled(venue: Clients) -> None:
     unknown = "3a0f0c5c-0000-4000-8000-000000000000"
 

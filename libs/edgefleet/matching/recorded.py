@@ -289,6 +289,8 @@ class RecordedMarket:
         if self._taken[Side.BUY] or self._taken[Side.SELL]:
             self._forget(Side.BUY, [(ticker.b, ticker.B)])
             self._forget(Side.SELL, [(ticker.a, ticker.A)])
+            if self._top_only:
+                self._forget_gone()
         return self._after_quotes()
 
     def on_trade(self, trade: Trade) -> list[Passive]:
@@ -342,6 +344,13 @@ class RecordedMarket:
                 self.take(side, levels)
                 self._fill(order, sum((size for _, size in levels), ZERO), fills)
         return fills
+
+    def _forget_gone(self) -> None:
+        """Forget what was taken of levels that would be better than the best: they are gone, and new if they return."""
+        for side, taken in self._taken.items():
+            top = self.top(side)
+            for price in [p for p in taken if top is None or (p != top[0] and crosses(side.opposite, top[0], p))]:
+                del taken[price]
 
     def _is_unseen(self, side: Side, price: Decimal) -> bool:
         """Return whether nothing is known of the queue at `price`: it is behind the top, and only tops are recorded."""

@@ -60,6 +60,19 @@ def test_market_order_that_finds_too_little_goes_on_with_the_quotes_that_follow(
     assert stock.broker.account.order(order.number).cost == D("10001") + D("10002") + 50 * D("100.03")
 
 
+def test_level_that_went_and_came_back_is_there_anew() -> None:
+    stock = trading(usd="100000")
+    order, _ = stock.broker.place(buy("300"))
+    assert stock.broker.account.order(order.number).filled == 100
+
+    away = stock.quote(later(NOON, 1), "99.99", "100.05", ask_size="20")
+    back = stock.quote(later(NOON, 2), "99.99", "100.01")
+    again = stock.quote(later(NOON, 3), "99.98", "100.01")
+
+    assert [(u.price, u.quantity) for u in away + back] == [(D("100.05"), D(20)), (D("100.01"), D(100))]
+    assert again == [], "the offer stayed as it was, and is taken"
+
+
 def test_notional_order_spends_what_it_names_in_fractions_of_a_share() -> None:
     stock = trading()
 

@@ -11,11 +11,15 @@ from pathlib import Path
 import msgspec
 import structlog
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from edgefleet.clock import NS_PER_S, Clock, iso
 from edgefleet.errors import Broken, FleetError, Misuse
 from edgefleet.instruments import canonical_symbol
 from edgefleet.matching.broker_account import CASH, BrokerState
+from edgefleet.matching.broker_orders import not_found
 from edgefleet.matching.brokerage import Brokerage
 from edgefleet.matching.exchange import Fees
 from edgefleet.matching.hours import Hours, Phase, Sessions, eastern
@@ -89,7 +93,8 @@ class AlpacaVenue:
         trading = TradingApi(self.market, clock, options.key, options.secret)
         data = DataApi(self.market, trading.gate)
         sockets = SocketApi(self.market, options.key, options.secret)
-        self.app = Starlette(routes=[*trading.routes(), *data.routes(), *simulation.routes(), *sockets.routes()])
+        rest = Route("/v2/{path:path}", trading.gate(_not_offered), methods=["GET", "POST", "PATCH", "PUT", "DELETE"])
+        self.app = Starlette(routes=[*trading.routes(), *data.routes(), *simulation.routes(), *sockets.routes(), rest])
 
     async def open(self) -> None:
         """Let pass what lies before the first request: a synthetic market's past."""
@@ -123,6 +128,10 @@ class AlpacaVenue:
     def save(self) -> None:
         """Write the account to the state file, if it is to be kept."""
         self._file.write(msgspec.json.encode(self.market.broker.account.dump()))
+
+
+async def _not_offered(request: Request) -> Response:
+    raise not_found(f"{request.method} {request.url.path} is not offered by the simulated venue")
 
 
 def open_moment(hours: Hours, wall_ns: int) -> int | None:
