@@ -78,14 +78,15 @@ def replaced(body: bytes, old: str, new: str) -> bytes | None:
 
 
 def through(read: Callable[[bytes], Sequence[Change]], shape: str) -> Callable[[bytes], bytes | None]:
-    """Return a function that puts a price of a frame a hundredfold through the other side.
+    """Return a function that puts a price of a frame far through the other side.
 
-    `shape` is how the venue writes a price, with `{}` for its digits.
+    One that stays on its own side only a checksum would tell. `shape` is how the venue writes a price, with `{}` for
+    its digits.
     """
 
     def absurd(body: bytes) -> bytes | None:
         for change in read(body):
-            for side, factor in ((change.bids, Decimal(100)), (change.asks, Decimal("0.01"))):
+            for side, factor in ((change.bids, Decimal("1e7")), (change.asks, Decimal("1e-7"))):
                 for price, size in side:
                     if size and not change.whole:
                         return replaced(body, shape.format(f"{price:f}"), shape.format(f"{price * factor:f}"))
@@ -129,12 +130,12 @@ def binance_rest(name: str, book: OracleBook, last: bytes) -> bytes:
     return json.dumps({"lastUpdateId": book.update_id, **rows}).encode()
 
 
-def binance(recorded: Path, name: str, folder: str) -> FeedCase:
+def binance(recorded: Path, name: str, folder: str, settled: str) -> FeedCase:
     return FeedCase(
         id=name,
         dialect=load(name),
-        symbols=("BTC/USDT",),
-        stranger="LTC/USDT",
+        symbols=(f"BTC/USDT{settled}",),
+        stranger=f"LTC/USDT{settled}",
         lines=tuple(tape(recorded / folder / "btcusdt_20240808.gz", 900)),
         read=read_binance,
         snapshot=binance_rest,
@@ -145,11 +146,11 @@ def binance(recorded: Path, name: str, folder: str) -> FeedCase:
 
 
 def binance_spot(recorded: Path) -> FeedCase:
-    return binance(recorded, "binance", "binance_spot")
+    return binance(recorded, "binance", "binance_spot", "")
 
 
 def binance_usdm(recorded: Path) -> FeedCase:
-    return binance(recorded, "binance_usdm", "binance_usdm")
+    return binance(recorded, "binance_usdm", "binance_usdm", ":USDT")
 
 
 # --- Coinbase
