@@ -78,14 +78,15 @@ def replaced(body: bytes, old: str, new: str) -> bytes | None:
 
 
 def through(read: Callable[[bytes], Sequence[Change]], shape: str) -> Callable[[bytes], bytes | None]:
-    """Return a function that puts a price of a frame a hundredfold through the other side.
+    """Return a function that puts a price of a frame far through the other side.
 
-    `shape` is how the venue writes a price, with `{}` for its digits.
+    One that stays on its own side only a checksum would tell. `shape` is how the venue writes a price, with `{}` for
+    its digits.
     """
 
     def absurd(body: bytes) -> bytes | None:
         for change in read(body):
-            for side, factor in ((change.bids, Decimal(100)), (change.asks, Decimal("0.01"))):
+            for side, factor in ((change.bids, Decimal("1e7")), (change.asks, Decimal("1e-7"))):
                 for price, size in side:
                     if size and not change.whole:
                         return replaced(body, shape.format(f"{price:f}"), shape.format(f"{price * factor:f}"))
@@ -129,7 +130,7 @@ def binance_rest(name: str, book: OracleBook, last: bytes) -> bytes:
     return json.dumps({"lastUpdateId": book.update_id, **rows}).encode()
 
 
-def binance(recorded: Path, name: str, folder: str, settled: str = "") -> FeedCase:
+def binance(recorded: Path, name: str, folder: str, settled: str) -> FeedCase:
     return FeedCase(
         id=name,
         dialect=load(name),
@@ -145,11 +146,11 @@ def binance(recorded: Path, name: str, folder: str, settled: str = "") -> FeedCa
 
 
 def binance_spot(recorded: Path) -> FeedCase:
-    return binance(recorded, "binance", "binance_spot")
+    return binance(recorded, "binance", "binance_spot", "")
 
 
 def binance_usdm(recorded: Path) -> FeedCase:
-    return binance(recorded, "binance_usdm", "binance_usdm", settled=":USDT")
+    return binance(recorded, "binance_usdm", "binance_usdm", ":USDT")
 
 
 # --- Coinbase

@@ -107,7 +107,7 @@ class FeedCase:
     tops_of_books: bool = True  # quotes, touches and beats say the top of the book, and of no stream beside it
     # What the venue gives no means to see at once, and why.
     blind: Mapping[Kind, str] = field(default_factory=dict)
-    _read: dict[bytes, Sequence[Change]] = field(default_factory=dict, repr=False, compare=False)
+    _read: dict[bytes, Sequence[Change]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def changes(self, body: bytes) -> Sequence[Change]:
         """Return what a frame does to books, read once."""
