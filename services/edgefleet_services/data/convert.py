@@ -19,7 +19,7 @@ from edgefleet.store.convert.run import Converted, conversion_name, convert
 from edgefleet.store.convert.taq import read_taq
 from edgefleet.store.convert.tardis import read_tardis
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.columns import BY_TYPE, MarketMessage
+from edgefleet.store.market.kinds import BY_TYPE, MarketMessage
 from edgefleet.store.market.maintenance import ArchiveInfo, archive_info, check_archive
 from edgefleet.venues.dialect import dialect
 from edgefleet.venues.taq import is_taq
