@@ -19,7 +19,9 @@ from edgefleet.params.schema import FleetConfig
 from edgefleet.params.schema.venues import VenueParams
 from edgefleet.stage import Output
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.recorder import Recorder
+from edgefleet.store.partitions import writer_name
+from edgefleet.store.recorder import Recorder, RecorderCounts
+from edgefleet.store.recorder_thread import RecorderThread
 from edgefleet.telemetry.health import Health
 from edgefleet.venues.connection import stream_base
 from edgefleet.venues.dialect import FeedOptions, dialect
@@ -46,7 +48,7 @@ class RecordOptions:
 class _Host:
     """What a feed needs to live: no Redis, no fleet, and a recorder where ingestion has a stream."""
 
-    def __init__(self, config: FleetConfig, recorder: Recorder) -> None:
+    def __init__(self, config: FleetConfig, recorder: RecorderThread) -> None:
         self.clock: Clock = SYSTEM
         self.log = structlog.get_logger()
         self.health = Health("recorder")
@@ -90,19 +92,20 @@ async def record(options: RecordOptions, say: Callable[[str], None]) -> int:
         If the venue refuses, or the disk takes no more.
     """
     plan, config = _plan(options)
-    with Recorder(
-        MarketArchive(options.out),
-        f"record_{options.venue.replace(':', '_')}",
-        SYSTEM,
-        tape_dir=options.out / "tapes" if options.keep_frames else None,
-    ) as recorder:
+
+    def make() -> Recorder:
+        tapes = options.out / "tapes" if options.keep_frames else None
+        return Recorder(MarketArchive(options.out), writer_name(f"record_{options.venue}"), SYSTEM, tape_dir=tapes)
+
+    with RecorderThread(make) as recorder:
+        counts = recorder.recorder.counts
         host = _Host(config, recorder)
         follower = Follower(plan, host)
         follower.on_frame = lambda frame: recorder.take_frame(frame.stamp_ns, frame.body)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, host.stop.set)
-        turning = asyncio.create_task(_turn(recorder, host, options.duration_s, say))
+        turning = asyncio.create_task(_turn(counts, host, options.duration_s, say))
         following = asyncio.create_task(_follow(follower))
         try:
             done, _ = await asyncio.wait({turning, following}, return_when=asyncio.FIRST_COMPLETED)
@@ -115,8 +118,8 @@ async def record(options: RecordOptions, say: Callable[[str], None]) -> int:
                 task.cancel()
             await asyncio.gather(turning, following, return_exceptions=True)
             await follower.close()
-    say(f"recorded   {recorder.counts.messages} messages and {recorder.counts.frames} frames into {options.out}")
-    return recorder.counts.messages
+    say(f"recorded   {counts.messages} messages and {counts.frames} frames into {options.out}")
+    return counts.messages
 
 
 async def _follow(follower: Follower) -> None:
@@ -124,16 +127,15 @@ async def _follow(follower: Follower) -> None:
     await follower.follow()
 
 
-async def _turn(recorder: Recorder, host: _Host, duration_s: float | None, say: Callable[[str], None]) -> None:
+async def _turn(counts: RecorderCounts, host: _Host, duration_s: float | None, say: Callable[[str], None]) -> None:
     started = told = SYSTEM.monotonic_ns()
     while not host.stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(host.stop.wait(), _TURN_S)
-        recorder.turn()
         now = SYSTEM.monotonic_ns()
         if now - told >= _TELL_S * NS_PER_S:
             told = now
-            say(f"record     {recorder.counts.messages} messages, {recorder.counts.frames} frames")
+            say(f"record     {counts.messages} messages, {counts.frames} frames")
         if duration_s is not None and now - started >= duration_s * NS_PER_S:
             return
 
