@@ -14,7 +14,7 @@ from tests.integration.alpaca_venue import Clients, alpaca, at
 from tests.integration.executor_world import World
 from tests.integration.venue_server import eventually, free_port
 
-from edgefleet.clock import SYSTEM
+from edgefleet.clock import NS_PER_MS, NS_PER_S, SYSTEM
 from edgefleet.messages import Account, Beat, Fill, GatewayOutcome, TouchAge
 from edgefleet_services.venue.service import VenueOptions
 
@@ -43,6 +43,15 @@ class StockWorld(World):
         if "AAPL/USD:" not in instruments.read_text():
             instruments.write_text(instruments.read_text() + INSTRUMENT)
 
+    def market_ns(self) -> int:
+        """Return the market's time, by which stages judge whether a stock trades: the wall's may be at night."""
+        return int(self.venue.status()["market_time_ms"]) * NS_PER_MS
+
+    def approve(self, quantity: str, **changes: Any) -> str:
+        now = self.market_ns()
+        stamps = {"ts_event": now, "expires_at": now + 60 * NS_PER_S}
+        return super().approve(quantity, **{"instrument": AAPL, **stamps, **changes})
+
     def executor(self, **_: Any) -> subprocess.Popen[bytes]:
         options = {
             "--redis-url": self.redis_url,
@@ -68,9 +77,11 @@ class StockWorld(World):
                 continue
             quotes = self.clients.data.get_stock_latest_quote(StockLatestQuoteRequest(symbol_or_symbols="AAPL"))
             bid, ask = (Decimal(str(p)) * self._share for p in (quotes["AAPL"].bid_price, quotes["AAPL"].ask_price))
-            now = SYSTEM.wall_ns()
+            now = self.market_ns()
             touch = TouchAge(instrument=AAPL, bid=bid, ask=ask, age_ms=1)
-            self.add("beats", Beat(venue="alpaca", touches=(touch,), ts_event=now, ts_init=now, trace_id="beat"))
+            self.add(
+                "beats", Beat(venue="alpaca", touches=(touch,), ts_event=now, ts_init=SYSTEM.wall_ns(), trace_id="beat")
+            )
 
 
 @pytest.fixture
@@ -90,9 +101,9 @@ def world(redis_url: str, tmp_path: Path) -> Iterator[StockWorld]:
 def test_target_is_filled_at_the_venue_and_the_books_are_the_venues(world: StockWorld) -> None:
     process = world.started()
 
-    world.approve("2", instrument=AAPL)
+    world.approve("2")
     eventually(lambda: world.all(Fill, "fills"), "a fill")
-    world.approve("4", instrument=AAPL)
+    world.approve("4")
     position = world.clients.trading.get_open_position
     eventually(lambda: Decimal(position("AAPL").qty) == 4, "the second fill")
     eventually(lambda: sum(fill.quantity for fill in world.all(Fill, "fills")) == 4, "every fill told")
@@ -110,7 +121,7 @@ def test_lost_answer_is_found_again_and_booked_once(world: StockWorld) -> None:
     process = world.started()
     world.faults(drop_order_response=1)
 
-    world.approve("3", instrument=AAPL)
+    world.approve("3")
 
     eventually(lambda: world.all(Fill, "fills"), "a fill")
     outcomes = [message.outcome for message in world.all(GatewayOutcome, "venue.events")]
@@ -122,12 +133,12 @@ def test_lost_answer_is_found_again_and_booked_once(world: StockWorld) -> None:
 
 def test_executor_that_was_killed_starts_again_with_what_the_venue_says(world: StockWorld) -> None:
     process = world.started()
-    world.approve("2", instrument=AAPL)
+    world.approve("2")
     eventually(lambda: world.all(Fill, "fills"), "a fill")
     world.kill(process)
 
     process = world.started()
-    world.approve("5", instrument=AAPL)
+    world.approve("5")
     eventually(lambda: sum(fill.quantity for fill in world.all(Fill, "fills")) == 5, "the rest")
 
     assert world.stop(process) == 0, world.log()
