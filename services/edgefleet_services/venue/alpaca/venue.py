@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from edgefleet.book.sessions import calendar_for
 from edgefleet.clock import NS_PER_S, Clock, iso
 from edgefleet.errors import Broken, FleetError, Misuse
 from edgefleet.instruments import canonical_symbol
@@ -145,12 +145,7 @@ def open_moment(hours: Hours, wall_ns: int) -> int | None:
 
 def new_york() -> Sessions:
     """Return the regular hours of New York's exchanges, from the table this package ships."""
-    try:
-        module = importlib.import_module("edgefleet.book.sessions")
-    except ImportError as error:
-        raise Misuse(f"a stock venue needs the calendar of its exchange: {error}") from error
-    sessions: Sessions = module.calendar_for("us_stocks")
-    return sessions
+    return calendar_for("us_stocks")
 
 
 def stock_symbol(symbol: str) -> str:
