@@ -1,4 +1,4 @@
-"""Kraken's feed on a real connection: asked for, proven, lost by one wrong checksum, asked for again and nothing else."""
+"""Kraken's feed on a real connection: asked for, proven, lost by one wrong checksum, and asked for again alone."""
 
 from __future__ import annotations
 
