@@ -197,7 +197,7 @@ class StreamBookFeed(FeedCore[S]):
         """Take the venue's own top, and give the book up where it refutes it; one from before the book cannot."""
         self.compare_top(followed, bid, ask)
         top = followed.book.top() if followed.synced else None
-        if top is None or stamp < followed.book_ts:
+        if top is None or not 0 < followed.book_ts <= stamp:
             return
         if followed.watch.compare((top[0], top[2]), (bid, ask), stamp):
             reason = f"the venue says {bid} and {ask}, the book {top[0]} and {top[2]}, for too long"

@@ -194,6 +194,15 @@ def test_a_ticker_from_before_the_book_does_not_count_against_it() -> None:
     assert feeding.feed.book_counts()[BTC].tops_compared == 18
 
 
+def test_tickers_of_old_prints_do_not_count_against_a_book_that_has_no_stamp_of_its_own_yet() -> None:
+    feeding = Feeding(snapshot())
+
+    outputs = feeding(*(ticker(ms, "90.00", "101.00") for ms in range(0, 9_000, 500)))
+
+    assert not of(VenueStatus, outputs)
+    assert feeding.feed.book_counts()[BTC].tops_compared == 18
+
+
 def test_a_crossed_book_is_not_sent() -> None:
     feeding = Feeding(snapshot(time=at(0)))
 
