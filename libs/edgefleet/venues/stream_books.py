@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
-from edgefleet.clock import NS_PER_S
+from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.messages.market import Level
 from edgefleet.stage import Output
 from edgefleet.venues.feed import FeedCore, Followed
@@ -18,6 +18,8 @@ from edgefleet.venues.top_watch import TopWatch
 
 # A book that is lost again and again is asked for at longer and longer intervals: a venue counts subscriptions.
 _MAX_WAIT_NS = 60 * NS_PER_S
+# Stamps so near are of one moment: a venue's clocks differ by less, and a connection reorders nothing by itself.
+SAME_MOMENT_NS = NS_PER_MS
 _STEADY_NS = 60 * NS_PER_S  # a book that stood for so long was no failure
 _FUTURE_NS = 86_400 * NS_PER_S  # no venue's clock is a day ahead of ours; such a stamp would still every touch
 
@@ -195,7 +197,7 @@ class StreamBookFeed(FeedCore[S]):
         """Take the venue's own top, and give the book up where it refutes it; one from before the book cannot."""
         self.compare_top(followed, bid, ask)
         top = followed.book.top() if followed.synced else None
-        if top is None or stamp < followed.book_ts:
+        if top is None or not 0 < followed.book_ts <= stamp:
             return
         if followed.watch.compare((top[0], top[2]), (bid, ask), stamp):
             reason = f"the venue says {bid} and {ask}, the book {top[0]} and {top[2]}, for too long"

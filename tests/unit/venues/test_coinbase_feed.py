@@ -143,7 +143,7 @@ def test_a_heartbeat_that_overtook_a_print_is_no_loss() -> None:
 def test_an_older_change_after_a_newer_one_loses_the_book_and_asks_for_it_alone() -> None:
     feeding = Feeding(snapshot(time=at(0)), update(9, ("buy", "99.50", "4")))
 
-    outputs = feeding(update(8, ("buy", "99.50", "5")))
+    outputs = feeding(update(7, ("buy", "99.50", "5")))
 
     assert [status.status for status in of(VenueStatus, outputs)] == ["resync"]
     assert feeding.feed.take_requests() == [
@@ -152,6 +152,12 @@ def test_an_older_change_after_a_newer_one_loses_the_book_and_asks_for_it_alone(
     ]
     assert feeding.feed.unconfirmed == (BTC,)
     assert not of(BookDelta, feeding(update(10, ("buy", "99.60", "1"))))
+
+
+def test_stamps_within_a_millisecond_are_of_one_moment() -> None:
+    feeding = Feeding(snapshot(time=at(0)), update(9, ("buy", "99.50", "4")), update(8, ("buy", "99.60", "5")))
+
+    assert [delta.ts_event for delta in of(BookDelta, feeding.outputs)] == [START + 9_000_000] * 2
 
 
 def test_a_book_is_confirmed_only_by_its_snapshot() -> None:
@@ -181,6 +187,15 @@ def test_a_change_that_was_lost_is_seen_by_the_ticker() -> None:
 
 def test_a_ticker_from_before_the_book_does_not_count_against_it() -> None:
     feeding = Feeding(snapshot(time=at(9_000)))
+
+    outputs = feeding(*(ticker(ms, "90.00", "101.00") for ms in range(0, 9_000, 500)))
+
+    assert not of(VenueStatus, outputs)
+    assert feeding.feed.book_counts()[BTC].tops_compared == 18
+
+
+def test_tickers_of_old_prints_do_not_count_against_a_book_that_has_no_stamp_of_its_own_yet() -> None:
+    feeding = Feeding(snapshot())
 
     outputs = feeding(*(ticker(ms, "90.00", "101.00") for ms in range(0, 9_000, 500)))
 

@@ -22,8 +22,9 @@ from edgefleet.stage import Output
 from edgefleet.venues.dialect import FeedOptions
 from edgefleet.venues.kraken.dialect import DIALECT
 from edgefleet.venues.kraken.feed import KrakenFeed
-from edgefleet.venues.kraken.ladder import Ladder, decimals_of, digits_at, digits_of
+from edgefleet.venues.kraken.ladder import UNDATED, Ladder, Piece, decimals_of, digits_at, digits_of
 from edgefleet.venues.stamps import rfc3339_ns
+from edgefleet.venues.stream_books import SAME_MOMENT_NS
 
 ETH = "ETH/BTC@kraken"
 NOW = rfc3339_ns("2026-08-26T15:16:17Z")
@@ -288,9 +289,13 @@ def test_a_ladder_is_the_sorted_book_cut_after_each_change(steps: Sequence[Step]
 
 def test_a_change_from_before_a_newer_one_of_its_level_is_known() -> None:
     ladder = Ladder(10)
-    newer = (Decimal(5), Decimal(0), "", 20)
-    ladder.apply([newer], [])
+    moment = 20 * SAME_MOMENT_NS
+    ladder.apply([(Decimal(5), Decimal(0), "", moment)], [])
 
-    assert ladder.is_late([(Decimal(5), Decimal(1), "51", 19)], [])
-    assert not ladder.is_late([(Decimal(5), Decimal(1), "51", 20)], [])
-    assert not ladder.is_late([], [(Decimal(5), Decimal(1), "51", 19)])
+    def late(stamp: int) -> Piece:
+        return Decimal(5), Decimal(1), "51", stamp
+
+    assert ladder.is_late([late(moment - SAME_MOMENT_NS - 1)], [])
+    assert not ladder.is_late([late(moment - SAME_MOMENT_NS)], [])
+    assert not ladder.is_late([late(UNDATED)], [])
+    assert not ladder.is_late([], [late(0)])

@@ -130,6 +130,16 @@ def test_a_wrong_checksum_loses_the_book() -> None:
     ]
 
 
+def test_a_lost_book_begins_again_by_the_same_snapshot_where_nothing_happened_meanwhile() -> None:
+    _, outputs = feeding(SNAPSHOT, UPDATES[0].replace(b"2470128591", b"1"), SNAPSHOT, UPDATES[0])
+
+    assert [type(message) for message in of(object, outputs) if isinstance(message, BookSnapshot | BookDelta)] == [
+        BookSnapshot,
+        BookSnapshot,
+        BookDelta,
+    ]
+
+
 def test_an_update_that_was_lost_is_seen_by_the_next() -> None:
     feed, outputs = feeding(SNAPSHOT, UPDATES[1])
 

@@ -16,6 +16,7 @@ from edgefleet.venues.coinbase import wire
 from edgefleet.venues.coinbase.prints import CoinbaseBook, CoinbaseCore
 from edgefleet.venues.feed import UNREADABLE, are_levels
 from edgefleet.venues.stamps import rfc3339_ns
+from edgefleet.venues.stream_books import SAME_MOMENT_NS
 
 # `level2` is the same data unbatched; since 2023 it is for connections that signed in.
 BOOK_CHANNEL = "level2_batch"
@@ -103,7 +104,7 @@ class CoinbaseFeed(CoinbaseCore):
             self.refuse(raw, "a price or size that cannot be")
         elif not followed.synced:
             self.count_stale(followed)
-        elif stamp < followed.book_ts:
+        elif stamp < followed.book_ts - SAME_MOMENT_NS:
             self.count_gap(followed)
             reason = f"a change of {frame.time} came after a newer one"
             self.give_up(followed, reason, stamp_ns, ts_init, out)

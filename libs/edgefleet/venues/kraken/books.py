@@ -46,12 +46,13 @@ class KrakenCore(StreamBookFeed[KrakenBook]):
         return KrakenBook(name, instrument, trace)
 
     def is_repeated(self, followed: KrakenBook, raw: bytes, place: int = 0) -> bool:
-        """Return whether a frame of a book came before, and count it then. `place` is where in it the book is.
+        """Return whether a frame of a whole book came before, and count it then. `place` is where in it the book is.
 
-        Its checksum would not tell: where the changes since are undone by it, the book is as it was then.
+        Its checksum would not tell: where the changes since are undone by it, the book is as it was then. A snapshot
+        that is asked for may well be the one of before, where nothing happened meanwhile.
         """
         mark = hash((raw, place))
-        if mark in followed.recent:
+        if followed.synced and mark in followed.recent:
             self.counts.duplicates += 1
             return True
         followed.recent.append(mark)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from zlib import crc32
 
 from edgefleet.messages.market import Level
+from edgefleet.venues.stream_books import SAME_MOMENT_NS
 
 CHECKED_LEVELS = 10  # of each side, whatever the depth
 DEPTHS = (10, 25, 100, 500, 1_000)  # that the venue offers
@@ -37,7 +38,7 @@ class LadderSide:
     def is_late(self, pieces: Iterable[Piece]) -> bool:
         """Return whether one of the levels was changed since by a frame that came before this one."""
         set_at = self._set
-        return any(UNDATED < stamp < set_at.get(price, 0) for price, _, _, stamp in pieces)
+        return any(UNDATED < stamp < set_at.get(price, 0) - SAME_MOMENT_NS for price, _, _, stamp in pieces)
 
     def apply(self, pieces: Iterable[Piece]) -> None:
         """Set each level in order; a size of zero removes it, and where there is none it is passed over."""
