@@ -263,7 +263,7 @@ async def test_one_venues_file_leaves_the_other_venues_alone(bus: RedisBus, conf
         await bus.publish("param.reload", '{"component": "venues", "config_path": "conf/venues/binance.yml"}')
 
         await _until(lambda: _all(fleet, lambda r: str(r.current.venues.venues["binance"].maker_fee) == "0.003"))
-        assert sorted(fleet.readers[0].current.venues.venues) == ["binance", "sim"]
+        assert sorted(fleet.readers[0].current.venues.venues) == ["alpaca", "binance", "sim"]
 
 
 async def test_a_reload_of_an_unchanged_file_makes_no_version_and_is_confirmed(bus: RedisBus, conf: Path) -> None:
