@@ -23,13 +23,12 @@ from tests.unit.ledger.test_books import account, session
 from edgefleet.bus.embedded import EmbeddedServer
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.ledger.stage import LedgerStage, statements
-from edgefleet.messages import Message, ModelSwitched, OrderState, Refusal, Refused
+from edgefleet.messages import Message, ModelSwitched, OrderState, Refusal, Refused, TouchAge
 from edgefleet.params.schema import FleetConfig
 from edgefleet.params.store import ParamStore
 from edgefleet.params.writer import ParamWriter
 from edgefleet.stage import Input
 from edgefleet.testing.build import approved, beat, ensemble, fill, order_event, touch
-from edgefleet.testing.build import trade as print_
 from edgefleet.testing.clock import START_NS
 
 pytestmark = pytest.mark.integration
@@ -302,7 +301,8 @@ async def test_two_venues_are_shown_together_with_what_is_open_between_them(
         return len(body) == 1 and len(body[0]["venues"]) == 2
 
     await until(client, "/api/v1/markets", both)
-    await bus.append("market", print_(instrument="BTC/USDT@sim", price=Decimal(60_000), quantity=Decimal(3)))
+    age = TouchAge(instrument="BTC/USDT@sim", bid=None, ask=None, age_ms=5, vwap_1m=Decimal(60_000))
+    await bus.append("beats", beat(touches=(age,)))
     (line,) = await until(client, "/api/v1/markets", lambda body: body[0]["venues"][1]["vwap_1m"] is not None)
 
     assert [venue["venue"] for venue in line["venues"]] == ["binance", "sim"]

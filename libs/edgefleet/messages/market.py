@@ -90,6 +90,7 @@ class TouchAge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ask: Decimal | None
     age_ms: int | None
     quarantined: bool = False  # its data is not believed at present: nothing may be decided on it
+    vwap_1m: Decimal | None = None  # of the last minute's prints, quote per base unit
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="beat.v1"):

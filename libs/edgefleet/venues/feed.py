@@ -13,6 +13,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from edgefleet.book import Book, LeapGuard, Top
+from edgefleet.book.minute import MinuteVwap
 from edgefleet.book.quality import Judgement, QualityMonitor
 from edgefleet.book.sessions import ALWAYS_OPEN, Calendar
 from edgefleet.clock import NS_PER_MS, NS_PER_S
@@ -103,6 +104,7 @@ class Followed:
         "trace",
         "trade_id",
         "update_id",
+        "vwap",
     )
 
     def __init__(self, name: str, instrument: str, trace: str) -> None:
@@ -121,6 +123,7 @@ class Followed:
         self.touch_ts: int | None = None
         self.prints, self.bids, self.asks = LeapGuard(), LeapGuard(), LeapGuard()
         self.counts = BookCounts()
+        self.vwap = MinuteVwap()
 
     def begin_anew(self) -> None:
         """Forget what one connection's sequences say: a venue that was restarted may count from one again."""
@@ -479,6 +482,7 @@ class FeedCore(Generic[F]):
         if self._quality is not None and not self._passes(self._quality.on_trade(message)):
             return
         self.counts.trades += 1
+        followed.vwap.add(ts_event, price, quantity)
         out.append(Output("market", message))
 
     def quote(self, followed: F, top: Top, update_id: int, ts_event: int, ts_init: int, out: list[Output]) -> None:
@@ -687,7 +691,14 @@ class FeedCore(Generic[F]):
         age = None if followed.heard_ns is None else max(0, now_ns - followed.heard_ns) // NS_PER_MS
         quality = self._quality
         quarantined = quality is not None and quality.verdict(followed.instrument) != "pass"
-        return TouchAge(instrument=followed.instrument, bid=bid, ask=ask, age_ms=age, quarantined=quarantined)
+        return TouchAge(
+            instrument=followed.instrument,
+            bid=bid,
+            ask=ask,
+            age_ms=age,
+            quarantined=quarantined,
+            vwap_1m=followed.vwap.value(self._last_stamp or self._said_ns),
+        )
 
     def status(self, status: Status, detail: str, ts_init: int, out: list[Output]) -> None:
         """Say that the feed changed its state; nothing where nothing was ever heard."""

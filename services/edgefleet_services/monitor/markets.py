@@ -1,47 +1,36 @@
 """What venues say together: each one's spread, imbalance and VWAP, the best over them, arbitrage net of fees.
 
-Read plainly and from tops of book: prints come from `market`, tops from `beats`, both may be missed in part. A monitor
-decides nothing by this.
+Read plainly and from tops of book, as the beats and touches of `beats` tell them. A monitor decides nothing by this.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from edgefleet.book.aggregator import Arbitrage
 from edgefleet.book.consolidated import Best, Out, VenueEvent
 from edgefleet.book.markets import MarketEvent, Markets
-from edgefleet.bus.interface import id_key
-from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_MS, iso
-from edgefleet.errors import OutOfReach, Poison, Transient
 from edgefleet.instruments import split_id
-from edgefleet.messages import Beat, BookSnapshot, Message, Touch, Trade, decode
+from edgefleet.messages import Beat, BookSnapshot, Message, Touch
 from edgefleet.telemetry.logs import Logger
 from edgefleet.telemetry.metrics import Metrics
 from edgefleet.units import decimal_text
 
 STALE_AFTER_MS = 5_000
-VWAP_MS = 60_000
-_READ = 1_000
-_MOST_BEHIND_MS = 5_000  # from there it reads on at the end: figures of now matter, not all prints
-_BLOCK_MS = 500
-_LINGER_S = 0.25
-_RETRY_S = 0.5
+_VWAP_MS = 60_000  # of `Markets`; the prints' own average comes with the beats
 
 
 class MarketWatch:
     """Every instrument's figures, every symbol's best and its open opportunities."""
 
-    def __init__(self, bus: RedisBus, metrics: Metrics, log: Logger, fees: Mapping[str, Decimal]) -> None:
-        self._bus, self._metrics, self._log = bus, metrics, log
-        self._markets = Markets(fees, stale_after_ms=STALE_AFTER_MS, window_ms=VWAP_MS)
+    def __init__(self, metrics: Metrics, log: Logger, fees: Mapping[str, Decimal]) -> None:
+        self._metrics, self._log = metrics, log
+        self._markets = Markets(fees, stale_after_ms=STALE_AFTER_MS, window_ms=_VWAP_MS)
         self._tops: dict[str, Touch] = {}
+        self._vwaps: dict[str, Decimal | None] = {}
 
     def take(self, message: Message) -> None:
         """Take a top of book or a beat that the watcher has read from `beats`."""
@@ -58,32 +47,9 @@ class MarketWatch:
             )
             self._tell(self._markets.take(top))
         elif isinstance(message, Beat):
+            for touch in message.touches:
+                self._vwaps[touch.instrument] = touch.vwap_1m
             self._tell(self._markets.advance(message.ts_event))
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Take prints from the end of `market` until told to stop."""
-        position: str | None = None
-        while not stop.is_set():
-            try:
-                if position is None:
-                    position = await self._bus.last_id("market")
-                found = (await self._bus.read({"market": position}, count=_READ, block_ms=_BLOCK_MS)).get("market", [])
-                for entry in found:
-                    position = entry.id
-                    if entry.type == "trade.v1":
-                        trade = decode(entry.type, entry.data)
-                        assert isinstance(trade, Trade)
-                        self._markets.take(trade)
-                if len(found) == _READ:
-                    newest = (await self._bus.depth("market")).last
-                    if id_key(newest)[0] - id_key(position)[0] > _MOST_BEHIND_MS:
-                        position = newest
-                else:
-                    await asyncio.sleep(_LINGER_S)
-            except Poison as error:
-                self._log.warning("monitor_cannot_read", stream="market", error=str(error))
-            except (Transient, OutOfReach, RedisError):
-                await asyncio.sleep(_RETRY_S)  # the watcher beside it tells of a Redis that is away
 
     def lines(self) -> list[dict[str, Any]]:
         """Return one object a symbol: the best over venues, each venue's figures, what is open between them."""
@@ -116,7 +82,7 @@ class MarketWatch:
 
     def _venue(self, instrument: str, out: Mapping[str, Out]) -> dict[str, Any]:
         top, view = self._tops[instrument], self._markets.view(instrument)
-        venue = split_id(instrument)[1]
+        venue, vwap = split_id(instrument)[1], self._vwaps.get(instrument)
         return {
             "venue": venue,
             "bid": decimal_text(top.bid),
@@ -125,7 +91,7 @@ class MarketWatch:
             "ask_size": decimal_text(top.ask_size),
             "spread_pct": view.spread_percent,
             "imbalance": view.imbalance,
-            "vwap_1m": None if view.vwap is None else decimal_text(round(view.vwap, 8)),
+            "vwap_1m": None if vwap is None else decimal_text(vwap),
             "out": out[venue].value if venue in out else None,
             "time": iso(top.ts_event),
         }

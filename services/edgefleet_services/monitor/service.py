@@ -37,9 +37,8 @@ async def _run(context: ServiceContext, options: ServiceOptions, listening: sock
     )
     watcher.on_turn = lambda: context.health.beat("watcher", within_ms=ALIVE_WITHIN_MS)
     venues = context.configs.current.venues.venues
-    markets = MarketWatch(
-        context.bus, context.metrics, context.log, {name: venue.taker_fee for name, venue in venues.items()}
-    )
+    fees = {name: venue.taker_fee for name, venue in venues.items()}
+    markets = MarketWatch(context.metrics, context.log, fees)
     watcher.on_message = markets.take
     app = create_app(
         watcher,
@@ -55,14 +54,11 @@ async def _run(context: ServiceContext, options: ServiceOptions, listening: sock
         uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="off", ws="none")
     )
     watching = asyncio.create_task(watcher.run(context.stop))
-    looking = asyncio.create_task(markets.run(context.stop))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
-    await asyncio.wait(
-        {watching, looking, serving, asyncio.create_task(context.stop.wait())}, return_when="FIRST_COMPLETED"
-    )
+    await asyncio.wait({watching, serving, asyncio.create_task(context.stop.wait())}, return_when="FIRST_COMPLETED")
     context.stop.set()
     server.should_exit = True
-    await asyncio.gather(watching, looking, serving)
+    await asyncio.gather(watching, serving)
 
 
 class Server(uvicorn.Server):
