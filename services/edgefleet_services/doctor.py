@@ -41,7 +41,7 @@ async def examine(conf_dir: Path, data_dir: Path | None, redis_url: str | None) 
     if fleet is not None:
         findings.append(await _monitor(fleet))
     if config is not None:
-        findings += [await _venue_clock(name, url) for name, url in _venues(config, fleet)]
+        findings += [await _venue_clock(name, url) for name, url in _venues(fleet)]
     return [*findings, _keys()]
 
 
@@ -101,11 +101,11 @@ async def _monitor(fleet: RunningFleet) -> Finding:
     return _finding("monitor", answer.status_code == 200, f"{url} answers {answer.status_code}", "see logs/fleet.jsonl")
 
 
-def _venues(config: FleetConfig, fleet: RunningFleet | None) -> list[tuple[str, str]]:
-    """Return the venues that can be asked now: the simulated one only where a fleet runs it."""
-    if fleet is None:
+def _venues(fleet: RunningFleet | None) -> list[tuple[str, str]]:
+    """Return the venues that can be asked now: a running fleet's simulated one. That of stocks tells market time."""
+    if fleet is None or fleet.venue_url is None or fleet.dialect != "binance":
         return []
-    return [(name, params.rest_url) for name, params in config.venues.venues.items() if name == "sim"]
+    return [(fleet.venue, fleet.venue_url)]
 
 
 async def _venue_clock(name: str, url: str) -> Finding:

@@ -21,6 +21,9 @@ class RunningFleet(msgspec.Struct, frozen=True, kw_only=True):
     port: int  # the monitor's
     pid: int
     data_dir: str
+    venue: str = "sim"
+    venue_url: str | None = None  # of the simulated venue; None: the venue is a real one
+    dialect: str = "binance"
 
     @property
     def is_alive(self) -> bool:

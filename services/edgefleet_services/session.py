@@ -181,6 +181,9 @@ def _running(options: FleetOptions) -> RunningFleet:
         port=options.port,
         pid=os.getpid(),
         data_dir=str(options.data_dir),
+        venue=options.venue,
+        venue_url=options.venue_url,
+        dialect=options.dialect,
     )
 
 

@@ -105,20 +105,18 @@ def test_wrong_value_in_the_environment_is_refused_by_its_name(tmp_path: Path) -
     assert "EDGEFLEET__RISK_HARMONIZER__POSITION_SIZING__KELLY_FRACTION" in finished.stderr
 
 
-def test_script_of_a_crypto_session_is_up_with_minutes(tmp_path: Path) -> None:
-    script = PROJECT / "scripts" / "run_crypto_session.py"
-    command = [
-        sys.executable,
-        str(script),
-        "--symbols",
-        "BTCUSDT",
-        "--duration",
-        "0.01",
-        "--data-dir",
-        str(tmp_path / "d"),
-    ]
+@pytest.mark.parametrize(
+    ("script", "symbol", "told"),
+    [
+        ("run_crypto_session.py", "BTCUSDT", "demo, BTC/USDT on sim"),
+        ("run_stocks_session.py", "AAPL", "demo, AAPL/USD on alpaca"),
+    ],
+)
+def test_script_of_a_session_is_up_with_minutes(script: str, symbol: str, told: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(PROJECT / "scripts" / script), "--symbols", symbol, "--duration", "0.01"]
+    command += ["--data-dir", str(tmp_path / "d")]
 
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=PROJECT, check=False)
 
     assert finished.returncode == 0, finished.stderr
-    assert "demo, BTC/USDT on sim" in finished.stderr
+    assert told in finished.stderr
