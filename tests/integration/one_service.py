@@ -1,13 +1,15 @@
-"""Run one service in a process that a test may kill. Its arguments: name, Redis URL, data directory, port."""
+"""Run one service, as the fleet does, in a process that a test may kill.
+
+Its arguments: name, Redis URL, data directory, port.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import subprocess
 import sys
 from pathlib import Path
 
+from edgefleet_services.cli.service import run_service
 from edgefleet_services.options import ServiceOptions
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +25,7 @@ def start(name: str, redis_url: str, data_dir: Path, port: int, *, log: Path) ->
 def main() -> None:
     name, redis_url, data_dir, port = sys.argv[1:5]
     options = ServiceOptions(redis_url=redis_url, conf_dir=ROOT / "conf", data_dir=Path(data_dir), port=int(port))
-    asyncio.run(importlib.import_module(f"edgefleet_services.{name}.service").serve(options))
+    sys.exit(run_service(name, options))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,35 @@ def record(
     return 0 if kept else 1
 
 
+@app.command("follow")
+def follow(
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="The fleet's; without it the newest.")] = None,
+    out: Out = Path("data/archive"),
+    redis_url: Annotated[str | None, typer.Option("--redis-url", help="The fleet's, where it is another.")] = None,
+    duration: Annotated[float | None, typer.Option("--duration", help="Seconds; without it until Ctrl-C.")] = None,
+    version: Annotated[int, typer.Option("--set-version", help="Of the feature set: one for each way to make it.")] = 1,
+    conf: Annotated[Path, typer.Option("--conf", help="The configuration's directory.")] = Path("conf"),
+) -> int:
+    """Keep a running fleet's market in an archive, its features in a store and, as of now, in its Redis."""
+    from edgefleet_services.data.follow import FollowOptions
+    from edgefleet_services.data.follow import follow as run
+    from edgefleet_services.running import find_running
+
+    if duration is not None and not 0 < duration < float("inf"):
+        raise Misuse(f"--duration {duration} is no time to follow")
+    fleet = find_running(data_dir)
+    url = redis_url or (None if fleet is None else fleet.redis_url)
+    if url is None:
+        raise Misuse("no fleet runs here; start one, or name its --redis-url and --data-dir")
+    directory = data_dir or (Path() if fleet is None else Path(fleet.data_dir))
+    options = FollowOptions(
+        data_dir=directory, redis_url=url, out=out, conf_dir=conf, version=version, duration_s=duration
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        kept = runner.run(run(options, _progress))
+    return 0 if kept.messages else 1
+
+
 @app.command("convert")
 def convert(
     files: Files,
