@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 
 import edgefleet
 from edgefleet.features import cards
+from edgefleet.messages import dictionary
 from edgefleet.messages.asyncapi import document
 from edgefleet.params.files import FILES
 from edgefleet.params.schema import COMPONENTS, VenueParams, VenuesParams
@@ -38,6 +39,7 @@ def pages() -> dict[str, str]:
         "commands.md": commands(),
         "configuration.md": configuration(),
         "features.md": MADE + cards.page(),
+        "messages.md": MADE + dictionary.page(),
         "metrics.md": metrics(),
     }
 
