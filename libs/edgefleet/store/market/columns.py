@@ -74,11 +74,18 @@ def _array(values: list[Any], type_: pa.DataType) -> pa.Array:
         return _lists(values, columns, type_)
     if type_ == TOUCHES:
         touches = [touch for each in values for touch in each]
-        columns = [pa.array([getattr(touch, f.name) for touch in touches], f.type) for f in type_.value_type]
+        columns = [_inner(touches, field) for field in type_.value_type]
         return _lists(values, columns, type_)
     if type_ == STAMP:
         return pa.array(values, pa.int64()).view(STAMP)
     return pa.array(values, type_)
+
+
+def _inner(touches: list[market.TouchAge], field: pa.Field) -> pa.Array:
+    found = [getattr(touch, field.name) for touch in touches]
+    if field.name == "vwap_1m":
+        found = [None if value is None else str(value) for value in found]
+    return pa.array(found, field.type)
 
 
 def _lists(values: list[Any], columns: list[pa.Array], type_: pa.DataType) -> pa.Array:
@@ -183,11 +190,18 @@ class _Reader:
         if type_ == LEVELS:
             flat: list[Any] = list(zip(_decimals(inner["price"], first), _decimals(inner["size"], second), strict=True))
         else:
-            instruments, ages = inner["instrument"].to_pylist(), inner["age_ms"].to_pylist()
+            others = [inner[name].to_pylist() for name in ("instrument", "age_ms", "quarantined", "vwap_1m")]
             bids, asks = _decimals(inner["bid"], first), _decimals(inner["ask"], second)
             flat = [
-                market.TouchAge(instrument=instrument, bid=bid, ask=ask, age_ms=age)
-                for instrument, bid, ask, age in zip(instruments, bids, asks, ages, strict=True)
+                market.TouchAge(
+                    instrument=instrument,
+                    bid=bid,
+                    ask=ask,
+                    age_ms=age,
+                    quarantined=quarantined,
+                    vwap_1m=None if vwap is None else Decimal(vwap),
+                )
+                for bid, ask, instrument, age, quarantined, vwap in zip(bids, asks, *others, strict=True)
             ]
         start = offsets[0]
         return [tuple(flat[i - start : j - start]) for i, j in itertools.pairwise(offsets)]

@@ -35,7 +35,12 @@ MarketMessage = (
 SCALE = 18
 DECIMAL = pa.decimal128(38, SCALE)
 LEVELS = pa.list_(pa.struct([("price", DECIMAL), ("size", DECIMAL)]))
-TOUCHES = pa.list_(pa.struct([("instrument", pa.string()), ("bid", DECIMAL), ("ask", DECIMAL), ("age_ms", pa.int64())]))
+TOUCHES = pa.list_(
+    pa.struct([
+        ("instrument", pa.string()), ("bid", DECIMAL), ("ask", DECIMAL), ("age_ms", pa.int64()),
+        ("quarantined", pa.bool_()), ("vwap_1m", pa.string()),  # a quotient has its own digits: it is kept as written
+    ])
+)  # fmt: skip
 
 
 class Kind(NamedTuple):
@@ -114,7 +119,9 @@ def _written(schema: pa.Schema) -> dict[str, Any]:
         elif field.type == LEVELS:
             repeated += [f"{field.name}.list.element.price", f"{field.name}.list.element.size"]
         elif field.type == TOUCHES:
-            repeated += [f"{field.name}.list.element.{inner}" for inner in ("instrument", "bid", "ask", "age_ms")]
+            repeated += [
+                f"{field.name}.list.element.{inner}" for inner in ("instrument", "bid", "ask", "age_ms", "vwap_1m")
+            ]
     return {
         "compression": "zstd",
         "compression_level": 6,
