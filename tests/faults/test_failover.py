@@ -56,7 +56,7 @@ def test_failover_to_a_lagging_replica_doubles_no_order_and_loses_no_fill(
 
         # The target behind the second order is lost with it, so the position goes back to the first one's.
         eventually(lambda: lost <= {fill.trade_id for fill in world.all(Fill, "fills")}, "the fills, told again")
-        eventually(lambda: {states[-1] for states in world.states().values()} == {"FILLED"}, "the orders' ends")
+        eventually(lambda: {states[-1] for states in world.states().values()} == {"FILLED"}, "the orders' ends", 60.0)
 
         there = len(world.venue_orders())
         sizes = iter(range(1, 1_000))

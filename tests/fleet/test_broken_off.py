@@ -113,7 +113,11 @@ def test_killed_supervisor_leaves_no_process_and_its_data_directory_goes_on_at_o
 
 
 def test_terminal_that_hangs_up_stops_the_fleet_in_order(tmp_path: Path) -> None:
-    fleet, client = _begin(tmp_path / "d")
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and a fleet keeps to that
+    try:
+        fleet, client = _begin(tmp_path / "d")
+    finally:
+        signal.signal(signal.SIGHUP, before)
     until(lambda: _entries(client, "market"), within_s=60, what="the fleet runs")
 
     fleet.send_signal(signal.SIGHUP)
