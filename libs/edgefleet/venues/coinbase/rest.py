@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import msgspec
 
-from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Misuse, Poison
 from edgefleet.instruments import canonical_symbol
 from edgefleet.messages.market import Bar
+from edgefleet.venues.candles import Candle, closed_bars
 from edgefleet.venues.dialect import Listed
 from edgefleet.venues.feed import UNREADABLE, is_plausible
 from edgefleet.venues.stamps import rfc3339_ns
@@ -153,31 +153,11 @@ def bars(raw: bytes, instrument: str, width_ms: int, until_ms: int, ts_init: int
     trace = f"{venue}:{symbol.replace('/', '-')}:"
     candles = _decoded(_CANDLES, raw, f"candles of {instrument}")
     candles.sort(key=lambda one: one.start_s)
-    found = []
-    for one in candles:
-        if not all(is_plausible(value) for value in (one.open, one.high, one.low, one.close)):
-            raise Poison(f"candles of {instrument} hold a price that cannot be")
-        if is_plausible(one.volume) and one.start_s * 1_000 + width_ms <= until_ms:
-            found.append(_bar(one, instrument, width_ms, trace, ts_init))
-    return found
-
-
-def _bar(candle: _Candle, instrument: str, width_ms: int, trace: str, ts_init: int) -> Bar:
-    start_ms = candle.start_s * 1_000
-    return Bar(
-        instrument=instrument,
-        interval_ms=width_ms,
-        open=candle.open,
-        high=candle.high,
-        low=candle.low,
-        close=candle.close,
-        volume=candle.volume,
-        trades=0,
-        backfill=True,
-        ts_event=(start_ms + width_ms) * NS_PER_MS,
-        ts_init=ts_init,
-        trace_id=f"{trace}candle:{start_ms}",
+    plain = (
+        Candle(one.start_s * 1_000, one.open, one.high, one.low, one.close, one.volume, 0, is_plausible(one.volume))
+        for one in candles
     )
+    return closed_bars(plain, instrument, width_ms, until_ms=until_ms, trace=trace, ts_init=ts_init)
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], raw: bytes, what: str) -> T:

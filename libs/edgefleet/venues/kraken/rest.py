@@ -7,11 +7,12 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from edgefleet.clock import NS_PER_MS, NS_PER_S
+from edgefleet.clock import NS_PER_S
 from edgefleet.errors import Misuse, Poison
 from edgefleet.messages.market import Bar
+from edgefleet.venues.candles import Candle, closed_bars
 from edgefleet.venues.dialect import Listed
-from edgefleet.venues.feed import UNREADABLE, is_plausible
+from edgefleet.venues.feed import UNREADABLE
 from edgefleet.venues.kraken.names import canonical, spell_v1
 
 INTERVALS = {
@@ -133,31 +134,11 @@ def bars(raw: bytes, instrument: str, width_ms: int, until_ms: int, ts_init: int
     trace = f"{venue}:{symbol}:"
     answer = _result(_OHLC, raw, f"candles of {instrument}")
     candles = next((part for part in answer.values() if isinstance(part, list)), [])
-    found = []
-    for one in candles:
-        if not all(is_plausible(value) for value in (one.open, one.high, one.low, one.close)):
-            raise Poison(f"candles of {instrument} hold a price that cannot be")
-        if one.count > 0 and one.start_s * 1_000 + width_ms <= until_ms:
-            found.append(_bar(one, instrument, width_ms, trace, ts_init))
-    return found
-
-
-def _bar(candle: _Candle, instrument: str, width_ms: int, trace: str, ts_init: int) -> Bar:
-    start_ms = candle.start_s * 1_000
-    return Bar(
-        instrument=instrument,
-        interval_ms=width_ms,
-        open=candle.open,
-        high=candle.high,
-        low=candle.low,
-        close=candle.close,
-        volume=candle.volume,
-        trades=candle.count,
-        backfill=True,
-        ts_event=(start_ms + width_ms) * NS_PER_MS,
-        ts_init=ts_init,
-        trace_id=f"{trace}candle:{start_ms}",
+    plain = (
+        Candle(one.start_s * 1_000, one.open, one.high, one.low, one.close, one.volume, one.count, one.count > 0)
+        for one in candles
     )
+    return closed_bars(plain, instrument, width_ms, until_ms=until_ms, trace=trace, ts_init=ts_init)
 
 
 def _result(decoder: msgspec.json.Decoder[_Answer[R]], raw: bytes, what: str) -> R:
