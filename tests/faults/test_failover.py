@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,7 +57,9 @@ def test_failover_to_a_lagging_replica_doubles_no_order_and_loses_no_fill(
 
         # The target behind the second order is lost with it, so the position goes back to the first one's.
         eventually(lambda: lost <= {fill.trade_id for fill in world.all(Fill, "fills")}, "the fills, told again")
-        eventually(lambda: {states[-1] for states in world.states().values()} == {"FILLED"}, "the orders' ends", 60.0)
+        # An order on the way back may meet the gate that the loss of Redis shut: it is denied, and made anew.
+        eventually(lambda: {states[-1] for states in world.states().values()} <= {"FILLED", "DENIED"}, "their ends")
+        eventually(lambda: Decimal("0.019") < world.venue_position() < Decimal("0.021"), "the first order's position")
 
         there = len(world.venue_orders())
         sizes = iter(range(1, 1_000))

@@ -175,12 +175,21 @@ def _cancel_outcome(turn: Turn, order: Order, outcome: GatewayOutcome) -> bool:
 
 
 def _count_reject(turn: Turn, lane: Lane, order: Order, code: str, reason: str) -> None:
-    """End the goal behind an order that did not come to be, except where a post-only order may be priced anew."""
+    """End the goal behind an order that did not come to be.
+
+    It stays where a post-only order may be priced anew, and where only the start gate kept the order back.
+    """
     if code == WOULD_TAKE and lane.attempt + 1 < turn.params.max_attempts:
         lane.leg, lane.attempt = order.leg, lane.attempt + 1
         return
     if lane.goal is not None and lane.goal.target_id == order.target_id:
-        lane.goal = None
+        if order.state is OrderState.DENIED and not turn.state.ready:
+            lane.acted = False  # the order met the shut gate: the goal waits for it to open, and says so
+        else:
+            if lane.goal.by_operator:
+                said = f"{order.order_id} is {order.state}: {code} {reason}".rstrip()
+                turn.alert("flatten_failed", f"{lane.instrument} is not flat, and nothing more is sent: {said}")
+            lane.goal = None
     if order.state is OrderState.REJECTED:
         lane.rejects += 1
         if lane.rejects >= turn.params.max_rejects and not lane.halted:

@@ -7,7 +7,18 @@ from decimal import Decimal
 import pytest
 
 from edgefleet.ids import client_order_id
-from edgefleet.messages import FEEDS, Account, Alert, Balance, Beat, Command, OrderEvent, OrderState, TouchAge
+from edgefleet.messages import (
+    FEEDS,
+    Account,
+    Alert,
+    Balance,
+    Beat,
+    Command,
+    GatewayOutcome,
+    OrderEvent,
+    OrderState,
+    TouchAge,
+)
 from edgefleet.orders.facts import WOULD_TAKE
 from edgefleet.testing import build
 from edgefleet.testing.clock import START_NS
@@ -175,6 +186,57 @@ def test_rejected_order_is_not_tried_again_for_the_same_target() -> None:
     desk.feed(build.gateway_outcome(order_id=desk.orders[0].order_id, outcome="REJECTED", code="-2010"), build.touch())
 
     assert len(desk.orders) == 1
+
+
+def denied(order_id: str) -> GatewayOutcome:
+    return build.gateway_outcome(order_id=order_id, outcome="DENIED", reason="the start gate is shut: reconciling")
+
+
+def test_order_that_met_the_shut_gate_is_made_anew_when_it_opens() -> None:
+    desk = Desk().open()
+    desk.feed(build.approved())
+
+    desk.feed(build.reconciled(ready=False, reason="Redis was lost"))
+    assert refusals(desk.feed(denied(desk.orders[0].order_id))) == ["NOT_READY"]
+    assert desk.feed(build.touch()) == []
+    desk.feed(build.reconciled())
+
+    first, second = desk.orders
+    assert (first.target_id, first.quantity) == (second.target_id, second.quantity)
+    assert first.order_id != second.order_id
+
+
+def test_denied_order_is_not_tried_again_for_the_same_target_while_the_gate_is_open() -> None:
+    desk = Desk().open()
+    desk.feed(build.approved())
+
+    desk.feed(denied(desk.orders[0].order_id), build.touch())
+
+    assert len(desk.orders) == 1
+
+
+@pytest.mark.parametrize("outcome", ["DENIED", "REJECTED"])
+def test_flatten_whose_order_did_not_come_to_be_says_so(outcome: str) -> None:
+    desk = Desk().open()
+    desk.feed(build.account(balances={"BTC": Balance(free=Decimal("0.5"), locked=Decimal(0))}))
+    desk.feed(flatten())
+
+    desk.feed(build.gateway_outcome(order_id=desk.orders[0].order_id, outcome=outcome, reason="the disk is full"))
+
+    (told,) = [alert for alert in desk.all(Alert) if alert.name == "flatten_failed"]
+    assert "the disk is full" in told.text
+    assert "BTC/USDT@sim is not flat" in told.text
+
+
+def test_flatten_that_met_the_shut_gate_goes_on_when_it_opens() -> None:
+    desk = Desk().open()
+    desk.feed(build.account(balances={"BTC": Balance(free=Decimal("0.5"), locked=Decimal(0))}))
+    desk.feed(flatten(), build.reconciled(ready=False, reason="Redis was lost"))
+
+    desk.feed(denied(desk.orders[0].order_id), build.reconciled())
+
+    assert [order.quantity for order in desk.orders] == [Decimal("0.5")] * 2
+    assert "flatten_failed" not in {alert.name for alert in desk.all(Alert)}
 
 
 def test_instrument_halts_when_every_order_is_rejected() -> None:
