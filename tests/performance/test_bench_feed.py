@@ -20,7 +20,7 @@ def test_every_figure_stands_beside_what_it_is_measured_against(recorded: Path) 
     report = run_feed([recorded / "binance_spot" / "btcusdt_20240808.gz"], said.append, quick=True)
 
     assert {one.name for one in report.results} >= {
-        "frame_to_messages", "frame_without_checks", "frame_beside_json", "frame_limit", "growth_in_an_hour",
+        "frame_read", "frame_judged", "published", "growth_in_an_hour",
     }  # fmt: skip
     assert all(math.isfinite(one.value) and math.isfinite(one.ratio) for one in report.results)
     assert report.machine["frames"] == "20000 recorded lines"

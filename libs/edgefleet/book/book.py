@@ -169,28 +169,35 @@ class Side:
 
 
 class Book:
-    """Bids and asks of one instrument."""
+    """Bids and asks of one instrument. It is changed by `load` and `apply`; its sides are there to be read."""
 
-    __slots__ = ("asks", "bids")
+    __slots__ = ("_is_read", "_top", "asks", "bids")
 
     def __init__(self) -> None:
         self.bids = Side(bids=True)
         self.asks = Side(bids=False)
+        self._top: Top | None = None  # of the last change, where `_is_read`
+        self._is_read = True
 
     def load(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
         """Replace the whole book."""
         self.bids.load(bids)
         self.asks.load(asks)
+        self._is_read = False
 
     def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
         """Set each named level's size; zero removes it."""
         self.bids.apply(bids)
         self.asks.apply(asks)
+        self._is_read = False
 
     def top(self) -> Top | None:
         """Return the best bid and ask with their sizes, None where a side is empty."""
-        bid, ask = self.bids.best(), self.asks.best()
-        return None if bid is None or ask is None else (*bid, *ask)
+        if not self._is_read:
+            bid, ask = self.bids.best(), self.asks.best()
+            self._top = None if bid is None or ask is None else (*bid, *ask)
+            self._is_read = True
+        return self._top
 
     @property
     def is_crossed(self) -> bool:

@@ -9,7 +9,7 @@ from decimal import Decimal
 LEAP = Decimal("1.25")
 FRAMES_TO_BELIEVE = 50
 
-_NEAR = Decimal("1.1")  # a move within the believed band but past this carries the band along
+NEAR = Decimal("1.1")  # a move within the believed band but past this carries the band along
 
 
 class LeapGuard:
@@ -22,7 +22,7 @@ class LeapGuard:
     __slots__ = ("_far", "_frames", "_leap", "_near", "_step", "doubted")
 
     def __init__(self, leap: Decimal = LEAP, frames_to_believe: int = FRAMES_TO_BELIEVE) -> None:
-        self._leap, self._step, self._frames = leap, min(_NEAR, leap), frames_to_believe
+        self._leap, self._step, self._frames = leap, min(NEAR, leap), frames_to_believe
         self._near: tuple[Decimal, Decimal] | None = None
         self._far: tuple[Decimal, Decimal] | None = None
         self.doubted = 0  # prices in a row that were kept out
@@ -32,6 +32,11 @@ class LeapGuard:
         self._near = (price / self._step, price * self._step)
         self._far = (price / self._leap, price * self._leap)
         self.doubted = 0
+
+    def is_near(self, low: Decimal, high: Decimal) -> bool:
+        """Whether `low` and `high` are in the middle of the band, which neither would move."""
+        near = self._near
+        return near is not None and near[0] <= low and high <= near[1]
 
     def leaps(self, price: Decimal) -> bool:
         """Whether `price` is to be kept out; the first price ever is not."""

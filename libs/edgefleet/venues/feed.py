@@ -31,6 +31,8 @@ from edgefleet.messages.market import (
 )
 from edgefleet.params.schema.quality import QualityParams
 from edgefleet.stage import Output
+from edgefleet.units import ZERO
+from edgefleet.venues.figures import ABSURD
 
 # After a silence longer than this only the newest beats are made: they say the same with a larger age.
 MAX_BEATS_AT_ONCE = 60
@@ -41,8 +43,6 @@ Aggressor = Literal["buy", "sell"]
 
 # What a decoder raises for bytes that are no frame; thousands of brackets are told by the last.
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-_ABSURD = Decimal("1e15")  # no price or size of a venue is near it, and no infinity passes
 
 
 class FeedCounts(msgspec.Struct):
@@ -724,7 +724,7 @@ class FeedCore(Generic[F]):
 def is_plausible(value: Decimal) -> bool:
     """Return whether `value` can be a price or a traded quantity: positive and finite."""
     try:
-        return 0 < value < _ABSURD
+        return ZERO < value < ABSURD
     except InvalidOperation:  # Decimal refuses to order NaN
         return False
 
@@ -732,7 +732,7 @@ def is_plausible(value: Decimal) -> bool:
 def is_size(value: Decimal) -> bool:
     """Return whether `value` can be a size on a book, where zero is none."""
     try:
-        return 0 <= value < _ABSURD
+        return ZERO <= value < ABSURD
     except InvalidOperation:
         return False
 
@@ -741,7 +741,7 @@ def are_levels(levels: Sequence[Level]) -> bool:
     """Return whether every price and size of `levels` can be one."""
     try:
         for price, size in levels:
-            if not (0 < price < _ABSURD and 0 <= size < _ABSURD):
+            if not (ZERO < price < ABSURD and ZERO <= size < ABSURD):
                 return False
     except InvalidOperation:
         return False

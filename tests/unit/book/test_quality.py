@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,78 @@ def test_a_stamp_of_the_future_is_kept_out_and_does_not_become_the_time() -> Non
         assert (judgement.verdict, faults(judgement)) == ("quarantine", [Fault.FUTURE])
         assert say().verdict == "pass"
     assert market.trade(ts_event=market.ts + 900 * NS_PER_MS).verdict == "pass", "clocks differ"
+
+
+class LooksAtEach(QualityMonitor):
+    """The plain definition: no quote is taken without the checks."""
+
+    def _takes_usual(self, known: object, quote: Quote) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("leap_times", ["1.05", "1.25", "2"])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_taken_in_one_look_is_what_the_checks_say_one_by_one(seed: int, leap_times: str) -> None:
+    params = QualityParams(
+        leap_times=D(leap_times), leap_frames=3, stuck_trades=2, stuck_others=2, stuck_after_ms=1_000, ahead_ms=1_000,
+        faults_to_quarantine=3, clean_ms=5_000, fault_window_ms=10_000,
+    )  # fmt: skip
+    fast, plain = QualityMonitor(params), LooksAtEach(params)
+    dice = random.Random(seed)
+    ts, update = START, 100
+    seen: Counter[str] = Counter()
+
+    def odd(usual: Any, *others: Any) -> Any:
+        return dice.choice(others) if dice.random() < 0.04 else usual
+
+    for number in range(4_000):
+        mood = ("calm", "calm", "still", "wild")[number // 100 % 4]  # still: a quote that trades leave behind
+        ts += (
+            300 * NS_PER_MS
+            if mood == "still"
+            else odd(dice.choice([1, 200]), -20_000, -1, 0, 1_500, 40_000) * NS_PER_MS
+        )
+        update += odd(1, -1, 0, 2)
+        stamps = {
+            "instrument": BTC if mood != "calm" else dice.choice([BTC, "BTC/USDT@other"]),
+            "ts_event": ts,
+            "ts_init": ts + odd(0, -500, -2_000) * NS_PER_MS,
+        }
+        if dice.random() < 0.7:
+            bid = D(odd(dice.choice(["99", "99.5"]), "1", "70", "110", "9900"))
+            ask = D(odd(dice.choice(["100", "101"]), "99", "104", "130", "10100"))
+            if mood == "still":
+                bid, ask = D("99"), D("100")
+            elif mood == "wild" and dice.random() < 0.5:
+                bid, ask = D("9900"), D("10000")
+            quote = build.quote(bid=bid, ask=ask, bid_size=D(odd("1", "0", "-1")), update_id=update, **stamps)
+            judgement = fast.on_quote(quote)
+            assert judgement == plain.on_quote(quote)
+        else:
+            price = D("98" if mood == "still" else odd("99.7", "50", "98", "10000"))
+            trade = build.trade(price=price, trade_id=str(number), **stamps)
+            judgement = fast.on_trade(trade)
+            assert judgement == plain.on_trade(trade)
+        seen.update([judgement.verdict, *faults(judgement)])
+        assert fast.on_time(ts) == plain.on_time(ts)
+        assert fast.verdict(BTC) == plain.verdict(BTC)
+    assert fast.counts(BTC) == plain.counts(BTC)
+    assert seen.keys() >= {"pass", "quarantine", Fault.STUCK_QUOTE, Fault.PRICE_LEAP, Fault.FUTURE, Fault.OUT_OF_ORDER}
+
+
+def test_most_quotes_of_a_calm_market_are_taken_in_one_look() -> None:
+    market, looks = Market(), []
+
+    class Counting(QualityMonitor):
+        def _takes_usual(self, known: object, quote: Quote) -> bool:
+            looks.append(super()._takes_usual(known, quote))  # type: ignore[arg-type]  # a private type, passed on
+            return looks[-1]
+
+    market.monitor = Counting(QualityParams())
+    for n in range(20):
+        market.quote(bid=f"99.{n}", ask=f"101.{n}")
+
+    assert looks == [False] + [True] * 19
 
 
 def test_missing_ids_are_a_gap_and_the_trade_that_shows_it_is_sound() -> None:

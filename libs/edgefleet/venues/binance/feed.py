@@ -9,25 +9,38 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Poison
 from edgefleet.instruments import instrument_id
+from edgefleet.messages.market import Level
 from edgefleet.stage import Output
 from edgefleet.venues.binance import wire
-from edgefleet.venues.feed import UNREADABLE, Aggressor, FeedCore, Followed, are_levels, is_plausible, is_size
+from edgefleet.venues.feed import UNREADABLE, Aggressor, FeedCore, Followed, are_levels
+from edgefleet.venues.figures import Reader
+
+
+class Delta(NamedTuple):
+    """A change of a book that is plausible: its place in the sequence, and its levels."""
+
+    data: wire.DepthDiff
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    ts_init: int
 
 
 class Pair(Followed):
     """A pair, with what its snapshot and its two sequences need."""
 
-    __slots__ = ("fresh", "lost_at", "pending", "prints_from", "quote_id")
+    __slots__ = ("fresh", "lost_at", "pending", "prints_from", "quote_id", "read")
 
     def __init__(self, name: str, instrument: str, trace: str) -> None:
         super().__init__(name, instrument, trace)
         self.lost_at: int | None = None  # the update after which the book was lost; None: it is whole, or never was
         self.fresh = False  # no delta was applied since the snapshot: the first may overlap it
-        self.pending: list[tuple[wire.DepthDiff, int]] = []  # deltas that wait for a snapshot, with their ts_init
+        self.pending: list[Delta] = []  # what waits for a snapshot
+        self.read = Reader()
         self.quote_id = 0
         self.prints_from = ""  # the stream its prints come from; where there are two, they tell of the same trades
 
@@ -210,14 +223,14 @@ class BinanceFeed(FeedCore[Pair]):
         data = wire.TRADE.decode(raw).data
         followed = self.hear(data.s, stamp_ns)
         if followed is not None:
-            self.take_print(followed, "trade", data, data.t, raw, ts_init, out)
+            self.take_print(followed, "trade", data, data.t, ts_init, out)
 
     def _on_aggregate(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         """Take the prints of one order at one price as one print: we do not ask for them, others have recorded them."""
         data = wire.AGGREGATE.decode(raw).data
         followed = self.hear(data.s, stamp_ns)
         if followed is not None:
-            self.take_print(followed, "aggTrade", data, data.a, raw, ts_init, out)
+            self.take_print(followed, "aggTrade", data, data.a, ts_init, out)
 
     def take_print(
         self,
@@ -225,7 +238,6 @@ class BinanceFeed(FeedCore[Pair]):
         stream: str,
         data: wire.Print,
         trade_id: int,
-        raw: bytes,
         ts_init: int,
         out: list[Output],
     ) -> None:
@@ -235,16 +247,14 @@ class BinanceFeed(FeedCore[Pair]):
                 self.counts.duplicates += 1
                 return
             followed.prints_from = stream
-        if not (is_plausible(data.p) and is_plausible(data.q)):
-            self.refuse(raw, "a price or quantity that cannot be")
-            return
-        if self.keeps_out(followed, followed.prints, data.p):
+        price, quantity = followed.read.print(data.p, data.q)
+        if self.keeps_out(followed, followed.prints, price):
             return
         self._last_stamp = data.E * NS_PER_MS
         if not self.is_new_print(followed, trade_id):
             return
         aggressor: Aggressor = "sell" if data.m else "buy"
-        self.trade(followed, str(trade_id), data.p, data.q, aggressor, data.T * NS_PER_MS, ts_init, out)
+        self.trade(followed, str(trade_id), price, quantity, aggressor, data.T * NS_PER_MS, ts_init, out)
         if followed.top_dirty:
             self.touch_if_due(followed, self._last_stamp, ts_init, out)
 
@@ -262,16 +272,13 @@ class BinanceFeed(FeedCore[Pair]):
         if data.u <= followed.quote_id:
             self.counts.duplicates += 1
             return
-        if not (is_plausible(data.b) and is_plausible(data.a) and is_size(data.B) and is_size(data.A)):
-            self.refuse(raw, "a price or size that cannot be")
-            return
-        if self.keeps_out(followed, followed.bids, data.b) or self.keeps_out(followed, followed.asks, data.a):
+        top = bid, _, ask, _ = followed.read.top(data.b, data.B, data.a, data.A)
+        if self.keeps_out(followed, followed.bids, bid) or self.keeps_out(followed, followed.asks, ask):
             return
         if stamp is None:  # released frames always have one
             self.refuse(raw, "no frame of this connection carried a stamp yet")
             return
         followed.quote_id = data.u
-        top = (data.b, data.B, data.a, data.A)
         self.quote(followed, top, data.u, stamp, ts_init, out)
         if data.u > followed.top_id:
             self.set_top(followed, top, data.u)
@@ -279,21 +286,20 @@ class BinanceFeed(FeedCore[Pair]):
             self.touch_if_due(followed, stamp, ts_init, out)
 
     def _on_depth(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
-        self.take_depth(wire.DEPTH.decode(raw).data, stamp_ns, raw, ts_init, out)
+        self.take_depth(wire.DEPTH.decode(raw).data, stamp_ns, ts_init, out)
 
-    def take_depth(self, data: wire.DepthDiff, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
+    def take_depth(self, data: wire.DepthDiff, stamp_ns: int, ts_init: int, out: list[Output]) -> None:
         """Apply a plausible delta, or keep it until the book has its snapshot."""
         followed = self.hear(data.s, stamp_ns)
         if followed is None:
             return
-        if not (are_levels(data.b) and are_levels(data.a)):
-            self.refuse(raw, "a price or size that cannot be")
-            return
+        bids, asks = followed.read.levels(data.b), followed.read.levels(data.a)
         self._last_stamp = data.E * NS_PER_MS
+        delta = Delta(data, bids, asks, ts_init)
         if followed.synced:
-            self._apply(followed, data, ts_init, out)
+            self._apply(followed, delta, out)
         elif followed.instrument not in self._bookless:
-            followed.pending.append((data, ts_init))
+            followed.pending.append(delta)
 
     def _on_unusual(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         """Take a frame whose stream is not within its first bytes: other key order, acknowledgement, bare snapshot."""
@@ -316,11 +322,11 @@ class BinanceFeed(FeedCore[Pair]):
         self.load_book(followed, body.bids, body.asks, body.lastUpdateId, stamp, ts_init, out)
         self._top_from_book(followed, stamp, ts_init, out)
         pending, followed.pending = followed.pending, []
-        for data, received in pending:
+        for delta in pending:
             if followed.synced:
-                self._apply(followed, data, received, out)
+                self._apply(followed, delta, out)
             else:
-                followed.pending.append((data, received))
+                followed.pending.append(delta)
 
     def is_stale(self, followed: Pair, data: wire.DepthDiff) -> bool:
         """Return whether the book holds all of a delta already."""
@@ -337,8 +343,9 @@ class BinanceFeed(FeedCore[Pair]):
         """Return the first update that a delta covers, so that each next begins one past where one ended."""
         return data.U
 
-    def _apply(self, followed: Pair, data: wire.DepthDiff, ts_init: int, out: list[Output]) -> None:
+    def _apply(self, followed: Pair, delta: Delta, out: list[Output]) -> None:
         """Apply one delta by the venue's rule."""
+        data, bids, asks, ts_init = delta
         if self.is_stale(followed, data):
             self.count_stale(followed)
             return
@@ -346,11 +353,11 @@ class BinanceFeed(FeedCore[Pair]):
         if gap is not None:
             self.count_gap(followed)
             self._resync(followed, data.u, ts_init, gap, out)
-            followed.pending.append((data, ts_init))
+            followed.pending.append(delta)
             return
         stamp = data.E * NS_PER_MS
         first = self.first_id(followed, data)
-        if not self.apply_delta(followed, data.b, data.a, first, data.u, stamp, ts_init, out):
+        if not self.apply_delta(followed, bids, asks, first, data.u, stamp, ts_init, out):
             self._resync(followed, data.u, ts_init, f"crossed after update {data.u}", out)
             return
         followed.fresh = False

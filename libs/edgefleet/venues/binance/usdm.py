@@ -76,7 +76,7 @@ class UsdmFeed(BinanceFeed):
         if followed is None:
             return
         if data.X == MARKET:
-            self.take_print(followed, "trade", data, data.t, raw, ts_init, out)
+            self.take_print(followed, "trade", data, data.t, ts_init, out)
         elif followed.prints_from in ("", "trade") and data.t == followed.trade_id + 1:
             followed.trade_id = data.t  # no trade of the book, but a number of its sequence
 
@@ -86,7 +86,7 @@ class UsdmFeed(BinanceFeed):
         self.take_ticker(data, stamp, stamp_ns, raw, ts_init, out)
 
     def _on_depth(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
-        self.take_depth(_DEPTH.decode(raw).data, stamp_ns, raw, ts_init, out)
+        self.take_depth(_DEPTH.decode(raw).data, stamp_ns, ts_init, out)
 
     def is_stale(self, followed: Pair, data: wire.DepthDiff) -> bool:
         """Return whether the book holds all of an event; one that ends at the snapshot is the first of the sequence."""
