@@ -18,8 +18,9 @@ import pytest
 from tests.contract import venue_simulators as simulated
 
 from edgefleet.messages.market import Level
+from edgefleet.params.schema.venues import DIALECTS
 from edgefleet.testing.feed_harness import Change, FeedCase, Line, OracleBook
-from edgefleet.venues.dialect import MODULES, Dialect, FeedOptions
+from edgefleet.venues.dialect import Dialect, FeedOptions
 
 STEPS = 300
 
@@ -27,10 +28,10 @@ STEPS = 300
 def load(name: str) -> Dialect:
     """Return a dialect; skip where its very module is not in this tree."""
     try:
-        module = import_module(MODULES[name])
+        module = import_module(DIALECTS[name])
     except ModuleNotFoundError as error:
-        if error.name is not None and (MODULES[name] == error.name or MODULES[name].startswith(f"{error.name}.")):
-            pytest.skip(f"{MODULES[name]} is not there")
+        if error.name is not None and (DIALECTS[name] == error.name or DIALECTS[name].startswith(f"{error.name}.")):
+            pytest.skip(f"{DIALECTS[name]} is not there")
         raise
     found = module.DIALECT
     assert isinstance(found, Dialect)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.contract.feed_cases import CASES, RECORDED, load
 
+from edgefleet.params.schema.venues import DIALECTS
 from edgefleet.testing.feed_contract import CHECKS, Check
 from edgefleet.testing.feed_harness import FeedCase
-from edgefleet.venues.dialect import MODULES
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 IDS = [pytest.param(name, marks=pytest.mark.data) if name in RECORDED else name for name in CASES]
@@ -32,7 +32,7 @@ def test_every_feed(case: FeedCase, check: Check) -> None:
 
 
 def test_every_dialect_in_the_table_has_a_case() -> None:
-    assert set(CASES) == set(MODULES)
+    assert set(CASES) == set(DIALECTS)
 
 
 def card_of(name: str) -> str:
@@ -41,7 +41,7 @@ def card_of(name: str) -> str:
     return "\n".join(section for section in sections if f"`{name}`" in section.partition("\n")[0]).lower()
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", DIALECTS)
 def test_every_feed_has_a_card_that_says_what_cannot_be_seen(name: str) -> None:
     load(name)
 

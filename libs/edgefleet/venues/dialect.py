@@ -1,4 +1,4 @@
-"""How each kind of venue is reached and read: the one table that ingestion, recorder and `data check` look into.
+"""How each kind of venue is reached and read: what ingestion, recorder and `data check` look into.
 
 A dialect is a value made of functions that do no I/O. Its module is imported when it is asked for, so a service that
 follows one venue carries no other.
@@ -18,22 +18,13 @@ import msgspec
 from edgefleet.clock import Clock
 from edgefleet.errors import Misuse
 from edgefleet.messages.market import Bar
+from edgefleet.params.schema.venues import DIALECTS
 from edgefleet.venues.budget import VenueLimits
 from edgefleet.venues.feed import Feed
 
 if TYPE_CHECKING:
     from edgefleet.venues.connection import Frames
 
-MODULES = {
-    "binance": "edgefleet.venues.binance.dialect",
-    "binance_usdm": "edgefleet.venues.binance.usdm",
-    "coinbase": "edgefleet.venues.coinbase.dialect",
-    "coinbase_advanced": "edgefleet.venues.coinbase.advanced",
-    "kraken": "edgefleet.venues.kraken.dialect",
-    "kraken_v1": "edgefleet.venues.kraken.v1",
-    "okx": "edgefleet.venues.okx.dialect",
-    "alpaca": "edgefleet.venues.alpaca.dialect",
-}  # each module holds its dialect as DIALECT
 CCXT = "ccxt:"  # and an exchange id
 
 
@@ -133,7 +124,7 @@ def dialect(name: str) -> Dialect:
     """
     if name.startswith(CCXT):
         return cast(Dialect, import_module("edgefleet.venues.ccxt.dialect").of(name.removeprefix(CCXT)))
-    module = MODULES.get(name)
+    module = DIALECTS.get(name)
     if module is None:
-        raise Misuse(f"venue dialect {name!r} is unknown; there are {', '.join(MODULES)}, and ccxt:<exchange id>")
+        raise Misuse(f"venue dialect {name!r} is unknown; there are {', '.join(DIALECTS)}, and ccxt:<exchange id>")
     return cast(Dialect, import_module(module).DIALECT)

@@ -7,18 +7,23 @@ from importlib.util import find_spec
 import pytest
 
 from edgefleet.errors import Misuse
-from edgefleet.params.schema.venues import DIALECTS
-from edgefleet.venues.dialect import MODULES, dialect
+from edgefleet.params.schema.venues import DIALECTS, VenueParams
+from edgefleet.venues.dialect import dialect
 
 
-def test_configuration_and_dialects_have_the_same_names() -> None:
-    assert tuple(MODULES) == DIALECTS
+def test_a_name_in_the_table_is_known_to_configuration_and_to_who_asks_for_the_dialect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(DIALECTS, "myvenue", DIALECTS["kraken"])
+
+    assert dialect("myvenue") is dialect("kraken")
+    assert VenueParams(dialect="myvenue", rest_url="", stream_url="").dialect == "myvenue"
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", DIALECTS)
 def test_a_dialect_is_called_by_its_name(name: str) -> None:
-    if find_spec(MODULES[name].rpartition(".")[0]) is None or find_spec(MODULES[name]) is None:
-        pytest.fail(f"{MODULES[name]} is not there")
+    if find_spec(DIALECTS[name].rpartition(".")[0]) is None or find_spec(DIALECTS[name]) is None:
+        pytest.fail(f"{DIALECTS[name]} is not there")
 
     found = dialect(name)
 

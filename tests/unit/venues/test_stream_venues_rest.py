@@ -9,10 +9,11 @@ import pytest
 
 from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Poison
+from edgefleet.params.schema.venues import DIALECTS
 from edgefleet.venues.coinbase import rest as coinbase
 from edgefleet.venues.coinbase.advanced import DIALECT as ADVANCED
 from edgefleet.venues.coinbase.dialect import DIALECT as COINBASE
-from edgefleet.venues.dialect import MODULES, Dialect, dialect
+from edgefleet.venues.dialect import Dialect, dialect
 from edgefleet.venues.kraken import rest as kraken
 from edgefleet.venues.kraken.dialect import DIALECT as KRAKEN
 from edgefleet.venues.kraken.v1 import DIALECT as KRAKEN_V1
@@ -154,5 +155,5 @@ def test_a_refusal_of_krakens_is_told_in_its_words() -> None:
 
 @pytest.mark.parametrize("name", ["coinbase", "coinbase_advanced", "kraken", "kraken_v1"])
 def test_a_dialect_is_found_by_its_name(name: str) -> None:
-    assert name in MODULES
+    assert name in DIALECTS
     assert dialect(name).name == name

@@ -8,17 +8,18 @@ from pydantic import Field, field_validator
 
 from edgefleet.params.schema.base import Params
 
-# The names of edgefleet.venues.dialect.MODULES, which stands above this layer; a test holds both together.
-DIALECTS = (
-    "binance",
-    "binance_usdm",
-    "coinbase",
-    "coinbase_advanced",
-    "kraken",
-    "kraken_v1",
-    "okx",
-    "alpaca",
-)
+# The one table of dialects: a name, and the module that holds it as DIALECT. It stands here because configuration is
+# read without any venue; `edgefleet.venues.dialect` imports a module when its dialect is asked for.
+DIALECTS = {
+    "binance": "edgefleet.venues.binance.dialect",
+    "binance_usdm": "edgefleet.venues.binance.usdm",
+    "coinbase": "edgefleet.venues.coinbase.dialect",
+    "coinbase_advanced": "edgefleet.venues.coinbase.advanced",
+    "kraken": "edgefleet.venues.kraken.dialect",
+    "kraken_v1": "edgefleet.venues.kraken.v1",
+    "okx": "edgefleet.venues.okx.dialect",
+    "alpaca": "edgefleet.venues.alpaca.dialect",
+}
 
 
 class VenueParams(Params):
