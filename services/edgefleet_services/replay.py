@@ -115,9 +115,9 @@ class BinanceTape:
         """Yield what each line did."""
         feed = self._feed
         for line in read_tape(self._files):
-            executions = self.exchange.on_line(line.stamp_ns, line.body)
+            executions = self.exchange.on_line(line.stamp_ns, line.body, symbol=line.book_of)
             if line.body.startswith(_SNAPSHOT):
-                yield executions, feed.on_snapshot(f"{self._symbols[0]}@{self.venue}", line.body, line.stamp_ns)
+                yield executions, feed.on_snapshot(self._whose(line.book_of), line.body, line.stamp_ns)
             else:
                 yield executions, feed.on_frame(line.stamp_ns, line.body, line.stamp_ns)
             while feed.lost:  # a snapshot may let frames go among which the next book is lost
@@ -127,6 +127,11 @@ class BinanceTape:
     def end(self) -> list[Output]:
         """Return the last touches and the status that closes the tape."""
         return self._feed.on_end(self._last_ns)
+
+    def _whose(self, name: str | None) -> str:
+        """Return whose a recorded REST book is: by its address, else the only symbol's."""
+        followed = {wire_symbol(symbol): symbol for symbol in self._symbols}
+        return f"{self._symbols[0] if name is None else followed.get(name, name)}@{self.venue}"
 
     def _book_as_of(self, instrument: str, update_id: int) -> bytes:
         """Return what the simulated venue answers to a consumer that lost its book after `update_id`."""

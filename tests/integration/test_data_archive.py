@@ -7,13 +7,19 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from tests.integration.venue_server import running
+from tests.integration.venue_server import RunningVenue, running
 
+from edgefleet.clock import SYSTEM
 from edgefleet.messages import BookDelta, Quote, Trade
 from edgefleet.store.market.archive import MarketArchive
+from edgefleet.store.recorder import Recorder
+from edgefleet.venues.tape import check_tape
 from edgefleet_services.cli.main import outcome
+from edgefleet_services.data.record import not_kept
+from edgefleet_services.replay import replay_tape
 from edgefleet_services.venue.service import VenueOptions
 
+CONF = Path(__file__).parents[2] / "conf"
 SPOT = ("btcusdt_20240808.gz", "btcusdt_20240809.gz")
 
 
@@ -54,10 +60,8 @@ def test_stock_files_are_known_by_their_columns(
 
 @pytest.mark.integration
 def test_a_live_market_is_recorded_and_its_tape_checks_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with running(VenueOptions(market="synthetic", port=0)) as venue:
-        words = ["data", "record", "--venue", "sim", "--symbols", "BTC/USDT", "--duration", "3", "--out", str(tmp_path)]
-
-        assert outcome([*words, "--venue-url", venue.rest.removesuffix("/api/v3")]) == 0
+    with running(VenueOptions(market="synthetic", port=0, symbols=("BTC/USDT", "ETH/USDT"))) as venue:
+        assert recorded_from(venue, "BTC/USDT,ETH/USDT", tmp_path) == 0
 
     capsys.readouterr()
     kinds = {type(message) for message in MarketArchive(tmp_path).read(["trade", "quote", "book_delta"])}
@@ -65,8 +69,42 @@ def test_a_live_market_is_recorded_and_its_tape_checks_out(tmp_path: Path, capsy
     tapes = [str(path) for path in (tmp_path / "tapes").glob("*.gz")]
     assert outcome(["data", "check", *tapes, "--venue", "binance", "--json"]) == 0
     total = json.loads(capsys.readouterr().out)["total"]
-    assert total["snapshots"] == 1
+    assert total["snapshots"] == 2
     assert total["tops_compared"] == total["tops_equal"] > 0
+    summary = check_tape([Path(tape) for tape in tapes])
+    assert (set(summary.symbols), summary.snapshots) == ({"BTCUSDT", "ETHUSDT"}, 2)
+    replayed = replay_tape([Path(tape) for tape in tapes], CONF, ("BTC/USDT", "ETH/USDT"), seed=1, progress=silent)
+    assert all(one["book_deltas"] > 9 and not one["book_gaps"] for one in replayed["market"].values())
+    options = VenueOptions(market="tape", port=0, symbols=("BTC/USDT", "ETH/USDT"), tape=tuple(map(Path, tapes)))
+    with running(options) as venue:
+        assert recorded_from(venue, "BTC/USDT,ETH/USDT", tmp_path / "again") == 0
+    capsys.readouterr()
+    tapes = [str(path) for path in (tmp_path / "again" / "tapes").glob("*.gz")]
+    assert outcome(["data", "check", *tapes, "--venue", "binance", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["total"]["snapshots"] == 2
+    assert again["total"]["tops_compared"] == again["total"]["tops_equal"] > 0
+    assert 0 < again["seconds"] < 60
+
+
+def recorded_from(venue: RunningVenue, symbols: str, out: Path) -> int:
+    words = ["data", "record", "--venue", "sim", "--symbols", symbols, "--duration", "3", "--out", str(out)]
+    return outcome([*words, "--venue-url", venue.rest.removesuffix("/api/v3")])
+
+
+def silent(text: str) -> None:
+    """Say nothing."""
+
+
+def test_what_has_no_place_on_a_tape_is_told_with_its_reason(tmp_path: Path) -> None:
+    with Recorder(MarketArchive(tmp_path), "v", SYSTEM, tape_dir=tmp_path / "tapes") as recorder:
+        recorder.take_frame(1, b'[{"T":"q"}]')
+        recorder.take_frame(2, b"pong")
+        recorder.take_frame(3, b"<html>maintenance</html>")
+
+    (line,) = not_kept(recorder.counts)
+    assert line.startswith("2 frames on the tape; the last: a tape's line is a stamp and a JSON object or array")
+    assert "<html>maintenance" in line
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,8 @@ class SimExchange:
                 return [] if market is None else self._passive(frame.s, market.on_diff(frame))
             case DepthSnapshot():
                 name = symbol or self._only_symbol()
-                return self._passive(name, self.markets[name].on_snapshot(frame))
+                market = self.markets.get(name)
+                return [] if market is None else self._passive(name, market.on_snapshot(frame))
 
     def _only_symbol(self) -> str:
         if len(self.rules) != 1:

@@ -33,9 +33,11 @@ class RecorderCounts(msgspec.Struct):
 
     messages: int = 0
     frames: int = 0
-    refused: int = 0  # messages that no column can hold, entries that no message is in, frames that are no JSON
+    refused: int = 0  # messages that no column can hold, entries that no message is in
     passed: int = 0  # entries that are no market message
     last_refused: str = ""
+    frames_refused: int = 0  # what is no JSON, and so is not on the tape
+    last_frame_refused: str = ""
 
 
 class Recorder:
@@ -105,19 +107,21 @@ class Recorder:
         self.counts.messages += len(wanted)
         self._writer.take(wanted, position)
 
-    def take_frame(self, stamp_ns: int, body: bytes, stream: str | None = None) -> None:
+    def take_frame(self, stamp_ns: int, body: bytes, stream: str | None = None, *, url: str = "") -> None:
         """Add a raw frame to the tape; `stream` names the channel of a frame that does not say it itself.
+
+        `url` is the address that a REST answer came from or, without a body, that a connection was made to.
 
         What is no JSON, as the page of a venue under maintenance, has no place on a tape and is counted as refused.
         """
         if self._tape is None:
             return
         try:
-            self._tape.add(stamp_ns, body, stream)
-            self.counts.frames += 1
+            self._tape.add(stamp_ns, body, stream, url=url)
+            self.counts.frames += not url
         except Misuse as error:
-            self.counts.refused += 1
-            self.counts.last_refused = str(error)
+            self.counts.frames_refused += 1
+            self.counts.last_frame_refused = str(error)
 
     def turn(self) -> bool:
         """Commit what is due; return whether the archive was."""

@@ -69,9 +69,9 @@ class RecorderThread:
         made = list(outputs)
         self._put(lambda recorder: recorder.take(made, position))
 
-    def take_frame(self, stamp_ns: int, body: bytes, stream: str | None = None) -> None:
+    def take_frame(self, stamp_ns: int, body: bytes, stream: str | None = None, *, url: str = "") -> None:
         """Hand over a raw frame. Raises as `take`."""
-        self._put(lambda recorder: recorder.take_frame(stamp_ns, body, stream))
+        self._put(lambda recorder: recorder.take_frame(stamp_ns, body, stream, url=url))
 
     def close(self) -> None:
         """Commit all that was handed over and end; raise what went wrong, if anything did."""

@@ -1,6 +1,9 @@
 """Raw frames as they came to files of lines, `<receive stamp, ns> <json>`, in gzip. Knows no venue.
 
-`edgefleet.venues.tape` reads them. A file grows as `NAME.gz.open`, one whole gzip member per flush, and is called
+A REST answer has the address that it came from before it, `<receive stamp, ns> <url> <json>`, and a connection is a
+line of its address alone.
+
+`edgefleet.venues.capture` reads them. A file grows as `NAME.gz.open`, one whole gzip member per flush, and is called
 `NAME.gz` when it is closed: a file of that name is whole. After a kill `recover_tapes` cuts what was not flushed off
 the open file and closes it.
 """
@@ -69,21 +72,27 @@ class TapeWriter:
         """Return how many lines are in memory only."""
         return len(self._held)
 
-    def add(self, stamp_ns: int, body: bytes, stream: str | None = None) -> None:
-        """Hold one frame, a JSON object; with `stream` any JSON value, put into ``{"stream":...,"data":...}``.
+    def add(self, stamp_ns: int, body: bytes, stream: str | None = None, *, url: str = "") -> None:
+        """Hold one frame, a JSON object or array; with `stream` any JSON value, put into ``{"stream":...,"data":...}``.
+
+        With `url` it is the answer of that address or, without a body, the connection that was made to it.
 
         Raises
         ------
         Misuse
-            If the stamp is negative or the frame is no JSON object.
+            If the stamp is negative, the frame is no JSON object or array, or the address has a space in it.
         """
         if b"\n" in body or b"\r" in body:  # between the tokens of JSON a line's end is a space like any other
             body = body.replace(b"\r", b" ").replace(b"\n", b" ")
         body = body.strip()
         if stream is not None:
             body = b'{"stream":%b,"data":%b}' % (msgspec.json.encode(stream), body)
-        if stamp_ns < 0 or not body.startswith(b"{") or not body.endswith(b"}"):
-            raise Misuse(f"a tape's line is a stamp and a JSON object, was {stamp_ns} {body[:60]!r}")
+        if stamp_ns < 0 or not ((body[:1] + body[-1:]) in (b"{}", b"[]") or (url and not body)):
+            raise Misuse(f"a tape's line is a stamp and a JSON object or array, was {stamp_ns} {body[:60]!r}")
+        if url:
+            if len(url.split()) != 1:
+                raise Misuse(f"an address on a tape has no space in it, was {url!r}")
+            body = b"%b %b" % (url.encode(), body) if body else url.encode()
         if self._since is None:
             self._since = self._clock.monotonic_ns()
         line = b"%d %b\n" % (stamp_ns, body)

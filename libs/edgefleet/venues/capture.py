@@ -2,7 +2,8 @@
 
 Two shapes are read, plain or gzip, told apart line by line:
 
-- `<receive stamp, ns> <json>`: a tape; a bare REST answer stands among the frames;
+- a tape: `<receive stamp, ns> <json>` for a frame, `<receive stamp, ns> <url> <json>` for a REST answer, and
+  `<stamp, ns> <url>` for a connect. On older tapes a REST answer has no address, and Binance's alone are told by it;
 - what the recorder of cryptofeed writes: `<seconds>: <frame>` for a frame, `<url> <-> <seconds>` for a connect,
   `<url> <- <seconds>: <text>` for what was sent, `<url> -> <seconds>: <body>` for a REST answer.
 """
@@ -24,6 +25,7 @@ Kind = Literal["frame", "rest", "connect", "sent"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _TAPE = re.compile(rb"(\d{16,20}) ([\[{].*)", re.DOTALL)
+_TAPE_ADDRESSED = re.compile(rb"(\d{16,20}) ((?:wss?|https?)://\S+)(?: ([\[{].*))?", re.DOTALL)
 _FRAME = re.compile(rb"(\d{1,12}(?:\.\d+)?): (.*)", re.DOTALL)
 _ADDRESSED = re.compile(rb"((?:wss?|https?)://\S+) (<->|<-|->) (\d{1,12}(?:\.\d+)?)(?:: (.*))?", re.DOTALL)
 _KINDS: dict[bytes, Kind] = {b"<->": "connect", b"<-": "sent", b"->": "rest"}
@@ -76,7 +78,7 @@ def _lines(path: Path) -> Iterator[CaptureLine]:
                     continue
                 parsed = parse_line(line)
                 if parsed is None:
-                    raise Misuse(f"{path}, line {number}: neither `<ns> <json>` nor a line of a cryptofeed capture")
+                    raise Misuse(f"{path}, line {number}: neither `<ns> [<url>] <json>` nor as cryptofeed writes it")
                 yield parsed
     except EOFError:
         raise Misuse(f"{path}, after line {number}: truncated, the gzip ends before its end marker") from None
@@ -98,6 +100,10 @@ def parse_line(line: bytes) -> CaptureLine | None:
     if tape is not None:
         body = tape[2]
         return CaptureLine(int(tape[1]), "rest" if b'"lastUpdateId"' in body[:40] else "frame", body, "")
+    answer = _TAPE_ADDRESSED.fullmatch(line)
+    if answer is not None:
+        stamp, url, body = answer.groups()
+        return CaptureLine(int(stamp), "connect" if body is None else "rest", body or b"", url.decode())
     frame = _FRAME.fullmatch(line)
     if frame is not None:
         return CaptureLine(_seconds(frame[1]), "frame", frame[2], "")

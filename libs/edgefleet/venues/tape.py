@@ -1,4 +1,7 @@
-"""Recorded wire lines, `<receive stamp, ns> <json>`, read from plain or gzip files in order. Knows no sockets.
+"""Recorded Binance wire, read from plain or gzip files in order, for who plays it. Knows no sockets.
+
+A line is `<receive stamp, ns> <json>`, or `<receive stamp, ns> <url> <json>` for a REST answer; older tapes have those
+without an address. A line of a stamp and an address, a connection that was made, says nothing here.
 
 A tape is evidence: a line that cannot be read stops the reading with the file and the line number, it is never skipped.
 """
@@ -6,6 +9,7 @@ A tape is evidence: a line that cannot be read stops the reading with the file a
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +19,7 @@ import msgspec
 
 from edgefleet.errors import Misuse, Poison
 from edgefleet.matching.wire import BookTicker, DepthSnapshot, Frame, decode
+from edgefleet.venues.binance.dialect import book_of
 from edgefleet.venues.capture import open_recording
 
 
@@ -24,11 +29,17 @@ class TapeLine:
 
     stamp_ns: int
     body: bytes
+    url: str = ""  # that a REST answer came from; empty for a frame, and where the line does not say
 
     @property
     def raw(self) -> bytes:
-        """Return the line as recorded, without its end."""
+        """Return the stamp and the body as recorded."""
         return b"%d %b" % (self.stamp_ns, self.body)
+
+    @property
+    def book_of(self) -> str | None:
+        """Return whose book a REST answer is, as the venue writes it; None where the line does not say."""
+        return book_of(self.url) if self.url else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,7 @@ class _Named(msgspec.Struct):
 
 
 _NAMED = msgspec.json.Decoder(_Named)
+_ADDRESS = re.compile(rb"(?:wss?|https?)://")
 
 
 def read_tape(files: Sequence[Path]) -> Iterator[TapeLine]:
@@ -110,9 +122,14 @@ def _numbered(path: Path) -> Iterator[tuple[int, TapeLine]]:
                 stamp, space, body = line.rstrip(b"\r\n").partition(b" ")
                 if not space or not stamp.isdigit():
                     raise Misuse(f"{path}, line {number}: no receive stamp in nanoseconds before the frame")
+                url = b""
+                if _ADDRESS.match(body):
+                    url, _, body = body.partition(b" ")
+                    if not body:  # a connection was made
+                        continue
                 if not body.startswith(b"{") or not body.endswith(b"}"):
                     raise Misuse(f"{path}, line {number}: not a JSON object")
-                yield number, TapeLine(int(stamp), body)
+                yield number, TapeLine(int(stamp), body, url.decode())
     except EOFError:
         raise Misuse(f"{path}, after line {number}: truncated, the gzip ends before its end marker") from None
     except (gzip.BadGzipFile, zlib.error) as error:

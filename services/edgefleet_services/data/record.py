@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +101,7 @@ async def record(options: RecordOptions, say: Callable[[str], None]) -> int:
         counts = recorder.recorder.counts
         host = _Host(config, recorder)
         follower = Follower(plan, host)
-        follower.on_frame = lambda frame: recorder.take_frame(frame.stamp_ns, frame.body)
+        follower.on_frame = lambda frame, url: recorder.take_frame(frame.stamp_ns, frame.body, url=url)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, host.stop.set)
@@ -119,7 +119,17 @@ async def record(options: RecordOptions, say: Callable[[str], None]) -> int:
             await asyncio.gather(turning, following, return_exceptions=True)
             await follower.close()
     say(f"recorded   {counts.messages} messages and {counts.frames} frames into {options.out}")
+    for line in not_kept(counts):
+        say(f"not kept   {line}")
     return counts.messages
+
+
+def not_kept(counts: RecorderCounts) -> Iterator[str]:
+    """Yield how much has no place in the archive or on the tape, with the reason of the last of it."""
+    if counts.refused:
+        yield f"{counts.refused} messages; the last: {counts.last_refused}"
+    if counts.frames_refused:
+        yield f"{counts.frames_refused} frames on the tape; the last: {counts.last_frame_refused}"
 
 
 async def _follow(follower: Follower) -> None:

@@ -109,7 +109,11 @@ class Follower:
         self.reference = PublicRest(elsewhere or root, headers)
         self.feed: Feed = self._make_feed(waits_for_books=False)
         self.pace = Pace(host.clock.monotonic_ns())
-        self.on_frame: Callable[[Frame], None] | None = None  # is given every frame as it came
+        # Is given every frame as it came; a REST book with the address it came from; and, before the first of a
+        # connection, the connection's address with no body.
+        self.on_frame: Callable[[Frame, str], None] | None = None
+        self._untold_address = ""
+        self._heard_ns = 0  # stamp of the newest frame
         self.broken_off = ""  # why the connection has to be made anew
         self._part = "feed" if plan.traded else f"feed.{plan.venue}"  # of the health report
         self._snapshots: dict[str, asyncio.Task[bytes]] = {}
@@ -247,6 +251,7 @@ class Follower:
             self._report(True, "connected")
             self.host.log.info("feed_connected", venue=plan.venue, tape=self.tape, symbols=",".join(plan.symbols))
             self.feed.on_connect(self.host.clock.wall_ns())
+            self._untold_address = plan.dialect.address(plan.stream_url, plan.symbols)
             self._asked_ns = self._pinged_ns = self.host.clock.monotonic_ns()
             waking = asyncio.create_task(self._wake_for_configs(frames))
             try:
@@ -300,8 +305,7 @@ class Follower:
         taken = [] if self.feed.lost else frames.take(FRAMES_PER_COMMIT)
         self.pace.took(len(taken), self.host.clock.monotonic_ns())
         for frame in taken:
-            if self.on_frame is not None:
-                self.on_frame(frame)
+            self._show(frame)
             outputs += self.feed.on_frame(frame.stamp_ns, frame.body, frame.ts_init)
         await frames.acknowledge()
         if not self.has_own_time:
@@ -322,6 +326,17 @@ class Follower:
             return False
         await frames.wait(_IDLE_S)
         return True
+
+    def _show(self, frame: Frame, url: str = "") -> None:
+        """Let `on_frame` see what came."""
+        if self.on_frame is None:
+            return
+        if not url:
+            self._heard_ns = frame.stamp_ns
+        if self._untold_address:
+            self.on_frame(frame._replace(body=b""), self._untold_address)
+            self._untold_address = ""
+        self.on_frame(frame, url)
 
     def _requests(self) -> list[str]:
         """Return what is to be sent now: subscriptions, once more where nothing came of them, and pings."""
@@ -357,12 +372,15 @@ class Follower:
         """Return a REST book. Asking again waits longer each time: each answer costs weight at the venue."""
         if tries:
             await asyncio.sleep(self._delay(tries))
+        as_of = self.feed.lost.get(instrument)
+        headers = {} if as_of is None else {AS_OF_HEADER: str(as_of)}
+        return await self.rest.get(self._book_path(instrument), headers)
+
+    def _book_path(self, instrument: str) -> str:
         dialect = self.plan.dialect
         if dialect.book_path is None:
             raise OutOfReach(f"venue {self.plan.venue} has no REST book")
-        as_of = self.feed.lost.get(instrument)
-        headers = {} if as_of is None else {AS_OF_HEADER: str(as_of)}
-        return await self.rest.get(dialect.book_path(dialect.spell(split_id(instrument)[0])), headers)
+        return dialect.book_path(dialect.spell(split_id(instrument)[0]))
 
     def _answered_snapshots(self) -> list[Output]:
         """Return what follows from the REST books that came."""
@@ -373,8 +391,9 @@ class Follower:
             del self._snapshots[instrument]
             try:
                 now, body = self.host.clock.wall_ns(), task.result()
-                if self.on_frame is not None:
-                    self.on_frame(Frame(now, body, now))
+                path = self._book_path(instrument)
+                stamp = (self._heard_ns or now) if self.has_own_time else now
+                self._show(Frame(stamp, body, now), f"{self.rest.root}{path}")
                 outputs += self.feed.on_snapshot(instrument, body, now)
             except FleetError as error:
                 self.host.log.warning("snapshot_failed", instrument=instrument, reason=str(error))

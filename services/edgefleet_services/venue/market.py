@@ -90,12 +90,12 @@ class VenueMarket:
             await self._distribute(stream or "", line, live=live)
             return
         self._counted[type(frame)].inc()
-        symbol = frame.s if not isinstance(frame, DepthSnapshot) else None
+        symbol = line.book_of if isinstance(frame, DepthSnapshot) else frame.s
         executions = self.exchange.on_frame(frame, symbol=symbol)
         self.tell_account(executions)
         if stream is None:
             self._book_ready.set()
-            self._overtake()
+            self._overtake(symbol)
             return
         await self._distribute(stream, line, live=live)
         if isinstance(frame, Trade) and frame.s in self.history:
@@ -207,9 +207,9 @@ class VenueMarket:
             return recorded
         return None if symbol in self.overtaken else recorded
 
-    def _overtake(self) -> None:
-        """Note that the tape has passed its recorded snapshots: nobody is owed one who did not follow that book."""
-        for symbol in self.recorded_snapshots:
+    def _overtake(self, passed: str | None) -> None:
+        """Note that the tape has passed a recorded snapshot: nobody is owed it who did not follow that book."""
+        for symbol in self.recorded_snapshots if passed is None else self.recorded_snapshots.keys() & {passed}:
             self.overtaken.add(symbol)
             if not any(self.hub.of(stream) for stream in _depth_streams(symbol)):
                 self.claimed.add(symbol)

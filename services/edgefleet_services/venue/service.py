@@ -180,10 +180,11 @@ class Venue:
         self.exchange.market_time_ms = summary.first_event_ms or summary.first_ns // NS_PER_MS
         for line in read_tape(self.options.tape):
             if b'"lastUpdateId"' in line.body[:40]:
-                symbol = snapshot_symbol(summary.symbols)
+                symbol = line.book_of or snapshot_symbol(summary.symbols)
                 if symbol in self.exchange.rules:
                     self.market.recorded_snapshots.setdefault(symbol, line)
-                return
+                if self.market.recorded_snapshots.keys() == self.exchange.rules.keys():
+                    return
 
     async def open(self) -> None:
         """Let pass what lies before the first request: a synthetic market's past."""

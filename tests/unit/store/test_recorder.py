@@ -89,8 +89,8 @@ def test_a_page_in_place_of_a_frame_is_counted_and_the_tape_goes_on(tmp_path: Pa
         recorder.take_frame(2, b"<html>maintenance</html>")
         recorder.take_frame(3, b"[1]", stream="v")
 
-    assert (recorder.counts.frames, recorder.counts.refused) == (2, 1)
-    assert "<html>" in recorder.counts.last_refused
+    assert (recorder.counts.frames, recorder.counts.frames_refused) == (2, 1)
+    assert "<html>" in recorder.counts.last_frame_refused
     assert len(list(read_tape(list((tmp_path / "tapes").glob("*.gz"))))) == 2
 
 

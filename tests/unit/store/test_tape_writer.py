@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edgefleet.errors import Misuse, OutOfReach
 from edgefleet.store.tape import TapeWriter, recover_tapes
 from edgefleet.testing import FakeClock
+from edgefleet.venues.capture import CaptureLine, read_capture
 from edgefleet.venues.tape import read_tape
 
 START = 1_723_161_253_000_000_000
@@ -123,11 +124,30 @@ def test_a_frame_of_several_lines_is_one_line_and_a_list_gets_its_channel(tmp_pa
     ]
 
 
-@pytest.mark.parametrize(("stamp", "body"), [(START, b"<html>"), (START, b"[1]"), (-1, b"{}"), (START, b"")])
+def test_an_array_a_rest_answer_and_a_connection_are_read_back(tmp_path: Path) -> None:
+    writer = TapeWriter(tmp_path, "v", FakeClock())
+    writer.add(START, b"", url="wss://v/ws")
+    writer.add(START + 1, b'[0,{"b":[]},"book-10","XBT/USD"]\n')
+    writer.add(START + 2, b'{"bids":[]}', url="https://v/book?of=btcusd")
+    writer.close()
+
+    assert list(read_capture(list(tmp_path.glob("*.gz")))) == [
+        CaptureLine(START, "connect", b"", "wss://v/ws"),
+        CaptureLine(START + 1, "frame", b'[0,{"b":[]},"book-10","XBT/USD"]', ""),
+        CaptureLine(START + 2, "rest", b'{"bids":[]}', "https://v/book?of=btcusd"),
+    ]
+
+
+def test_an_address_with_a_space_in_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="has no space in it"):
+        TapeWriter(tmp_path, "v", FakeClock()).add(START, b"{}", url="https://v/a b")
+
+
+@pytest.mark.parametrize(("stamp", "body"), [(START, b"<html>"), (START, b"[1}"), (-1, b"{}"), (START, b"")])
 def test_what_is_no_frame_is_refused(tmp_path: Path, stamp: int, body: bytes) -> None:
     writer = TapeWriter(tmp_path, "v", FakeClock())
 
-    with pytest.raises(Misuse, match="a tape's line is a stamp and a JSON object"):
+    with pytest.raises(Misuse, match="a tape's line is a stamp and a JSON object or array"):
         writer.add(stamp, body)
 
 

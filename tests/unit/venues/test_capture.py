@@ -24,6 +24,12 @@ from edgefleet.venues.capture import CaptureLine, parse_line, read_capture
             b'1723161253901723900 {"lastUpdateId":7,"bids":[],"asks":[]}',
             CaptureLine(1723161253901723900, "rest", b'{"lastUpdateId":7,"bids":[],"asks":[]}', ""),
         ),
+        (
+            b'1723161253901723900 https://v/book/btcusd/ {"bids":[]}',
+            CaptureLine(1723161253901723900, "rest", b'{"bids":[]}', "https://v/book/btcusd/"),
+        ),
+        (b"1723161253901723900 wss://v/ws", CaptureLine(1723161253901723900, "connect", b"", "wss://v/ws")),
+        (b"1723161253901723900 wss://v/ws <html>", None),
         (b"1652459225.5: pong", CaptureLine(1652459225500000000, "frame", b"pong", "")),
         (b"wss://v/ws <-> 1652459224.25", CaptureLine(1652459224250000000, "connect", b"", "wss://v/ws")),
         (b'wss://v/ws <- 1652459225: {"op":1}', CaptureLine(1652459225 * NS_PER_S, "sent", b'{"op":1}', "wss://v/ws")),

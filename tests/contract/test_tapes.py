@@ -1,0 +1,64 @@
+"""A tape that the recorder kept of any venue checks out with the counts of the feed that was recorded beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.contract.feed_cases import CASES, RECORDED
+
+from edgefleet.clock import SYSTEM
+from edgefleet.params.schema.venues import DIALECTS
+from edgefleet.store.market.archive import MarketArchive
+from edgefleet.store.recorder import Recorder
+from edgefleet.testing.feed_harness import FeedCase
+from edgefleet.venues.dialect import Dialect, dialect
+from edgefleet_services.data.check import check_capture
+
+IDS = [pytest.param(name, marks=pytest.mark.data) if name in RECORDED else name for name in CASES]
+
+
+def address_of_book(known: Dialect, name: str) -> str:
+    """Return where ingestion asks for a book."""
+    assert known.book_path is not None
+    return f"{known.rest_root(known.rest_url)}{known.book_path(name)}"
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_a_recorded_tape_checks_out_with_the_counts_of_the_live_feed(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    make: Callable[[Path], FeedCase] = CASES[name]
+    case = make(request.getfixturevalue("recorded") if name in RECORDED else Path())
+    live = case.feed()
+    address = case.dialect.address(case.dialect.stream_url, case.symbols)
+
+    with Recorder(MarketArchive(tmp_path), "record", SYSTEM, tape_dir=tmp_path / "tapes") as recorder:
+        live.on_connect(case.lines[0].stamp_ns)
+        recorder.take_frame(case.lines[0].stamp_ns, b"", url=address)
+        for line in case.lines:
+            if line.book_of is None:
+                live.on_frame(line.stamp_ns, line.body, line.stamp_ns)
+                recorder.take_frame(line.stamp_ns, line.body)
+            else:
+                live.on_snapshot(case.instrument(line.book_of), line.body, line.stamp_ns)
+                recorder.take_frame(line.stamp_ns, line.body, url=address_of_book(case.dialect, line.book_of))
+    answer = check_capture(list((tmp_path / "tapes").glob("*.gz")), name, case.symbols)
+
+    assert recorder.counts.frames_refused == 0
+    assert answer.body["lines"] == len(case.lines) + 1
+    total, books = answer.body["total"], live.book_counts().values()
+    assert (total["snapshots"], total["trades"]) == (live.counts.snapshots, live.counts.trades)
+    assert total["depth_applied"] == sum(one.applied for one in books)
+    if not case.dialect.tops_by_id:  # there the check itself compares, by the numbers
+        assert total["tops_compared"] == sum(one.tops_compared for one in books)
+    assert answer.body["undecodable"] == 0
+    assert answer.body["without_book"] == ([] if total["snapshots"] else sorted(case.symbols))
+
+
+@pytest.mark.parametrize("name", [name for name in DIALECTS if dialect(name).book_path is not None])
+def test_the_address_of_a_book_says_whose_it_is(name: str) -> None:
+    known = dialect(name)
+
+    assert known.book_of(address_of_book(known, "BTCUSDT")) == "BTCUSDT"
