@@ -1,21 +1,32 @@
 """A capture of any venue through that venue's own feed: what the fleet would have made of it. Knows no sockets.
 
-Used by `data check` and `data convert`. A capture tells which instruments it holds and which books came by REST.
+Used by `data check` and `data convert`. A capture tells which instruments it holds and which books came by REST. Files
+that hold different instruments were different connections, and each has a feed of its own; files that share one are
+played through one feed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from edgefleet.errors import Misuse, Poison
-from edgefleet.instruments import instrument_id
+from edgefleet.instruments import canonical_symbol, instrument_id
 from edgefleet.stage import Output
-from edgefleet.venues.capture import CaptureLine, read_capture
+from edgefleet.venues.capture import CaptureLine, read_files
 from edgefleet.venues.dialect import Dialect, FeedOptions
 from edgefleet.venues.feed import Feed
+
+
+@dataclass(slots=True)
+class Held:
+    """What one file of a capture holds."""
+
+    names: set[str] = field(default_factory=set)  # of its frames, as the venue spells them
+    last_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +36,24 @@ class Contents:
     lines: int
     first_ns: int
     last_ns: int
-    frames: Counter[str] = field(default_factory=Counter)  # by symbol: frames of market data that name it
-    books: frozenset[str] = frozenset()  # symbols whose book was fetched by REST
+    files: tuple[Held, ...]
+    frames: Counter[str]  # by symbol: frames of market data that name it
+    books: Counter[str]  # by symbol: books that were fetched by REST
+    nobodys_books: int  # REST books of which nothing tells whose they are
+
+    def wanted(self, symbols: Sequence[str]) -> list[str]:
+        """Return `symbols` as we write them, all that are held where none is named.
+
+        Raises
+        ------
+        Misuse
+            If one is not in the capture.
+        """
+        found = [canonical_symbol(symbol) for symbol in symbols] or list(self.frames)
+        absent = [symbol for symbol in found if symbol not in self.frames]
+        if absent:
+            raise Misuse(f"{', '.join(absent)} is not in the capture; it holds {', '.join(sorted(self.frames))}")
+        return found
 
 
 def contents(files: Sequence[Path], dialect: Dialect) -> Contents:
@@ -38,31 +65,76 @@ def contents(files: Sequence[Path], dialect: Dialect) -> Contents:
         Where a file cannot be read, or nothing in it is market data of that venue.
     """
     lines, first, last = 0, 0, 0
-    by_name: Counter[str] = Counter()
-    books: set[str] = set()
-    unnamed_book = False
-    for line in read_capture(files):
+    held = tuple(Held() for _ in files)
+    frames: Counter[str] = Counter()
+    books: Counter[str] = Counter()
+    unnamed: Counter[int] = Counter()  # by file
+    for number, line in read_files(files):
         lines += 1
         first = first or line.stamp_ns
         last = line.stamp_ns
+        held[number].last_ns = max(held[number].last_ns, last)
         if line.kind == "frame":
-            by_name.update(dict.fromkeys(dialect.names(line.body), 1))
-        elif line.kind == "rest":
-            name = dialect.book_of(line.url) if line.url else None
-            if name is not None:
-                books.add(name)
-            unnamed_book = unnamed_book or not line.url
-    if not by_name:
+            names = dialect.names(line.body)
+            frames.update(dict.fromkeys(names, 1))
+            held[number].names.update(names)
+        elif line.kind == "rest" and _is_book(line):
+            if not line.url:
+                unnamed[number] += 1
+            elif (name := dialect.book_of(line.url)) is not None:
+                books[name] += 1
+    if not frames:
         told = ", ".join(path.name for path in files)
         raise Misuse(f"{told}: no market data of {dialect.name} in {lines} lines; is --venue right?")
-    if unnamed_book and len(by_name) == 1:
-        books.update(by_name)
-    frames = Counter({dialect.canonical(name): count for name, count in by_name.items()})
-    return Contents(lines, first, last, frames, frozenset(dialect.canonical(name) for name in books))
+    nobodys = 0
+    for number, count in unnamed.items():
+        if len(held[number].names) == 1:
+            books[next(iter(held[number].names))] += count
+        else:
+            nobodys += count
+    return Contents(lines, first, last, held, _by_symbol(frames, dialect), _by_symbol(books, dialect), nobodys)
+
+
+def _is_book(line: CaptureLine) -> bool:
+    """Return whether a REST answer can be a book: a maintenance page and an error are none."""
+    return line.body[:1] in (b"{", b"[") and (b'"asks"' in line.body or b'"a"' in line.body)
+
+
+def _by_symbol(counts: Counter[str], dialect: Dialect) -> Counter[str]:
+    return Counter({dialect.canonical(name): count for name, count in counts.items()})
+
+
+class Played(NamedTuple):
+    """One line of a capture, with what followed from it for the instruments of its connection."""
+
+    line: CaptureLine
+    outputs: list[Output]
+    instruments: tuple[str, ...]
+
+
+class _Connection:
+    """The files that share instruments, and their feed."""
+
+    def __init__(self, feed: Feed, symbols: Sequence[str]) -> None:
+        self.feed = feed
+        self.symbols = tuple(symbols)
+        self.connected: dict[int, int] = {}  # file -> when it ends; of those that said that they connected
+
+    def connect(self, number: int, ends_ns: int, stamp_ns: int) -> list[Output] | None:
+        """Take a connect of a file; return what follows where it replaces an older one, None where it does not."""
+        replaced = number in self.connected or any(end <= stamp_ns for end in self.connected.values())
+        if replaced:
+            self.connected = {other: end for other, end in self.connected.items() if end > stamp_ns}
+        is_first = not self.connected and not replaced
+        self.connected[number] = ends_ns
+        outputs = self.feed.on_disconnect("the recorder connected anew", stamp_ns) if replaced else None
+        if replaced or is_first:
+            self.feed.on_connect(stamp_ns)
+        return outputs
 
 
 class Playback:
-    """A capture's lines through the feed of its dialect.
+    """A capture's lines through the feeds of its dialect.
 
     Parameters
     ----------
@@ -71,52 +143,108 @@ class Playback:
     venue
         The venue's name in the messages.
     symbols
-        Canonical pairs to follow.
-    books
-        Those of `symbols` whose book the capture holds as a REST answer; the others have none where their dialect
-        needs one.
+        Canonical pairs to follow, all of them in the capture.
+    held
+        What the capture holds. A symbol whose book it does not hold has none where the dialect needs a REST answer.
     """
 
-    def __init__(self, dialect: Dialect, venue: str, symbols: Sequence[str], books: frozenset[str]) -> None:
-        bookless = () if dialect.book_path is None else tuple(symbol for symbol in symbols if symbol not in books)
-        self.feed: Feed = dialect.feed(venue, symbols, FeedOptions(touch_interval_ms=0, bookless=bookless))
+    def __init__(self, dialect: Dialect, venue: str, symbols: Sequence[str], held: Contents) -> None:
         self._dialect = dialect
         self._venue = venue
-        self._symbols = tuple(symbols)
+        self._files = held.files
+        self._books = Counter(held.books)  # those that are still to come
+        self._by_symbol: dict[str, _Connection] = {}
+        self._by_file: dict[int, _Connection] = {}
+        for numbers, together in _connections(held.files, symbols, dialect):
+            connection = _Connection(self._feed(together), together)
+            self._by_symbol.update(dict.fromkeys(together, connection))
+            self._by_file.update(dict.fromkeys(numbers, connection))
+        self._connections = tuple(dict.fromkeys(self._by_symbol.values()))
         self.refused: list[str] = []  # REST books that could not be read
         self.notices: list[str] = []
+        if held.nobodys_books:
+            self.notices.append(
+                f"{held.nobodys_books} REST books say nothing of whose they are, and their files hold several "
+                "instruments: they are left out"
+            )
 
-    def play(self, files: Sequence[Path]) -> Iterator[tuple[CaptureLine, list[Output]]]:
-        """Yield each line with what followed from it; the last output closes the tape."""
+    def _feed(self, symbols: Sequence[str]) -> Feed:
+        needed = self._dialect.book_path is not None
+        bookless = tuple(symbol for symbol in symbols if needed and not self._books[symbol])
+        return self._dialect.feed(self._venue, symbols, FeedOptions(touch_interval_ms=0, bookless=bookless))
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """Return the feed of each connection."""
+        return tuple(connection.feed for connection in self._connections)
+
+    def play(self, files: Sequence[Path]) -> Iterator[Played]:
+        """Yield each line with what followed from it; the last of each connection closes the tape."""
         line: CaptureLine | None = None
-        connected = False
-        for line in read_capture(files):
+        for number, line in read_files(files):
+            connection = self._by_file.get(number)
             outputs: list[Output] = []
-            if line.kind == "connect":
-                if connected:
-                    outputs = self.feed.on_disconnect("the recorder connected anew", line.stamp_ns)
-                connected = True
-                self.feed.on_connect(line.stamp_ns)
+            if line.kind == "rest":
+                connection, outputs = self._book(number, line)
+            elif connection is None:
+                continue  # a file of instruments that nobody asked for
+            elif line.kind == "connect":
+                outputs = self._connect(connection, number, line)
             elif line.kind == "frame":
-                outputs = self.feed.on_frame(line.stamp_ns, line.body, line.stamp_ns)
-            elif line.kind == "rest":
-                outputs = self._book(line)
-            self.feed.take_requests()
-            self.notices += self.feed.take_notices()
-            yield line, outputs
+                outputs = connection.feed.on_frame(line.stamp_ns, line.body, line.stamp_ns)
+            if connection is not None:
+                connection.feed.take_requests()
+                self.notices += connection.feed.take_notices()
+                yield Played(line, outputs, connection.feed.instruments)
         if line is not None:
-            yield line, self.feed.on_end(line.stamp_ns)
+            for connection in self._connections:
+                yield Played(line, connection.feed.on_end(line.stamp_ns), connection.feed.instruments)
 
-    def _book(self, line: CaptureLine) -> list[Output]:
-        if line.url:
-            name = self._dialect.book_of(line.url)
-            symbol = None if name is None else self._dialect.canonical(name)
-        else:
-            symbol = self._symbols[0] if len(self._symbols) == 1 else None
-        if symbol is None or symbol not in self._symbols:
+    def _connect(self, connection: _Connection, number: int, line: CaptureLine) -> list[Output]:
+        outputs = connection.connect(number, self._files[number].last_ns, line.stamp_ns)
+        if outputs is None:
             return []
+        for symbol in connection.symbols:
+            outputs += self._forgo(connection, symbol, line.stamp_ns)
+        return outputs
+
+    def _forgo(self, connection: _Connection, symbol: str, stamp_ns: int) -> list[Output]:
+        """Let a feed wait no longer for a REST book that the capture does not hold."""
+        if self._dialect.book_path is None or self._books[symbol] > 0:
+            return []
+        return connection.feed.forgo_book(instrument_id(symbol, self._venue), stamp_ns)
+
+    def _book(self, number: int, line: CaptureLine) -> tuple[_Connection | None, list[Output]]:
+        names = self._files[number].names
+        name = self._dialect.book_of(line.url) if line.url else next(iter(names)) if len(names) == 1 else None
+        symbol = "" if name is None else self._dialect.canonical(name)
+        connection = self._by_symbol.get(symbol)
+        if connection is None:
+            return None, []
+        if _is_book(line):
+            self._books[symbol] -= 1
         try:
-            return self.feed.on_snapshot(instrument_id(symbol, self._venue), line.body, line.stamp_ns)
+            outputs = connection.feed.on_snapshot(instrument_id(symbol, self._venue), line.body, line.stamp_ns)
         except Poison as error:
             self.refused.append(str(error))
-            return []
+            outputs = self._forgo(connection, symbol, line.stamp_ns)
+        return connection, outputs
+
+
+def _connections(
+    files: Sequence[Held], symbols: Iterable[str], dialect: Dialect
+) -> Iterator[tuple[list[int], list[str]]]:
+    """Yield the files that share instruments, directly or by others, with the `symbols` that they hold."""
+    wanted = list(symbols)
+    left = {number: {dialect.canonical(name) for name in held.names} for number, held in enumerate(files)}
+    while left:
+        number = min(left)
+        together = left.pop(number)
+        numbers = [number]
+        while near := [other for other, found in left.items() if found & together]:
+            for other in near:
+                together |= left.pop(other)
+                numbers.append(other)
+        followed = [symbol for symbol in wanted if symbol in together]
+        if followed:
+            yield numbers, followed

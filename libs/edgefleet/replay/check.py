@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from edgefleet.book import Book
+from edgefleet.book.quality import QualityMonitor
+from edgefleet.book.sessions import ALWAYS_OPEN, Calendar
 from edgefleet.clock import NS_PER_MS
 from edgefleet.instruments import split_id
-from edgefleet.messages import BookDelta, BookSnapshot, Quote, Trade, VenueStatus
+from edgefleet.messages import BookDelta, BookSnapshot, Message, Quote, Trade, VenueStatus
+from edgefleet.params.schema.quality import QualityParams
 from edgefleet.stage import Output
 from edgefleet.venues.feed import BookCounts
 
@@ -66,6 +69,11 @@ class InstrumentCheck:
     def vwap(self) -> Decimal | None:
         """Return turnover by volume, None where nothing was traded."""
         return self.turnover / self.volume if self.volume else None
+
+    @property
+    def has_book(self) -> bool:
+        """Return whether a book stands."""
+        return self._book is not None
 
     @property
     def top(self) -> Sequence[Decimal] | None:
@@ -134,34 +142,54 @@ class MarketCheck:
     compares_ids
         Whether the venue's top-of-book frames carry the id of the book update they belong to (Binance). Where they do
         not, the feed itself compares at the instant such a frame comes.
+    calendar
+        The market's hours.
     """
 
-    def __init__(self, instruments: Iterable[str], *, compares_ids: bool) -> None:
+    def __init__(self, instruments: Iterable[str], *, compares_ids: bool, calendar: Calendar = ALWAYS_OPEN) -> None:
         self.instruments = {name: InstrumentCheck(compares_ids=compares_ids) for name in instruments}
         self.resyncs = 0
+        self.disconnects = 0
+        self._quality = QualityMonitor(QualityParams(), calendar)
         self._compares_ids = compares_ids
 
-    def take(self, outputs: Iterable[Output]) -> None:
-        """Take what a feed made of one line."""
+    def take(self, outputs: Iterable[Output], instruments: Sequence[str]) -> None:
+        """Take what a feed of `instruments` made of one line."""
         for stream, message in outputs:
             if stream != "market":
                 continue
             if isinstance(message, VenueStatus):
-                self._status(message)
+                self._status(message, instruments)
                 continue
             one = self.instruments.get(getattr(message, "instrument", ""))
             if one is not None:
                 one.take(message)
+                self._judge(message)
 
-    def _status(self, status: VenueStatus) -> None:
+    @property
+    def faults(self) -> dict[str, int]:
+        """Return how often each fault of data quality was found, with the thresholds that a fleet begins with."""
+        found: Counter[str] = Counter()
+        for name in self.instruments:
+            found.update({fault.value: count for fault, count in self._quality.counts(name).items()})
+        return dict(sorted(found.items()))
+
+    def _judge(self, message: Message) -> None:
+        if isinstance(message, Trade):
+            self._quality.on_trade(message)
+        elif isinstance(message, Quote):
+            self._quality.on_quote(message)
+
+    def _status(self, status: VenueStatus, instruments: Sequence[str]) -> None:
         if status.status == "resync":
             self.resyncs += 1
             one = self.instruments.get(status.detail.partition(": ")[0])
             if one is not None:
                 one.lose_book()
         elif status.status == "disconnected":
-            for each in self.instruments.values():
-                each.lose_book()
+            self.disconnects += 1
+            for name in instruments:
+                self.instruments[name].lose_book()
 
     def report(self, counts: Mapping[str, BookCounts], frames: Mapping[str, int]) -> dict[str, Any]:
         """Return the answer of `data check --json`: `instruments` by symbol, and `total`.

@@ -55,17 +55,29 @@ def read_capture(files: Sequence[Path]) -> Iterator[CaptureLine]:
     Misuse
         Where there is no file, one is missing, damaged or truncated, or a line is of neither shape.
     """
+    yield from (line for _, line in read_files(files))
+
+
+def read_files(files: Sequence[Path]) -> Iterator[tuple[int, CaptureLine]]:
+    """Yield what `read_capture` does, each line with the place of its file in `files`.
+
+    Raises
+    ------
+    Misuse
+        As `read_capture`.
+    """
     if not files:
         raise Misuse("no file is named: give the recorded files, as in `edgefleet data check FILE... --venue binance`")
-    yield from (line for _, line in heapq.merge(*(_keyed(Path(path)) for path in files), key=lambda pair: pair[0]))
+    keyed = (_keyed(number, Path(path)) for number, path in enumerate(files))
+    yield from ((number, line) for _, number, line in heapq.merge(*keyed, key=lambda found: found[0]))
 
 
-def _keyed(path: Path) -> Iterator[tuple[int, CaptureLine]]:
+def _keyed(number: int, path: Path) -> Iterator[tuple[int, int, CaptureLine]]:
     """Yield lines with a key that never falls: a recorder's clock that was set back must not shuffle its file."""
     newest = 0
     for line in _lines(path):
         newest = max(newest, line.stamp_ns)
-        yield newest, line
+        yield newest, number, line
 
 
 def _lines(path: Path) -> Iterator[CaptureLine]:

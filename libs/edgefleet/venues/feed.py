@@ -178,6 +178,11 @@ class Feed(Protocol):
         """Return how far each instrument's own sequences have come, for `resume` after a restart."""
         ...
 
+    @property
+    def bookless(self) -> tuple[str, ...]:
+        """Return the instruments of which no whole book is known now."""
+        ...
+
     def book_counts(self) -> dict[str, BookCounts]:
         """Return what befell each instrument's book."""
         ...
@@ -216,6 +221,10 @@ class Feed(Protocol):
 
     def on_snapshot(self, instrument: str, raw: bytes, ts_init: int) -> list[Output]:
         """Return what follows from the answer of the venue's REST book."""
+        ...
+
+    def forgo_book(self, instrument: str, ts_init: int) -> list[Output]:
+        """Return what was held back for the REST book of `instrument`, which will never come: it has no book."""
         ...
 
     def on_silence(self, now_ns: int) -> list[Output]:
@@ -316,6 +325,11 @@ class FeedCore(Generic[F]):
         ids = (f"{name}:{one.trade_id}" for name, one in self._followed.items())
         return ",".join((str(self._last_stamp or self._said_ns), *ids))
 
+    @property
+    def bookless(self) -> tuple[str, ...]:
+        """Return the instruments of which no whole book is known now."""
+        return tuple(instrument for instrument, followed in self._by_instrument.items() if not followed.synced)
+
     def book_counts(self) -> dict[str, BookCounts]:
         """Return what befell each instrument's book."""
         return {instrument: followed.counts for instrument, followed in self._by_instrument.items()}
@@ -372,6 +386,10 @@ class FeedCore(Generic[F]):
 
     def on_snapshot(self, instrument: str, raw: bytes, ts_init: int) -> list[Output]:
         """Return what follows from the answer of the venue's REST book; nothing where books come on the connection."""
+        return []
+
+    def forgo_book(self, instrument: str, ts_init: int) -> list[Output]:
+        """Return what was held back for the REST book of `instrument`; nothing where books hold nothing back."""
         return []
 
     def on_silence(self, now_ns: int) -> list[Output]:

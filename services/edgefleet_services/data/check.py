@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgefleet.errors import Misuse
-from edgefleet.instruments import canonical_symbol, split_id
+from edgefleet.instruments import split_id
 from edgefleet.replay.capture import Playback, contents
 from edgefleet.replay.check import MarketCheck
 from edgefleet.venues.dialect import dialect
@@ -28,8 +27,8 @@ class Answer:
 def check_capture(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> Answer:
     """Return what `files` prove, read as the wire of `venue`.
 
-    It is well (`ok`) when no book of ours was crossed, none had a wrong checksum or a hole in its sequence, and every
-    frame of market data could be read.
+    It is well (`ok`) when every frame of market data could be read, no book of ours was crossed or had a wrong checksum
+    or a hole in its sequence, and every instrument whose depth is in the capture has its book at the end.
 
     Raises
     ------
@@ -38,33 +37,43 @@ def check_capture(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> 
     """
     known = dialect(venue)
     held = contents(files, known)
-    wanted = [canonical_symbol(symbol) for symbol in symbols] or list(held.frames)
-    absent = [symbol for symbol in wanted if symbol not in held.frames]
-    if absent:
-        raise Misuse(f"{', '.join(absent)} is not in the capture; it holds {', '.join(sorted(held.frames))}")
-    playback = Playback(known, venue, wanted, held.books)
-    check = MarketCheck(playback.feed.instruments, compares_ids=known.tops_by_id)
-    for _, outputs in playback.play(files):
-        check.take(outputs)
-    counts = playback.feed.counts
+    wanted = held.wanted(symbols)
+    playback = Playback(known, venue, wanted, held)
+    feeds = playback.feeds
+    check = MarketCheck([name for feed in feeds for name in feed.instruments], compares_ids=known.tops_by_id)
+    for played in playback.play(files):
+        check.take(played.outputs, played.instruments)
+    books = {name: counts for feed in feeds for name, counts in feed.book_counts().items()}
+    never = [name for name, one in check.instruments.items() if not one.snapshots]
+    bookless = [name for name in never if books[name].stale or books[name].gaps]
+    lost = [name for name, one in check.instruments.items() if one.snapshots and not one.has_book]
     body: dict[str, Any] = {
         "venue": venue,
         "files": [str(path) for path in files],
         "lines": held.lines,
         "seconds": round((held.last_ns - held.first_ns) / 1e9, 3),
-        **check.report(playback.feed.book_counts(), {symbol: held.frames[symbol] for symbol in wanted}),
-        "duplicates": counts.duplicates,
-        "quarantined": counts.quarantined,
-        "trade_gaps": counts.trade_gaps,
-        "undecodable": counts.undecodable + len(playback.refused),
-        "unknown_events": counts.unknown_events,
-        "without_book": sorted(split_id(name)[0] for name, one in check.instruments.items() if not one.snapshots),
-        "notices": (playback.refused + playback.notices)[:_NOTICES_TOLD],
+        **check.report(books, {symbol: held.frames[symbol] for symbol in wanted}),
+        "resyncs": check.resyncs,
+        "disconnects": check.disconnects,
+        "duplicates": sum(feed.counts.duplicates for feed in feeds),
+        "quarantined": sum(feed.counts.quarantined for feed in feeds),
+        "faults": check.faults,
+        "trade_gaps": sum(feed.counts.trade_gaps for feed in feeds),
+        "undecodable": sum(feed.counts.undecodable for feed in feeds) + len(playback.refused),
+        "unknown_events": sum(feed.counts.unknown_events for feed in feeds),
+        "without_book": sorted(split_id(name)[0] for name in never),
+        "lost_books": sorted(split_id(name)[0] for name in lost),
+        "notices": _first(playback.refused + playback.notices),
     }
     total = body["total"]
     faults = ("crossed", "checksums_bad", "gaps")
-    ok = not any(total[fault] for fault in faults) and not body["undecodable"]
+    ok = not (any(total[fault] for fault in faults) or body["undecodable"] or bookless or lost)
     return Answer(body | {"ok": ok}, check, ok)
+
+
+def _first(notices: list[str]) -> list[str]:
+    more = len(notices) - _NOTICES_TOLD
+    return notices if more <= 0 else [*notices[:_NOTICES_TOLD], f"and {more} more like these"]
 
 
 def told(answer: Answer) -> Iterator[str]:
@@ -89,6 +98,15 @@ def told(answer: Answer) -> Iterator[str]:
             yield f"    received after the venue's stamp: p1 {lag['p1']} ms, p50 {lag['p50']} ms, p99 {lag['p99']} ms"
     if body["without_book"]:
         yield f"  no snapshot in the capture, so no book of {', '.join(body['without_book'])}"
+    if body["lost_books"]:
+        yield f"  lost and not begun anew by the end: the book of {', '.join(body['lost_books'])}"
+    if body["faults"]:
+        yield "  a fleet's quality checks: " + ", ".join(f"{count} {name}" for name, count in body["faults"].items())
     for notice in body["notices"]:
         yield f"  {notice}"
-    yield "every book is exact" if answer.ok else "NOT WELL: see crossed, checksums, gaps and unreadable frames above"
+    if not answer.ok:
+        yield "NOT WELL: see books, crossed, checksums, gaps and unreadable frames above"
+    elif len(body["without_book"]) == len(body["instruments"]):
+        yield "no book to prove; what was read is sound"
+    else:
+        yield "every book is exact"

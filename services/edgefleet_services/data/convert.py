@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def convert_files(
         case "wire":
             if venue is None:
                 raise Misuse("recorded wire needs --venue: whose it is, such as binance or coinbase")
-            messages = _from_wire(files, venue, symbols)
+            messages = _from_wire(files, venue, symbols, left_out)
         case "binance-public":
             messages = read_binance(files, left_out, venue=venue or "binance", symbol=_only(symbols))
         case "tardis":
@@ -77,14 +78,29 @@ def format_of(files: Sequence[Path]) -> str:
     return "wire"
 
 
-def _from_wire(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> Iterator[MarketMessage]:
+def _from_wire(files: Sequence[Path], venue: str, symbols: Sequence[str], left_out: LeftOut) -> Iterator[MarketMessage]:
+    """Yield what the feeds of `venue` make of a capture; what they could not use is counted at the end."""
     known = dialect(venue)
     held = contents(files, known)
-    wanted = [canonical_symbol(symbol) for symbol in symbols] or list(held.frames)
-    for _, outputs in Playback(known, venue, wanted, held.books).play(files):
-        for stream, message in outputs:
-            if stream == "market" and type(message) in BY_TYPE:
-                yield message  # type: ignore[misc]  # the line above says so
+    wanted = held.wanted(symbols)
+    playback = Playback(known, venue, wanted, held)
+    for played in playback.play(files):
+        for output in played.outputs:
+            if output.stream == "market" and type(output.message) in BY_TYPE:
+                yield output.message  # type: ignore[misc]  # the line above says so
+    found = Counter({
+        "unreadable REST books": len(playback.refused),
+        "REST books that say nothing of whose they are": held.nobodys_books,
+    })  # fmt: skip
+    for feed in playback.feeds:
+        found["unreadable frames"] += feed.counts.undecodable
+        found["gaps in the sequence of a book"] += feed.counts.book_gaps
+        found["wrong checksums"] += feed.counts.checksums_bad
+        found["prices not believed"] += feed.counts.quarantined
+        found["depth frames that no book could take"] += feed.counts.depth_stale
+        books = feed.book_counts()
+        found["books lost for good"] += sum(books[name].applied > 0 for name in feed.bookless)
+    left_out += found
 
 
 def _only(symbols: Sequence[str]) -> str | None:

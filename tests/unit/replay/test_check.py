@@ -19,7 +19,7 @@ INSTRUMENT = build.INSTRUMENT
 def checked(*messages: Message, counts: BookCounts | None = None, compares_ids: bool = True) -> dict[str, Any]:
     """Return the row of one instrument after `messages`."""
     check = MarketCheck([INSTRUMENT], compares_ids=compares_ids)
-    check.take([Output("market", message) for message in messages])
+    check.take([Output("market", message) for message in messages], [INSTRUMENT])
     report = check.report({INSTRUMENT: counts or BookCounts()}, {"BTC/USDT": len(messages)})
     row = report["instruments"]["BTC/USDT"]
     assert report["total"] == row  # with one instrument the total is that instrument
@@ -90,7 +90,8 @@ def test_where_tops_carry_no_id_the_feeds_own_comparison_is_told() -> None:
 
 def test_base_units_of_two_instruments_are_not_added() -> None:
     check = MarketCheck([INSTRUMENT, "ETH/USDT@sim"], compares_ids=True)
-    check.take([Output("market", build.trade()), Output("market", build.trade(instrument="ETH/USDT@sim"))])
+    trades = [build.trade(), build.trade(instrument="ETH/USDT@sim")]
+    check.take([Output("market", trade) for trade in trades], [INSTRUMENT, "ETH/USDT@sim"])
 
     total = check.report({INSTRUMENT: BookCounts(), "ETH/USDT@sim": BookCounts()}, {})["total"]
 

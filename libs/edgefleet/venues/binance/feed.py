@@ -177,6 +177,13 @@ class BinanceFeed(FeedCore[Pair]):
             self._release_if_complete(out)
         return out
 
+    def forgo_book(self, instrument: str, ts_init: int) -> list[Output]:
+        """Return what was held back for the REST book of `instrument`, which will never come: it has no book."""
+        out: list[Output] = []
+        self._bookless.add(instrument)
+        self._release_if_complete(out)
+        return out
+
     def on_silence(self, now_ns: int) -> list[Output]:
         """Return the beats that fell due by `now_ns` although no frame came. Live only: frames are a tape's clock."""
         out: list[Output] = []
@@ -298,7 +305,9 @@ class BinanceFeed(FeedCore[Pair]):
         delta = Delta(data, bids, asks, ts_init)
         if followed.synced:
             self._apply(followed, delta, out)
-        elif followed.instrument not in self._bookless:
+        elif followed.instrument in self._bookless:
+            self.count_stale(followed)
+        else:
             followed.pending.append(delta)
 
     def _on_unusual(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
