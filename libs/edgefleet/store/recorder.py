@@ -125,6 +125,15 @@ class Recorder:
             self._tape.turn()
         return self._writer.turn()
 
+    @property
+    def is_due(self) -> bool:
+        """Return whether the archive is due to be committed."""
+        return self._writer.is_due
+
+    def commit(self) -> None:
+        """Commit the archive, due or not."""
+        self._writer.commit()
+
     def close(self) -> None:
         """Commit all and end."""
         try:

@@ -112,16 +112,21 @@ class MarketWriter:
 
     def turn(self) -> bool:
         """Commit where it is due; return whether it was."""
-        if self._since is None or (not self.waiting and self.position == self.mark.position):
-            return False
-        late = self._clock.monotonic_ns() - self._since >= self._commit_ns
-        if not late and self.waiting < self._commit_rows:
+        if not self.is_due:
             return False
         self.commit()
         return True
 
-    def commit(self, *, finished: bool = False) -> Mark:
-        """Put all that was taken on the disk and return the new mark.
+    @property
+    def is_due(self) -> bool:
+        """Return whether a commit is due, by rows or by time."""
+        if self._since is None or (not self.waiting and self.position == self.mark.position):
+            return False
+        late = self._clock.monotonic_ns() - self._since >= self._commit_ns
+        return late or self.waiting >= self._commit_rows
+
+    def commit(self, *, finished: bool = False, memory: str = "") -> Mark:
+        """Put all that was taken on the disk and return the new mark, which keeps `memory` for who goes on from it.
 
         Raises
         ------
@@ -130,7 +135,7 @@ class MarketWriter:
         """
         self._spill(0)
         self._since = None
-        return self._writer.commit(self._seq, self.position, finished=finished)
+        return self._writer.commit(self._seq, self.position, finished=finished, memory=memory)
 
     def close(self, *, finished: bool = False) -> None:
         """Commit what waits, and end."""
