@@ -17,7 +17,7 @@ from edgefleet.book.grid import WIDTHS_MS, grid_for
 from edgefleet.book.trade_bars import SizeBars, TimeBars
 from edgefleet.clock import NS_PER_S
 from edgefleet.errors import Misuse
-from edgefleet.instruments import AssetClass, split_id
+from edgefleet.instruments import AssetClass
 from edgefleet.messages.market import Bar, Beat, Trade
 
 _SLACK_NS = 5 * NS_PER_S  # how much later than the newest print another one may come and still find its bar open
@@ -41,7 +41,8 @@ class InstrumentBars(msgspec.Struct):
     time: dict[str, TimeBars] = {}
     size: dict[str, SizeBars] = {}
     newest: Kinds = {}
-    behind_ns: int = 0  # how far behind its venue's last beat the newest print was
+    beat_ts: int | None = None  # the stamp of its venue's last beat
+    behind_ns: int | None = None  # how far behind that the newest print was; None: no print has come after a beat
     without_hours: int = 0  # prints that fell into no bar of time because no table has their day
 
     def plan(self, instrument: str, plan: BarPlan) -> None:
@@ -60,6 +61,8 @@ class InstrumentBars(msgspec.Struct):
 
     def add(self, trade: Trade) -> list[tuple[str, Bar]]:
         """Take a print and return the bars that it closed, with their kinds."""
+        if self.beat_ts is not None:
+            self.behind_ns = max(0, self.beat_ts - trade.ts_event)
         closed = [(kind, bar) for kind, bars in self.size.items() if (bar := bars.add(trade)) is not None]
         try:
             closed += [(kind, bar) for kind, bars in self.time.items() for bar in bars.add(trade)]
@@ -69,6 +72,9 @@ class InstrumentBars(msgspec.Struct):
 
     def advance(self, beat_ts: int) -> list[tuple[str, Bar]]:
         """Let a beat of the venue pass and return the bars that are complete by then."""
+        self.beat_ts = beat_ts
+        if self.behind_ns is None:
+            return []
         ts = beat_ts - self.behind_ns - _SLACK_NS
         return self._closed([(kind, bar) for kind, bars in self.time.items() for bar in bars.advance(ts)])
 
@@ -87,7 +93,6 @@ class BarKinds:
     def __init__(self, memory: dict[str, InstrumentBars] | None = None) -> None:
         self.memory = {} if memory is None else memory
         self._plans: dict[str, BarPlan] = {}
-        self._beats: dict[str, int] = {}  # by venue, the stamp of its last
 
     def plan(self, instrument: str, plan: BarPlan) -> None:
         """Say which bars of an instrument are made; before its first print, or there are none."""
@@ -102,13 +107,9 @@ class BarKinds:
         """Take a print or a beat and return the bars that it closed, of each kind oldest first."""
         if isinstance(message, Beat):
             return self._pass(message)
-        bars = self.memory[message.instrument]
-        beat = self._beats.get(split_id(message.instrument)[1])
-        bars.behind_ns = 0 if beat is None else max(0, beat - message.ts_event)
-        return [bar for _, bar in bars.add(message)]
+        return [bar for _, bar in self.memory[message.instrument].add(message)]
 
     def _pass(self, beat: Beat) -> list[Bar]:
-        self._beats[beat.venue] = beat.ts_event
         known = [self.memory.get(touch.instrument) for touch in beat.touches]
         return [bar for bars in known if bars is not None for _, bar in bars.advance(beat.ts_event)]
 

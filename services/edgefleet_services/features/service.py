@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from datetime import timedelta
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 from edgefleet.bus.interface import id_key
 from edgefleet.clock import NS_PER_MS, NS_PER_S
@@ -33,8 +35,10 @@ REST_S = 1.0  # how long it looks away where it is told to keep nothing
 PUBLISH_EVERY_NS = NS_PER_S  # while it catches up
 DRAIN_S = 12.0  # at a stop, before the supervisor loses patience; what is left the next start takes
 ALIVE_WITHIN_MS = 15_000
-TIDY_EVERY_S = timedelta(hours=1).total_seconds()
+TIDY_EVERY_S = 3_600.0
 TIDY_FILES = 60  # of a partition; a commit makes one each
+
+T = TypeVar("T")
 
 
 async def serve(options: ServiceOptions) -> None:
@@ -59,6 +63,8 @@ class Keeping:
         self._context = context
         options = context.options
         self._places = Places(options.data_dir, options.redis_url, out_directory(options.data_dir))
+        # One thread: a follower is asked by one caller at a time, and memory that others gave back is not held apart.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="follower")
         self._read_at = context.clock.monotonic_ns()  # when the stream answered last
         self._published_at = 0
 
@@ -82,12 +88,12 @@ class Keeping:
 
     async def _keep(self, config: FleetConfig) -> None:
         """Follow under one configuration, until another one asks for something else."""
-        follower = await asyncio.to_thread(Follower, self._places, config, self._context.clock)
+        follower = await self._in_thread(Follower, self._places, config, self._context.clock)
         try:
             self._context.log.info("features_follow", set=follower.features.label, out=str(self._places.out))
             online = Online(self._context.bus.redis, follower.features, follower.newest_bars)
             await self._follow(follower, online, config)
-            await asyncio.to_thread(follower.close)
+            await self._in_thread(follower.close)
         finally:
             follower.abandon()
 
@@ -108,7 +114,7 @@ class Keeping:
     async def _turn(self, follower: Follower, online: Online) -> bool:
         """Take what is new, say it, and return whether there may be more; a Redis that is away has no more."""
         try:
-            news = await asyncio.to_thread(follower.turn)
+            news = await self._in_thread(follower.turn)
             self._measure(news)
             online.add(news)
             now = self._context.clock.monotonic_ns()
@@ -123,6 +129,9 @@ class Keeping:
             self._context.log.warning("features_wait", error=str(error))
             await _pause(self._context.stop, RETRY_S)
             return False
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def _measure(self, news: News) -> None:
         metrics, clock = self._context.metrics, self._context.clock

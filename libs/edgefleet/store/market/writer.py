@@ -48,6 +48,8 @@ class MarketWriter:
         The writer's; a source that comes again under its name goes on where it stopped.
     commit_rows, commit_ms
         A commit is made when so many rows wait for one, or the oldest waits so long.
+    most_held
+        Rows and levels that are held as objects; fewer take less memory and make smaller row groups.
     refuse
         Is given a message that no column can hold, and why; by default that is a `Misuse`.
     """
@@ -60,12 +62,15 @@ class MarketWriter:
         *,
         commit_rows: int = 200_000,
         commit_ms: int = 30_000,
+        most_held: int = MAX_HELD,
         refuse: Refuse = _stop,
     ) -> None:
         self._writer: PartitionWriter = partitions.writer(name)
         self._clock = clock
         self._commit_rows = commit_rows
         self._commit_ns = commit_ms * NS_PER_MS
+        self._most_held = most_held
+        self._spill_rows = min(SPILL_ROWS, most_held // 4)
         self._refuse = refuse
         self._held: dict[tuple[type[MarketMessage], str, int], _Held] = {}
         self._weight = 0
@@ -163,10 +168,10 @@ class MarketWriter:
         weight = 1 + len(getattr(message, "bids", ())) + len(getattr(message, "asks", ()))
         held.weight += weight
         self._weight += weight
-        if len(held.messages) >= SPILL_ROWS:
+        if len(held.messages) >= self._spill_rows:
             self._write(held)
-        elif self._weight >= MAX_HELD:
-            self._spill(MAX_HELD // 2)
+        elif self._weight >= self._most_held:
+            self._spill(self._most_held // 2)
 
     def _begin(self, key: tuple[type[MarketMessage], str, int], message: MarketMessage) -> _Held | None:
         kind = BY_TYPE.get(key[0])
