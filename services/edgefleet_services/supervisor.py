@@ -24,7 +24,7 @@ from edgefleet.errors import Broken, Misuse, OutOfReach
 from edgefleet_services.options import SERVICES, Mode, service_port
 
 START_DEADLINE_S = 60.0
-BESIDE_DEADLINE_S = 10.0  # so long a start waits for who is not needed
+BESIDE_DEADLINE_S = 5.0  # so long a start, the fleet trading already, waits for who is not needed
 STOP_DEADLINE_S = 20.0
 MAX_BACK_OFF_S = 10.0
 MAX_PORT = 65_535

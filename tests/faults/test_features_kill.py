@@ -119,7 +119,7 @@ def test_nothing_is_missing_or_there_twice_after_many_kills(redis_url: str, tmp_
 
 
 def test_wherever_it_dies_in_a_commit_the_next_start_makes_it_whole(tmp_path: Path) -> None:
-    said = market(0, 75)
+    said = market(0, 150)  # half of it is in the middle of a minute
     entries = [Entry(f"{n}-0", tag_of(message), encode(message)) for n, message in enumerate(said, start=1)]
     Archive(tmp_path).write("market", entries)
     ours, theirs = _PROCESSES.Pipe()
