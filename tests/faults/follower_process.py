@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,12 @@ from tests.faults.recorder_process import DIED, die_at
 
 from edgefleet.clock import SYSTEM
 from edgefleet.params.files import load_fleet
-from edgefleet.store import recorder
 from edgefleet_services.cli.service import run_service
 from edgefleet_services.features import follower
 from edgefleet_services.features.follower import Follower, Places
 from edgefleet_services.options import ServiceOptions
 
 ROOT = Path(__file__).parents[2]
-COMMIT_MS = 15
 
 
 def follow_to_the_end(directory: Path, out: Path) -> None:
@@ -51,8 +48,7 @@ def die_everywhere(directory: str, taken: int, reports: Any) -> None:
 def main() -> None:
     """Run the service with commits so frequent that a kill meets one. Arguments: URL, data directory, port."""
     url, data_dir, port = sys.argv[1:4]
-    follower.Recorder = partial(recorder.Recorder, commit_ms=COMMIT_MS, commit_rows=150)  # type: ignore[assignment,misc]
-    follower.TAKEN = 100
+    follower.COMMIT_MS, follower.TAKEN = 15, 100
     options = ServiceOptions(redis_url=url, conf_dir=ROOT / "conf", data_dir=Path(data_dir), port=int(port))
     sys.exit(run_service("features", options))
 

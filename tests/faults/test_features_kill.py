@@ -98,10 +98,7 @@ def test_nothing_is_missing_or_there_twice_after_many_kills(redis_url: str, tmp_
     asyncio.run(_configure(redis_url))
     with redis.Redis.from_url(redis_url) as client:
         for kill in range(KILLS):
-            fresh = market(kill * SECONDS, SECONDS)
-            said += fresh
-            for message in fresh:
-                client.xadd("market", {"type": tag_of(message), "data": encode(message)})
+            said += _publish(client, market(kill * SECONDS, SECONDS))
             before = killed.commits()
             killed.start()
             _until_committed(killed, before)
@@ -111,8 +108,10 @@ def test_nothing_is_missing_or_there_twice_after_many_kills(redis_url: str, tmp_
                 entries = [Entry(i.decode(), f[b"type"].decode(), f[b"data"]) for i, f in client.xrange("market")]
                 Archive(tmp_path).write("market", entries)
                 client.xtrim("market", maxlen=10, approximate=False)
+        said += _publish(client, market(KILLS * SECONDS, SECONDS))
+    before = killed.commits()
     killed.start()
-    _until_committed(killed, killed.commits())
+    _until_committed(killed, before)
     killed.stop()
 
     assert _wrong(tmp_path / "market", said) == []
@@ -138,6 +137,12 @@ def test_wherever_it_dies_in_a_commit_the_next_start_makes_it_whole(tmp_path: Pa
 async def _configure(url: str) -> None:
     async with await RedisBus.connect(url) as bus:
         await ParamWriter(ParamStore(bus.redis)).start(ROOT / "conf")
+
+
+def _publish(client: redis.Redis, messages: list[Message]) -> list[Message]:
+    for message in messages:
+        client.xadd("market", {"type": tag_of(message), "data": encode(message)})
+    return messages
 
 
 def _until_committed(killed: Killed, before: int) -> None:

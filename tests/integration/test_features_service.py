@@ -21,7 +21,7 @@ from edgefleet.book.consolidated import Best
 from edgefleet.bus.embedded import EmbeddedServer
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_S
-from edgefleet.messages import Message, Quote, TouchAge, Trade
+from edgefleet.messages import Bar, Message, Quote, TouchAge, Trade
 from edgefleet.params.store import ParamStore
 from edgefleet.params.writer import ParamWriter
 from edgefleet.store.features.offline import FeatureStore
@@ -33,7 +33,6 @@ from edgefleet.testing.clock import START_NS
 from edgefleet_services.data.follow import FollowOptions, follow
 
 pytestmark = pytest.mark.integration
-MINUTE = 60 * NS_PER_S
 MOST_MB = 120
 
 
@@ -84,6 +83,9 @@ class Features:
     @property
     def said(self) -> str:
         return self._log.read_text()
+
+    def bars(self) -> list[Bar]:
+        return [message for message in self.archive.read(["bar"]) if isinstance(message, Bar)]
 
     @property
     def archive(self) -> MarketArchive:
@@ -146,11 +148,11 @@ async def test_what_it_says_in_redis_is_what_it_keeps_in_files(bus: RedisBus, fe
 
     store = FeatureStore(features.data_dir / "market" / "features")
     rows = store.rows(store.find("streaming", 1), build.INSTRUMENT)
-    kept = list(features.archive.read(["bar"]))
+    kept = features.bars()
     assert await OnlineFeatures(bus.redis).read(store.find("streaming", 1), build.INSTRUMENT) == rows[-1]
     assert len(rows) == 150
-    assert bars == {"1m": kept[-1]} | {kind: bar for kind, bar in bars.items() if kind != "1m"}
-    assert [bar.trades for bar in kept if bar.interval_ms == MINUTE // 10**6] == [20, 60, 60]
+    assert bars["1m"] == [bar for bar in kept if bar.interval_ms == 60_000][-1]
+    assert [bar.trades for bar in kept if bar.interval_ms == 60_000] == [20, 60, 60]
     assert list(features.archive.read(["trade", "quote"])) == [m for m in said if isinstance(m, Quote | Trade)]
     assert '"ok":true' in health
     assert (lag, nice) == (0, 10)
@@ -212,7 +214,7 @@ async def test_another_size_of_bar_holds_at_once_and_a_reload_cuts_no_bar(bus: R
     await until(lambda: features.metric('edgefleet_features_kept_total{what="feature_row"}') == 45)
     features.stop()
 
-    bars = list(features.archive.read(["bar"]))
+    bars = features.bars()
     assert [bar.trades for bar in bars if bar.kind == "time"] == [20]
     assert [bar.volume for bar in bars if bar.kind == "volume"] == [Decimal("5.0")] * 3
 

@@ -32,6 +32,7 @@ MARKET = "market"
 SET_NAME = "streaming"
 WRITER, BARS_WRITER = "fleet", "fleet_bars"
 TAKEN = 1_000  # entries of one turn
+COMMIT_MS = 30_000  # the most that a start takes again
 MOST_HELD = 8_000  # rows and levels: 25 MB less than a recorder that has its machine to itself
 
 
@@ -73,7 +74,7 @@ class Follower:
         store = FeatureStore(places.out / "features")
         self.features = feature_set(store, config, version)
         archive = MarketArchive(places.out)
-        self._recorder = Recorder(archive, WRITER, clock, most_held=MOST_HELD)
+        self._recorder = Recorder(archive, WRITER, clock, commit_ms=COMMIT_MS, most_held=MOST_HELD)
         try:
             self._bars = archive.writer(BARS_WRITER, clock, refuse=self._on_refused)
             try:
