@@ -12,7 +12,7 @@ from tests.faults.recorder_process import DIED, die_at
 from edgefleet.clock import SYSTEM
 from edgefleet.params.files import load_fleet
 from edgefleet_services.cli.service import run_service
-from edgefleet_services.features import follower
+from edgefleet_services.features import follower, service
 from edgefleet_services.features.follower import Follower, Places
 from edgefleet_services.options import ServiceOptions
 
@@ -46,9 +46,10 @@ def die_everywhere(directory: str, taken: int, reports: Any) -> None:
 
 
 def main() -> None:
-    """Run the service with commits so frequent that a kill meets one. Arguments: URL, data directory, port."""
+    """Run the service, commits and merging so frequent that kills meet them. Arguments: URL, data directory, port."""
     url, data_dir, port = sys.argv[1:4]
     follower.COMMIT_MS, follower.TAKEN = 15, 100
+    service.TIDY_EVERY_S, service.TIDY_FILES = 0.1, 6
     options = ServiceOptions(redis_url=url, conf_dir=ROOT / "conf", data_dir=Path(data_dir), port=int(port))
     sys.exit(run_service("features", options))
 

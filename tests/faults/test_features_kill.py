@@ -10,9 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -112,6 +113,8 @@ def test_nothing_is_missing_or_there_twice_after_many_kills(redis_url: str, tmp_
     before = killed.commits()
     killed.start()
     _until_committed(killed, before)
+    quotes = f"date=*/kind=quote/instrument={quote(build.INSTRUMENT, safe='')}/*.parquet"
+    _until(lambda: len(list((tmp_path / "market").glob(quotes))) < KILLS // 2, "the small files are merged")
     killed.stop()
 
     assert _wrong(tmp_path / "market", said) == []
@@ -146,9 +149,13 @@ def _publish(client: redis.Redis, messages: list[Message]) -> list[Message]:
 
 
 def _until_committed(killed: Killed, before: int) -> None:
+    _until(lambda: killed.commits() > before, "something is committed")
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while killed.commits() == before:
-        assert time.monotonic() < deadline, "nothing was committed"
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
         time.sleep(0.001)
 
 

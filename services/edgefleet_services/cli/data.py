@@ -127,6 +127,18 @@ def info(
     return 0 if found.whole else 1
 
 
+@app.command("compact")
+def compact(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An archive; its feature store comes along.")],
+    least_files: Annotated[int, typer.Option("--least-files", min=2, help="Of a partition, to be merged.")] = 2,
+) -> int:
+    """Merge an archive's small files, while it is written and read. The service features does so each hour."""
+    from edgefleet_services.data.compact import compact_directory
+
+    typer.echo(f"{compact_directory(directory, least_files)} files of {directory} are parts of others now")
+    return 0
+
+
 @app.command("check")
 def check(
     files: Files,

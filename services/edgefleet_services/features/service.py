@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +20,6 @@ from edgefleet.bus.interface import id_key
 from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import FleetError, Transient
 from edgefleet.params.schema import FleetConfig
-from edgefleet.store.features.offline import FeatureStore
-from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.maintenance import compact_archive
 from edgefleet_services.bootstrap import ServiceContext, service_context
 from edgefleet_services.features.follower import Follower, News, Places
 from edgefleet_services.features.keepers import made_alike
@@ -150,21 +149,22 @@ class Keeping:
 
 
 async def _tidy(context: ServiceContext) -> None:
-    """Merge the small files that commits leave, now and then."""
+    """Merge the small files that commits leave, now and then; by a process that takes its memory away with it."""
     out = out_directory(context.options.data_dir)
+    command = [sys.executable, "-m", "edgefleet_services.cli.main", "data", "compact", str(out)]
     while True:
         await asyncio.sleep(TIDY_EVERY_S)
+        process = await asyncio.create_subprocess_exec(
+            *command, "--least-files", str(TIDY_FILES), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         try:
-            merged = await asyncio.to_thread(_merge, out)
-            context.log.info("features_tidied", files=merged)
-        except FleetError as error:
-            context.log.warning("features_untidy", error=str(error))
-
-
-def _merge(out: Path) -> int:
-    store = FeatureStore(out / "features")
-    merged = compact_archive(MarketArchive(out), least_files=TIDY_FILES)
-    return merged + sum(store.compact(each, least_files=TIDY_FILES) for each in store.sets())
+            _, words = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        if process.returncode != 0:
+            said = words.decode(errors="replace").strip()
+            context.log.warning("features_untidy", code=process.returncode, error=said)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
