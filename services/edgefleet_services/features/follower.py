@@ -111,6 +111,11 @@ class Follower:
         """Return every instrument's newest finished bars by kind, those of earlier runs included."""
         return self._bar_keeper.newest
 
+    @property
+    def begun_anew(self) -> list[str]:
+        """Return what begins anew, `rows` or `bars`, because what was remembered cannot be read."""
+        return [what for what, keeper in (("rows", self._features), ("bars", self._bar_keeper)) if keeper.forgot]
+
     def turn(self) -> News:
         """Take at most a thousand entries, commit where it is due, and return what came of them.
 

@@ -27,16 +27,22 @@ def definitions_of(config: FleetConfig) -> dict[str, str]:
 class FeatureKeeper:
     """Every instrument's features, a row at each beat of its venue.
 
-    `memory` is a text that says all it knows: a keeper made with it goes on where that one was.
+    `memory` is a text that says all it knows: a keeper made with it goes on where that one was. One that another
+    release wrote and this one cannot read is as none, and `forgot` says so.
     """
 
     def __init__(self, config: FleetConfig, memory: str = "") -> None:
         self._config = config
         self._engines: dict[str, FeatureEngine] = {}
         self.refused = 0  # messages with a number that cannot be
-        if memory:
-            for instrument, state in msgspec.msgpack.decode(b64decode(memory), type=dict[str, FeatureState]).items():
-                self._engine(instrument, state)
+        states: dict[str, FeatureState] = {}
+        self.forgot = False
+        try:
+            states = msgspec.msgpack.decode(b64decode(memory), type=dict[str, FeatureState]) if memory else {}
+        except (msgspec.MsgspecError, ValueError):
+            self.forgot = True
+        for instrument, state in states.items():
+            self._engine(instrument, state)
 
     @property
     def memory(self) -> str:
@@ -78,7 +84,13 @@ class BarKeeper:
 
     def __init__(self, config: FleetConfig, memory: str = "") -> None:
         self._config = config
-        self._kinds = BarKinds(msgspec.json.decode(memory, type=dict[str, InstrumentBars]) if memory else None)
+        open_bars: dict[str, InstrumentBars] = {}
+        self.forgot = False
+        try:
+            open_bars = msgspec.json.decode(memory, type=dict[str, InstrumentBars]) if memory else {}
+        except msgspec.MsgspecError:
+            self.forgot = True
+        self._kinds = BarKinds(open_bars)
         for instrument in self._kinds.memory:
             self._kinds.plan(instrument, self._plan(instrument))
 

@@ -90,6 +90,8 @@ class Keeping:
         follower = await self._in_thread(Follower, self._places, config, self._context.clock)
         try:
             self._context.log.info("features_follow", set=follower.features.label, out=str(self._places.out))
+            for what in follower.begun_anew:
+                self._context.log.warning("features_begin_anew", what=what)
             online = Online(self._context.bus.redis, follower.features, follower.newest_bars)
             await self._follow(follower, online, config)
             await self._in_thread(follower.close)

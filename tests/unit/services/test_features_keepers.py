@@ -106,3 +106,12 @@ def test_other_definitions_are_the_next_version_and_the_same_ones_the_old(tmp_pa
     assert [feature_set(store, each, None).version for each in (usual, other, configured(ema_bars=[6]))] == [1, 2, 3]
     with pytest.raises(Misuse):
         store.writer(feature_set(store, other, 1), "fleet", FakeClock())
+
+
+def test_a_memory_that_cannot_be_read_is_none_and_is_told() -> None:
+    config = configured()
+
+    rows, bars = FeatureKeeper(config, "bm8gc3RhdGU="), BarKeeper(config, '{"BTC/USDT@sim": {"time": 5}}')
+
+    assert (rows.forgot, bars.forgot, FeatureKeeper(config).forgot) == (True, True, False)
+    assert len([row for message in market(3) for row in rows.take(message)]) == 3
