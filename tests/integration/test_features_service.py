@@ -268,3 +268,17 @@ async def test_a_directory_that_cannot_be_written_is_waited_for(bus: RedisBus, f
     os.remove(stopper)
 
     await until(lambda: features.metric('edgefleet_features_kept_total{what="feature_row"}') == 5)
+
+
+async def test_another_directory_is_named_by_the_environment_and_the_fleets_is_only_read(
+    bus: RedisBus, features: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEFLEET_MARKET_DIR", str(tmp_path / "elsewhere"))
+    await publish(bus, market(0, 5))
+    features.start()
+
+    await until(lambda: features.metric('edgefleet_features_kept_total{what="feature_row"}') == 5)
+    features.stop()
+
+    assert list(MarketArchive(tmp_path / "elsewhere").read(writers=["fleet"])) == market(0, 5)
+    assert not features.data_dir.exists()
