@@ -16,6 +16,7 @@ from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_S, SYSTEM
 from edgefleet.errors import OutOfReach, Transient
 from edgefleet.params.files import load_fleet
+from edgefleet.params.schema import FleetConfig
 from edgefleet.params.store import ParamStore
 from edgefleet_services.features.follower import Follower, Places
 from edgefleet_services.features.online import Online
@@ -80,7 +81,12 @@ async def follow(options: FollowOptions, say: Callable[[str], None]) -> Followed
 
 
 async def _is_served(bus: RedisBus) -> bool:
-    return any(applied.service == _SERVICE for applied in await ParamStore(bus.redis).applied())
+    """Return whether the fleet's own service says what is newest: it runs, and is not told to keep nothing."""
+    store = ParamStore(bus.redis)
+    if not any(applied.service == _SERVICE for applied in await store.applied()):
+        return False
+    current = await store.current()
+    return current is None or FleetConfig.model_validate_json(current.body).fleet.keep_features
 
 
 async def _until(

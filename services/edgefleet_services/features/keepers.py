@@ -17,6 +17,8 @@ from edgefleet.messages import Beat, BookDelta, BookSnapshot, Message, Quote, Tr
 from edgefleet.messages.market import Bar
 from edgefleet.params.schema import FleetConfig
 from edgefleet.store.features.sets import FeatureRow
+from edgefleet.store.market.kinds import SCALE
+from edgefleet.units import EXACT
 
 
 def definitions_of(config: FleetConfig) -> dict[str, str]:
@@ -111,13 +113,11 @@ class BarKeeper:
 
     def take(self, message: Message) -> list[Bar]:
         """Take a message and return the bars that it closed."""
-        if isinstance(message, Beat):
-            return self._kinds.take(message)
-        if not isinstance(message, Trade):
+        if not isinstance(message, Beat | Trade):
             return []
-        if not self._kinds.is_planned(message.instrument):
+        if isinstance(message, Trade) and not self._kinds.is_planned(message.instrument):
             self._kinds.plan(message.instrument, self._plan(message.instrument))
-        return self._kinds.take(message)
+        return [_kept(bar) for bar in self._kinds.take(message)]
 
     def _plan(self, instrument: str) -> BarPlan:
         keep, symbol = self._config.features.keep, split_id(instrument)[0]
@@ -142,6 +142,14 @@ class BestKeeper:
         if isinstance(message, Beat | Quote | BookSnapshot | BookDelta | VenueStatus):
             return self._tops.take(message)
         return []
+
+
+def _kept(bar: Bar) -> Bar:
+    """Return the bar as a column holds it: nothing is rounded, so a turnover of more digits is not known."""
+    if bar.turnover is None:
+        return bar
+    exponent = bar.turnover.normalize(EXACT).as_tuple().exponent
+    return bar if isinstance(exponent, int) and -exponent <= SCALE else msgspec.structs.replace(bar, turnover=None)
 
 
 def made_alike(one: FleetConfig, other: FleetConfig) -> bool:

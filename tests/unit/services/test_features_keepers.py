@@ -14,6 +14,7 @@ from edgefleet.messages import Message
 from edgefleet.params.files import load_fleet
 from edgefleet.params.schema import FleetConfig
 from edgefleet.store.features.offline import FeatureStore
+from edgefleet.store.market.archive import MarketArchive
 from edgefleet.testing import build
 from edgefleet.testing.clock import START_NS, FakeClock
 from edgefleet_services.features.follower import feature_set
@@ -72,6 +73,20 @@ def test_bars_of_size_are_made_where_a_size_is_configured() -> None:
 
     assert {(bar.kind, bar.interval_ms) for bar in bars} == {("volume", 0), ("time", 60_000)}
     assert set(keeper.newest[build.INSTRUMENT]) == {"1m", "volume"}
+
+
+@pytest.mark.parametrize(("price", "turnover"), [("0.000000123457", None), ("0.0000001200000", "0.000000000000147600")])
+def test_a_turnover_of_more_digits_than_a_column_has_is_not_known_and_costs_no_bar(
+    price: str, turnover: str | None, tmp_path: Path
+) -> None:
+    keeper = BarKeeper(configured(keep={"volume_bars": {"BTC/USDT": "0.000001"}}))
+
+    bars = keeper.take(build.trade(price=Decimal(price), quantity=Decimal("0.00000123")))
+
+    assert [bar.turnover for bar in bars] == [None if turnover is None else Decimal(turnover)]
+    with MarketArchive(tmp_path).writer("bars", FakeClock()) as writer:
+        writer.take(bars)
+    assert list(MarketArchive(tmp_path).read()) == bars
 
 
 @pytest.mark.parametrize(
