@@ -11,7 +11,7 @@ venv=${2:?the virtual environment}
 state=${3:?the state directory}
 shift 3
 targets=prometheus/targets/local.yml
-services=(ingestion:9101 alpha:9102 router:9103 risk:9104 executor:9105 params:9106 ledger:9107 monitor:8001 venue:9180)
+services=(ingestion:9101 alpha:9102 router:9103 risk:9104 executor:9105 params:9106 ledger:9107 monitor:8001 venue:9180 features:9109)
 
 alive() { [[ -f $state/$1.pid ]] && kill -0 "$(<"$state/$1.pid")" 2>/dev/null; }
 

@@ -5,7 +5,7 @@
 #   EDGEFLEET_REDIS_DEFAULT_USER       `open` (may read, publish param.reload, set feature:* and mode) or `closed`
 set -eu
 
-services="ingestion alpha router risk executor ledger monitor params venue"
+services="ingestion alpha router risk executor ledger monitor params venue features"
 
 hash_of() { printf '%s' "$1" | sha256sum | cut -d' ' -f1; }
 fail() { echo "redis acl: $1" >&2; exit 2; }

@@ -9,7 +9,7 @@ from typing import Literal
 
 Mode = Literal["demo", "paper", "live"]
 
-SERVICES = ("params", "venue", "ledger", "executor", "risk", "router", "alpha", "monitor", "ingestion")
+SERVICES = ("params", "venue", "ledger", "executor", "risk", "router", "alpha", "monitor", "ingestion", "features")
 # In Compose only: local processes have their supervisor.
 IN_CONTAINERS = (*SERVICES, "keeper")
 
@@ -23,6 +23,7 @@ _DEFAULT_PORTS = {
     "params": 9106,
     "ledger": 9107,
     "keeper": 9108,
+    "features": 9109,
     "venue": 9180,
 }
 

@@ -24,6 +24,7 @@ class RunningFleet(msgspec.Struct, frozen=True, kw_only=True):
     venue: str = "sim"
     venue_url: str | None = None  # of the simulated venue; None: the venue is a real one
     dialect: str = "binance"
+    keeps_features: bool = True
 
     @property
     def is_alive(self) -> bool:

@@ -184,6 +184,7 @@ def _running(options: FleetOptions) -> RunningFleet:
         venue=options.venue,
         venue_url=options.venue_url,
         dialect=options.dialect,
+        keeps_features=options.keeps_features,
     )
 
 
@@ -204,6 +205,7 @@ def _fleet_options(
         dialect=config.venues.venues[request.venue].dialect,
         venue_arguments=_venue_arguments(request, data_dir, stocks=stocks),
         log_level="info",
+        keeps_features=config.fleet.keep_features,
     )
 
 

@@ -24,6 +24,7 @@ from edgefleet.errors import Broken, Misuse, OutOfReach
 from edgefleet_services.options import SERVICES, Mode, service_port
 
 START_DEADLINE_S = 60.0
+BESIDE_DEADLINE_S = 5.0  # so long a start, the fleet trading already, waits for who is not needed
 STOP_DEADLINE_S = 20.0
 MAX_BACK_OFF_S = 10.0
 MAX_PORT = 65_535
@@ -32,8 +33,10 @@ HEALTHY_AFTER_S = 30.0  # a service that ran this long starts its back-off anew
 
 # The executor asks the venue for its account; ingestion starts the tape, so it comes when all others are ready.
 _WAVES = (("params", "venue", "ledger", "risk", "router", "alpha", "monitor"), ("executor",), ("ingestion",))
+# Nothing waits for these: the fleet trades without them, however they end.
+_BESIDE = frozenset({"features"})
 # Writers before those who write down: the ledger archives what all the others said on their way out.
-_STOP_ORDER = ("ingestion", "alpha", "router", "risk", "executor", "monitor", "params", "ledger", "venue")
+_STOP_ORDER = ("ingestion", "alpha", "router", "risk", "executor", "features", "monitor", "params", "ledger", "venue")
 
 # On the console: the line's own columns, and what is the same on every line of a session.
 _SAID_ELSEWHERE = frozenset({"ts", "level", "service", "event", "session", "instance"})
@@ -56,6 +59,7 @@ class FleetOptions:
     dialect: str = "binance"
     venue_arguments: tuple[str, ...] | None  # None: the venue is a real one, not a process of ours
     log_level: str = "info"
+    keeps_features: bool = False  # whether the service `features` is one of it
 
     def port_of(self, service: str) -> int:
         """Return the port of one service of this fleet."""
@@ -163,6 +167,18 @@ class Supervisor:
             for name in wanted:
                 await self._spawn(name)
             await self._until_healthy(wanted)
+        if self.options.keeps_features:
+            await self._start_beside("features")
+
+    async def _start_beside(self, name: str) -> None:
+        """Start a service that nothing needs: one that does not come up is told and is no failure of the fleet's."""
+        await self._spawn(name)
+        deadline = self.clock.monotonic_ns() + int(BESIDE_DEADLINE_S * NS_PER_S)
+        while await self.health(name) is None:
+            if self.clock.monotonic_ns() > deadline:
+                self.log.say("service_late", level="warning", name=name, after_s=BESIDE_DEADLINE_S)
+                return
+            await asyncio.sleep(0.05)
 
     async def stop(self, names: Iterable[str] = _STOP_ORDER) -> None:
         """Stop services in the order given; one that does not go in time is killed, and that is said."""
@@ -252,6 +268,10 @@ class Supervisor:
             await self._spawn(child.name)
 
     def _give_up(self, child: Child, code: int) -> None:
+        if child.name in _BESIDE:
+            reason = _last_reason(child.last_words) or f"it ended with code {code}"
+            self.log.say("service_given_up", level="error", name=child.name, reason=reason)
+            return
         self.failure = _last_reason(child.last_words) or f"{child.name} ended with code {code}"
         self.failure_code = code
         self.failed.set()

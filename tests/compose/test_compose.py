@@ -20,7 +20,7 @@ Seen = TypeVar("Seen")
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
-FLEET = ("params", "venue", "ingestion", "alpha", "router", "risk", "executor", "ledger", "monitor")
+FLEET = ("params", "venue", "ingestion", "alpha", "router", "risk", "executor", "ledger", "monitor", "features")
 STACK = ("redis", *FLEET, "keeper", "prometheus", "alertmanager", "grafana")
 # Run inside a container: its init is process 1 and the service is init's child, so killing that child is a crash.
 CRASH = """

@@ -24,7 +24,7 @@ OF_PROMETHEUS = {"up", "ALERTS"}
 PROMQL_WORDS = set(
     (
         "abs absent and by clamp_min count delta group group_left histogram_quantile ignoring increase label_replace"
-        " label_values max min offset on or rate sum time topk unless vector without"
+        " label_values max max_over_time min offset on or rate sum time topk unless vector without"
     ).split()
 )
 

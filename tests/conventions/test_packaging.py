@@ -26,9 +26,10 @@ PROMISED_TARGETS = (
     "test-monitoring test-integration test-faults test-performance test-load test-all test-compose bench docs"
 ).split()
 PROMISED_CONTAINERS = (
-    "redis prometheus alertmanager grafana params ingestion alpha router risk executor ledger monitor venue keeper"
+    "redis prometheus alertmanager grafana params ingestion alpha router risk executor ledger monitor venue features"
+    " keeper"
 ).split()
-FLEET = ["params", "ingestion", "alpha", "router", "risk", "executor", "ledger", "monitor", "venue"]
+FLEET = ["params", "ingestion", "alpha", "router", "risk", "executor", "ledger", "monitor", "venue", "features"]
 OURS = [*FLEET, "keeper"]  # what runs in our image; the keeper watches the others and trades nothing
 
 

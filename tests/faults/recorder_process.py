@@ -89,7 +89,7 @@ def cut_off_everywhere(directory: str, what: str, reports: Any) -> None:
                 writer.commit()
         child = os.fork()
         if child == 0:
-            _die_at(moment)
+            die_at(moment)
             if what == "commit":
                 with archive.writer("rec", SYSTEM) as writer:
                     writer.take(given[180:], "240")
@@ -101,14 +101,14 @@ def cut_off_everywhere(directory: str, what: str, reports: Any) -> None:
         reports.send(_what_is_left(archive, given))
         if code == 0:
             break
-        assert code == _DIED, code
+        assert code == DIED, code
     reports.send(None)
 
 
-_DIED = 9
+DIED = 9
 
 
-def _die_at(moment: int) -> None:
+def die_at(moment: int) -> None:
     """End this process, as a kill does, before its `moment`-th sync, rename, link, removal, exchange or directory."""
     left = moment
 
@@ -117,7 +117,7 @@ def _die_at(moment: int) -> None:
             nonlocal left
             left -= 1
             if left == 0:
-                os._exit(_DIED)
+                os._exit(DIED)
             return call(*arguments, **named)
 
         return dying

@@ -20,7 +20,7 @@ from tests.fleet.processes import PROJECT, edgefleet, report_of, service_pid, st
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-SERVICES = ("params", "venue", "ledger", "executor", "risk", "router", "alpha", "monitor", "ingestion")
+SERVICES = ("params", "venue", "ledger", "executor", "risk", "router", "alpha", "monitor", "ingestion", "features")
 READERS = ("alpha", "router", "risk", "executor", "ledger", "monitor", "ingestion")
 RELOADS = 100
 

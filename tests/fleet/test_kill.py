@@ -12,9 +12,14 @@ import pytest
 import redis
 from tests.fleet.processes import edgefleet, kill_service, report_of, start, until
 
+from edgefleet.messages import decode
+from edgefleet.store.history import History
+from edgefleet.store.market.archive import MarketArchive
+from edgefleet.store.market.maintenance import check_archive
+
 pytestmark = [pytest.mark.faults, pytest.mark.data, pytest.mark.timeout(900)]
 
-KILLED = ("alpha", "router", "risk", "executor", "ledger")
+KILLED = ("alpha", "router", "risk", "executor", "ledger", "features")
 KILLS_EACH = 5
 SEED = 20_240_808
 
@@ -70,3 +75,8 @@ def test_killed_fleet_does_what_an_undisturbed_one_does(
 
     twin = report_of(edgefleet("twin", "--data-dir", tmp_path / "d", "--json", timeout_s=300))
     assert twin["parity"] == 1.0, twin
+
+    kept = MarketArchive(tmp_path / "d" / "market")
+    assert check_archive(kept).whole
+    with History.open(tmp_path / "d") as history:
+        assert list(kept.read(writers=["fleet"])) == [decode(e.type, e.data) for e in history.entries("market")]

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.fleet.conftest import RecordedSession
 from tests.fleet.processes import edgefleet, report_of
+from tests.unit.book.test_trade_bars import content
 
+from edgefleet.book.bar_columns import TradeColumns, time_bars
+from edgefleet.book.grid import WIDTHS_MS
+from edgefleet.bus.embedded import EmbeddedServer
+from edgefleet.bus.redis_bus import RedisBus
+from edgefleet.messages import Bar, Trade
+from edgefleet.store.features.offline import FeatureStore
+from edgefleet.store.features.online import OnlineFeatures
 from edgefleet.store.history import History
+from edgefleet.store.market.archive import MarketArchive
+from edgefleet.store.market.maintenance import check_archive
+from edgefleet.store.market.online import OnlineBars
 from edgefleet_services.why import explain
 
 pytestmark = [pytest.mark.integration, pytest.mark.data, pytest.mark.timeout(900)]
@@ -67,6 +80,44 @@ def test_every_order_was_timed(session_at_max: RecordedSession) -> None:
 
     assert 0 < timed["n"] <= session_at_max.report["orders"]
     assert 0 < timed["p50"] <= timed["p90"] <= timed["p99"] <= timed["max"]
+
+
+INSTRUMENT = "BTC/USDT@sim"
+
+
+def _bars(session: RecordedSession) -> list[Bar]:
+    archive = MarketArchive(session.data_dir / "market")
+    return [bar for bar in archive.read(["bar"], writers=["fleet_bars"]) if isinstance(bar, Bar)]
+
+
+def test_fleet_kept_its_market_and_every_bar_that_it_makes(session_at_max: RecordedSession) -> None:
+    archive = MarketArchive(session_at_max.data_dir / "market")
+    trades = [trade for trade in archive.read(["trade"]) if isinstance(trade, Trade)]
+    columns = TradeColumns.of(trades)
+
+    assert check_archive(archive).whole
+    assert len(trades) == 19_904
+    for width in WIDTHS_MS.values():
+        whole = content(time_bars(columns, width).bars(INSTRUMENT, width))
+        ours = content([bar for bar in _bars(session_at_max) if bar.interval_ms == width])
+        assert ours == whole[: len(ours)]
+        assert len(ours) == len(whole) - 1  # the one that the tape ends in
+
+
+async def test_newest_row_and_newest_bars_are_in_redis(session_at_max: RecordedSession, tmp_path: Path) -> None:
+    store = FeatureStore(session_at_max.data_dir / "market" / "features")
+    rows = store.rows(store.find("streaming"), INSTRUMENT)
+    shutil.copytree(session_at_max.data_dir / "redis", tmp_path / "redis")
+    with EmbeddedServer.start(tmp_path / "redis", 0) as server:
+        async with await RedisBus.connect(server.url) as bus:
+            online = await OnlineFeatures(bus.redis).read(store.find("streaming"), INSTRUMENT)
+            bars = await OnlineBars(bus.redis).read(INSTRUMENT)
+
+    assert online == rows[-1]
+    assert online is not None
+    assert online.values["vwap_1m"] is not None
+    newest = {width: bar for bar in _bars(session_at_max) for width, ms in WIDTHS_MS.items() if bar.interval_ms == ms}
+    assert bars == newest
 
 
 def test_replay_sees_the_same_market(replayed: Reports) -> None:

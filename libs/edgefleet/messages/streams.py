@@ -37,7 +37,7 @@ STREAMS: tuple[StreamCard, ...] = (
             market.OnChain,
         ),
         ("ingestion",),
-        ("alpha", "monitor"),
+        ("alpha", "features", "monitor"),
     ),
     StreamCard(
         "beats", (market.Beat, market.Touch, market.Bar), ("ingestion",), ("risk", "executor", "ledger", "monitor")

@@ -63,6 +63,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     seq: int = 0  # the last row's number
     rows: int = 0
     position: str = ""  # where its source stood, in the source's own words
+    memory: str = ""  # what who makes rows of the source remembered there
     finished: bool = False  # its source has no more
     files: tuple[tuple[str, str], ...] = ()  # the last commit's: draft, and the name that it gets
 
@@ -259,7 +260,7 @@ class PartitionWriter:
         draft.last = last
         draft.rows += table.num_rows
 
-    def commit(self, seq: int, position: str, *, finished: bool = False) -> Mark:
+    def commit(self, seq: int, position: str, *, finished: bool = False, memory: str = "") -> Mark:
         """Make all that was added part of the data and return the new mark, which is on the disk.
 
         Raises
@@ -277,7 +278,15 @@ class PartitionWriter:
                 folder = self._partitions.root / DRAFTS / self.name
                 sync_all([folder, *(draft.file.path for draft in self._drafts.values())])
             number, rows = self.mark.commits + 1, self.mark.rows + self.uncommitted
-            mark = Mark(commits=number, seq=seq, rows=rows, position=position, finished=finished, files=tuple(files))
+            mark = Mark(
+                commits=number,
+                seq=seq,
+                rows=rows,
+                position=position,
+                memory=memory,
+                finished=finished,
+                files=tuple(files),
+            )
             # From here on the drafts are no longer ours to remove: the mark may be written whatever is raised.
             self._drafts.clear()
             with self._partitions.naming(alone=False):

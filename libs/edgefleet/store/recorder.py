@@ -21,6 +21,7 @@ from edgefleet.messages import Message, decode
 from edgefleet.store.history import History
 from edgefleet.store.market.archive import MarketArchive
 from edgefleet.store.market.kinds import BY_TYPE, MarketMessage
+from edgefleet.store.market.writer import MAX_HELD
 from edgefleet.store.tape import TapeWriter
 
 MARKET = "market"
@@ -51,6 +52,8 @@ class Recorder:
         Where raw frames go; None: they are not kept.
     commit_ms
         The most that a kill can cost a recorder whose source does not repeat itself.
+    most_held
+        As `MarketWriter` has it.
     """
 
     def __init__(
@@ -62,10 +65,11 @@ class Recorder:
         tape_dir: Path | None = None,
         commit_rows: int = 200_000,
         commit_ms: int = 30_000,
+        most_held: int = MAX_HELD,
     ) -> None:
         self.counts = RecorderCounts()
         self._writer = archive.writer(
-            name, clock, commit_rows=commit_rows, commit_ms=commit_ms, refuse=self._on_refused
+            name, clock, commit_rows=commit_rows, commit_ms=commit_ms, most_held=most_held, refuse=self._on_refused
         )
         try:
             self._tape = (
@@ -128,6 +132,15 @@ class Recorder:
         if self._tape is not None:
             self._tape.turn()
         return self._writer.turn()
+
+    @property
+    def is_due(self) -> bool:
+        """Return whether the archive is due to be committed."""
+        return self._writer.is_due
+
+    def commit(self) -> None:
+        """Commit the archive, due or not."""
+        self._writer.commit()
 
     def close(self) -> None:
         """Commit all and end."""

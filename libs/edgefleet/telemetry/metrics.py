@@ -92,6 +92,22 @@ class Metrics:
         )
 
     @cached_property
+    def features_lag(self) -> Gauge:
+        return self._gauge(
+            "edgefleet_features_lag_seconds", "Age of the newest market entry that is kept; 0 when all were."
+        )
+
+    @cached_property
+    def features_kept(self) -> Counter:
+        return self._counter("edgefleet_features_kept_total", "Rows made of the market, by what they are.", "what")
+
+    @cached_property
+    def features_refused(self) -> Counter:
+        return self._counter(
+            "edgefleet_features_refused_total", "What of the market is in no row or no bar, by reason.", "reason"
+        )
+
+    @cached_property
     def data_age(self) -> Gauge:
         return self._gauge(
             "edgefleet_data_age_seconds", "Age of the last touch by the beat that told it.", "venue", "symbol"

@@ -59,10 +59,13 @@ def follow(
     out: Out = Path("data/archive"),
     redis_url: Annotated[str | None, typer.Option("--redis-url", help="The fleet's, where it is another.")] = None,
     duration: Annotated[float | None, typer.Option("--duration", help="Seconds; without it until Ctrl-C.")] = None,
-    version: Annotated[int, typer.Option("--set-version", help="Of the feature set: one for each way to make it.")] = 1,
+    version: Annotated[
+        int | None,
+        typer.Option("--set-version", help="Of the feature set; else the one that is made so, or the next."),
+    ] = None,
     conf: Annotated[Path, typer.Option("--conf", help="The configuration's directory.")] = Path("conf"),
 ) -> int:
-    """Keep a running fleet's market in an archive, its features in a store and, as of now, in its Redis."""
+    """Keep a running fleet's market and bars in an archive, its features in a store, as the service features does."""
     from edgefleet_services.data.follow import FollowOptions
     from edgefleet_services.data.follow import follow as run
     from edgefleet_services.running import find_running
@@ -122,6 +125,18 @@ def info(
         for line in told(found):
             typer.echo(line)
     return 0 if found.whole else 1
+
+
+@app.command("compact")
+def compact(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An archive; its feature store comes along.")],
+    least_files: Annotated[int, typer.Option("--least-files", min=2, help="Of a partition, to be merged.")] = 2,
+) -> int:
+    """Merge an archive's small files, while it is written and read. The service features does so each hour."""
+    from edgefleet_services.data.compact import compact_directory
+
+    typer.echo(f"{compact_directory(directory, least_files)} files of {directory} are parts of others now")
+    return 0
 
 
 @app.command("check")

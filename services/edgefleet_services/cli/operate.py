@@ -50,7 +50,11 @@ def status(
     monitor = monitor_port_for(port, data_dir)
     body = _ask_monitor(monitor, "/api/v1/status")
     known = {str(service.get("service")): service for service in body.get("services") or []}
-    names = [name for name in SERVICES if name != "venue" or (body.get("session") or {}).get("mode") != "live"]
+    fleet = find_running(data_dir)
+    left_out = {"venue"} if (body.get("session") or {}).get("mode") == "live" else set()
+    if fleet is not None and fleet.port == monitor and not fleet.keeps_features:
+        left_out.add("features")
+    names = [name for name in SERVICES if name not in left_out]
     body["services"] = [{**known.get(name, {}), **_health(name, service_port(name, monitor))} for name in names]
     if as_json:
         _print(body)

@@ -21,16 +21,16 @@ from edgefleet_services.options import ServiceOptions
 
 _PR_SET_PDEATHSIG = 1
 # No order waits for these: where processors are few, they run when the way of an order has what it needs.
-_BEHIND_THE_ORDERS = frozenset({"keeper", "ledger", "monitor", "params"})
+_BEHIND_THE_ORDERS = frozenset({"features", "keeper", "ledger", "monitor", "params"})
 _BACKGROUND_NICE = 10
 
 
 def run_service(name: str, options: ServiceOptions) -> int:
     """Run `name` until it is told to stop; return its exit code."""
     _die_with_parent()
-    module = _lean_module(f"edgefleet_services.{name}.service")
     if name in _BEHIND_THE_ORDERS:
         os.nice(_BACKGROUND_NICE)
+    module = _lean_module(f"edgefleet_services.{name}.service")
     return _run(module.serve(options))
 
 

@@ -1,7 +1,6 @@
-"""`edgefleet data follow`: a running fleet's market to an archive, its features to a store and, as of now, to Redis.
+"""`edgefleet data follow`: the service `features` as a command, for who leaves that out or wants another place.
 
-Reads the stream plainly, beside the fleet: it holds nothing up and decides nothing. What it missed while it was away it
-reads from the ledger's files; features begin anew then, warm-up included.
+It holds nothing up and decides nothing. Where the fleet's own service runs, what is in Redis is that one's to say.
 """
 
 from __future__ import annotations
@@ -13,28 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_S, SYSTEM
-from edgefleet.errors import Poison
-from edgefleet.features import FeatureEngine, FeatureSpec
-from edgefleet.features.cards import definitions
-from edgefleet.messages import Beat, Message, decode
+from edgefleet.errors import OutOfReach, Transient
 from edgefleet.params.files import load_fleet
 from edgefleet.params.schema import FleetConfig
-from edgefleet.store.features.offline import FeatureStore, FeatureWriter
-from edgefleet.store.features.online import OnlineFeatures
-from edgefleet.store.features.sets import FeatureRow, FeatureSet
-from edgefleet.store.history import History
-from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.recorder import Recorder
+from edgefleet.params.store import ParamStore
+from edgefleet_services.features.follower import Follower, Places
+from edgefleet_services.features.online import Online
 
-MARKET = "market"
-SET_NAME = "streaming"
-WRITER = "fleet"
-_COUNT = 1_000
 _LINGER_S = 0.25
 _TELL_S = 5.0
+_SERVICE = "features"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +34,7 @@ class FollowOptions:
     redis_url: str
     out: Path
     conf_dir: Path
-    version: int = 1  # of the feature set: other definitions need another
+    version: int | None = None  # of the feature set; None: the one with these definitions, else the next
     duration_s: float | None = None
 
 
@@ -54,45 +43,7 @@ class Followed(NamedTuple):
 
     messages: int
     rows: int  # of features
-
-
-class FeatureKeeper:
-    """Every instrument's features, a row at each beat of its venue. Does no I/O."""
-
-    def __init__(self, config: FleetConfig) -> None:
-        self._config = config
-        self._engines: dict[str, FeatureEngine] = {}
-        self.refused = 0  # messages with a number that cannot be
-
-    @property
-    def definitions(self) -> dict[str, str]:
-        """Return how each feature is made."""
-        return definitions(FeatureSpec.of(self._config.features, "crypto"))
-
-    def take(self, message: Message) -> list[FeatureRow]:
-        """Take a message and return the rows that a beat makes: as of the beat, and known from then on."""
-        if isinstance(message, Beat):
-            return [
-                FeatureRow(touch.instrument, message.ts_event, message.ts_event, dict(engine.values(message.ts_event)))
-                for touch in message.touches
-                if (engine := self._engines.get(touch.instrument)) is not None
-            ]
-        instrument = getattr(message, "instrument", None)
-        engines = list(self._engines.values()) if instrument is None else [self._engine(instrument)]
-        for engine in engines:
-            try:
-                engine.on_message(message)
-            except Poison:
-                self.refused += 1
-        return []
-
-    def _engine(self, instrument: str) -> FeatureEngine:
-        engine = self._engines.get(instrument)
-        if engine is None:
-            rules = self._config.instruments.get(instrument)
-            spec = FeatureSpec.of(self._config.features, "crypto" if rules is None else rules.asset_class)
-            engine = self._engines[instrument] = FeatureEngine(instrument, spec)
-        return engine
+    bars: int
 
 
 async def follow(options: FollowOptions, say: Callable[[str], None]) -> Followed:
@@ -105,77 +56,61 @@ async def follow(options: FollowOptions, say: Callable[[str], None]) -> Followed
     OutOfReach
         If Redis does not answer or the disk takes no more.
     """
-    keeper = FeatureKeeper(load_fleet(options.conf_dir))
-    features = FeatureSet(name=SET_NAME, version=options.version, definitions=keeper.definitions)
+    config = load_fleet(options.conf_dir)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    places = Places(options.data_dir, options.redis_url, options.out)
     bus = await RedisBus.connect(options.redis_url)
     try:
-        with (
-            History.open(options.data_dir, options.redis_url) as history,
-            Recorder(MarketArchive(options.out), WRITER, SYSTEM) as recorder,
-            FeatureStore(options.out / "features").writer(features, WRITER, SYSTEM) as writer,
-        ):
-            run = _Run(history, recorder, writer, keeper, OnlineFeatures(bus.redis), features)
-            await run.until(stop, options.duration_s, say)
+        with Follower(places, config, SYSTEM, version=options.version) as follower:
+            online = None
+            if await _is_served(bus):
+                say("online     said by the fleet's own service; this command keeps files alone")
+            else:
+                online = Online(bus.redis, follower.features, follower.newest_bars)
+            kept = await _until(stop, options.duration_s, follower, online, say)
+    except Transient as error:
+        raise OutOfReach(str(error)) from error
     finally:
         await bus.close()
-    say(f"kept       {run.messages} messages and {run.rows} rows of {features.label} in {options.out}")
-    return Followed(run.messages, run.rows)
+    counted = f"{kept.messages} messages, {kept.rows} rows of {follower.features.label} and {kept.bars} bars"
+    say(f"kept       {counted} in {options.out}")
+    return kept
 
 
-class _Run:
-    def __init__(
-        self,
-        history: History,
-        recorder: Recorder,
-        writer: FeatureWriter,
-        keeper: FeatureKeeper,
-        online: OnlineFeatures,
-        features: FeatureSet,
-    ) -> None:
-        self._history, self._recorder, self._writer = history, recorder, writer
-        self._keeper, self._online, self._features = keeper, online, features
-        self._position = recorder.position or FIRST
-        self._stored = id_key(writer.position or FIRST)  # rows up to here are in the store already
-        self.messages = 0
-        self.rows = 0
+async def _is_served(bus: RedisBus) -> bool:
+    """Return whether the fleet's own service says what is newest: it runs, and is not told to keep nothing."""
+    store = ParamStore(bus.redis)
+    if not any(applied.service == _SERVICE for applied in await store.applied()):
+        return False
+    current = await store.current()
+    return current is None or FleetConfig.model_validate_json(current.body).fleet.keep_features
 
-    async def until(self, stop: asyncio.Event, duration_s: float | None, say: Callable[[str], None]) -> None:
-        started = told = SYSTEM.monotonic_ns()
-        while not stop.is_set():
-            entries = await asyncio.to_thread(self._history.following, MARKET, self._position, _COUNT)
-            newest = await asyncio.to_thread(self._keep, entries)
-            for row in newest.values():
-                await self._online.write(self._features, row)
-            now = SYSTEM.monotonic_ns()
-            if now - told >= _TELL_S * NS_PER_S:
-                told = now
-                say(f"follow     {self.messages} messages, {self.rows} rows of features")
-            if duration_s is not None and now - started >= duration_s * NS_PER_S:
-                return
-            if len(entries) < _COUNT:
-                await asyncio.sleep(_LINGER_S)
 
-    def _keep(self, entries: list[Entry]) -> dict[str, FeatureRow]:
-        """Keep entries, and return each instrument's newest row."""
-        newest: dict[str, FeatureRow] = {}
-        for entry in entries:
-            self._position = entry.id
-            try:
-                message = decode(entry.type, entry.data)
-            except Poison:
-                self._recorder.counts.refused += 1
-                continue
-            self._recorder.take([(MARKET, message)], entry.id)
-            rows = self._keeper.take(message)
-            if rows and id_key(entry.id) > self._stored:
-                self._writer.take(rows, entry.id)
-                newest |= {row.instrument: row for row in rows}
-            self.messages += 1
-            self.rows += len(rows)
-        self._recorder.turn()
-        self._writer.turn()
-        return newest
+async def _until(
+    stop: asyncio.Event,
+    duration_s: float | None,
+    follower: Follower,
+    online: Online | None,
+    say: Callable[[str], None],
+) -> Followed:
+    started = told = SYSTEM.monotonic_ns()
+    kept = Followed(0, 0, 0)
+    while not stop.is_set():
+        news = await asyncio.to_thread(follower.turn)
+        rows, bars = news.kept["feature_row"], news.kept["bar"]
+        kept = Followed(kept.messages + news.tags.total(), kept.rows + rows, kept.bars + bars)
+        if online is not None:
+            online.add(news)
+            await online.publish()
+        now = SYSTEM.monotonic_ns()
+        if now - told >= _TELL_S * NS_PER_S:
+            told = now
+            say(f"follow     {kept.messages} messages, {kept.rows} rows of features, {kept.bars} bars")
+        if duration_s is not None and now - started >= duration_s * NS_PER_S:
+            break
+        if not news.more:
+            await asyncio.sleep(_LINGER_S)
+    return kept

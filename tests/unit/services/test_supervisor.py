@@ -43,6 +43,7 @@ def test_default_ports_are_those_of_the_interface() -> None:
         "executor": 9105,
         "params": 9106,
         "ledger": 9107,
+        "features": 9109,
         "venue": 9180,
     }
 

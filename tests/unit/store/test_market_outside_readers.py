@@ -8,7 +8,7 @@ import sys
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import polars as pl
@@ -17,8 +17,10 @@ from tests.unit.store.market_messages import numbered
 from tests.unit.store.test_market_archive import written
 
 from edgefleet.messages import BookDelta, Trade
+from edgefleet.store.market.archive import MarketArchive
 from edgefleet.store.market.kinds import MarketMessage
 from edgefleet.store.market.maintenance import compact_archive
+from edgefleet.testing import build
 
 pd: Any = import_module("pandas")  # it brings no types
 GIVEN = numbered(0, 6_000)
@@ -63,6 +65,24 @@ def test_polars_reads_the_archive(directory: Path) -> None:
     deltas = pl.read_parquet(directory / "date=*/kind=book_delta/**/*.parquet").sort("seq")
     levels = [tuple((level["price"], level["size"]) for level in levels) for levels in deltas["bids"].to_list()]
     assert levels == [delta.bids for delta in DELTAS]
+
+
+def test_pandas_polars_and_duckdb_tell_the_kinds_of_bars_apart(tmp_path: Path) -> None:
+    """The path's `kind=bar` hid a column of that name, and pandas read neither."""
+    kinds: list[tuple[Literal["time", "volume", "dollar"], int]] = [("time", 60_000), ("volume", 0), ("dollar", 0)]
+    bars = [build.bar(kind=kind, interval_ms=width) for kind, width in kinds]
+    written(tmp_path, list[MarketMessage](bars))
+    files, pattern = sorted(tmp_path.glob("date=*/kind=bar/*/*.parquet")), f"{tmp_path}/date=*/kind=bar/*/*.parquet"
+
+    with_pandas = pd.read_parquet(files).sort_values("seq")
+    with_polars = pl.scan_parquet(pattern, hive_partitioning=True).sort("seq").collect()
+    source = f"read_parquet('{pattern}', hive_partitioning = true)"
+    with_duckdb = duckdb.execute(f"select bar_kind, interval_ms from {source} order by seq").fetchall()
+
+    assert list(zip(with_pandas["bar_kind"], with_pandas["interval_ms"], strict=True)) == kinds
+    assert with_polars.select("bar_kind", "interval_ms").rows() == kinds
+    assert with_duckdb == kinds
+    assert list(MarketArchive(tmp_path).read()) == bars
 
 
 def test_duckdb_reads_the_archive(directory: Path) -> None:

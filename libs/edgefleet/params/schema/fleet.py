@@ -15,6 +15,9 @@ class FleetParams(Params):
     feeds: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="market data of other venues beside the traded one: symbols by venue"
     )
+    keep_features: bool = Field(
+        True, description="whether the service features keeps the market, features and bars; `up` starts it then"
+    )
     snapshot_every_inputs: int = Field(1_000, gt=0, description="inputs between two snapshots of a stage's state")
     snapshot_every_ms: int = Field(1_000, gt=0, description="the same by time; whichever comes first")
     retain_entries: int = Field(200_000, gt=0, description="entries per stream that trimming always leaves")

@@ -88,10 +88,10 @@ class FeatureStore:
         """Return where a set's rows are."""
         return Partitions(self.directory / f"set={features.name}" / f"version={features.version}")
 
-    def compact(self, features: FeatureSet, *, before: str | None = None) -> int:
+    def compact(self, features: FeatureSet, *, before: str | None = None, least_files: int = 2) -> int:
         """Merge a set's small files; return how many went away. See `compact_all`."""
         written = layout_of(features).written
-        return compact_all(self.partitions(features), lambda _: written, before=before)
+        return compact_all(self.partitions(features), lambda _: written, before=before, least_files=least_files)
 
     def instruments(self, features: FeatureSet) -> list[str]:
         """Return the instruments that have rows, sorted."""
@@ -222,8 +222,8 @@ class FeatureWriter:
         self.commit()
         return True
 
-    def commit(self) -> Mark:
-        """Put all that was taken on the disk and return the new mark.
+    def commit(self, *, memory: str = "") -> Mark:
+        """Put all that was taken on the disk and return the new mark, which keeps `memory` for who goes on from it.
 
         Raises
         ------
@@ -232,7 +232,7 @@ class FeatureWriter:
         """
         self._spill()
         self._since = None
-        return self._writer.commit(self._seq, self.position)
+        return self._writer.commit(self._seq, self.position, memory=memory)
 
     def close(self) -> None:
         """Commit what waits, and end."""

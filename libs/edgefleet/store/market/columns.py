@@ -29,7 +29,9 @@ def table_of(kind: Kind, sequence: Sequence[int], messages: Sequence[MarketMessa
     ValueError, OverflowError
         If a number in them does not fit its column.
     """
-    columns: Columns = {name: [getattr(message, name) for message in messages] for name in kind.fields}
+    columns: Columns = {
+        name: [getattr(message, field) for message in messages] for name, field in kind.attributes.items()
+    }
     arrays: dict[str, pa.Array] = {"seq": pa.array(sequence, pa.int64())}
     for name, type_ in kind.fields.items():
         arrays[name] = _array(columns[name], type_)
@@ -57,7 +59,7 @@ def messages_of(kind: Kind, instrument: str, rows: pa.RecordBatch) -> Iterator[t
     decimals = decimal_fields(fields)
     read = _Reader(rows.column("digits").to_pylist() if decimals else [], len(decimals))
     columns = [read.column(rows.column(name), type_) for name, type_ in fields.items()]
-    names = tuple(fields)
+    names = tuple(kind.attributes[column] for column in fields)
     make: Callable[..., MarketMessage] = kind.type
     named = {} if kind.by_venue else {"instrument": instrument}
     for seq, *values in zip(rows.column("seq").to_pylist(), *columns, strict=True):

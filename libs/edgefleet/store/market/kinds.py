@@ -49,7 +49,8 @@ class Kind(NamedTuple):
     name: str
     type: type[Any]
     tag: str
-    fields: dict[str, pa.DataType]  # without the instrument, which is the partition's
+    fields: dict[str, pa.DataType]  # by column, without the instrument, which is the partition's
+    attributes: dict[str, str]  # of the message, by column
     by_venue: bool  # it names a venue and no instrument
     layout: Layout
 
@@ -61,7 +62,8 @@ class Kind(NamedTuple):
     @property
     def optional(self) -> set[str]:
         """Return the columns that a file of an older version may lack: the message has a default for them."""
-        return {field.name for field in msgspec.structs.fields(self.type) if not field.required}
+        spared = {field.name for field in msgspec.structs.fields(self.type) if not field.required}
+        return {column for column, attribute in self.attributes.items() if attribute in spared}
 
 
 def decimal_fields(fields: dict[str, pa.DataType]) -> list[str]:
@@ -89,20 +91,25 @@ def _plain(annotation: object) -> pa.DataType:
 
 def _kind(message: type[Any]) -> Kind:
     hints = get_type_hints(message)
-    fields = {
-        name: STAMP if name.startswith("ts_") else _plain(hints[name])
-        for name in message.__struct_fields__
-        if name != "instrument"
-    }
     tag = str(message.__struct_config__.tag)
     name = tag.rpartition(".")[0]
+    attributes = {_column(name, field): field for field in message.__struct_fields__ if field != "instrument"}
+    fields = {
+        column: STAMP if field.startswith("ts_") else _plain(hints[field]) for column, field in attributes.items()
+    }
     order = ["seq", "ts_event", "ts_init"]  # first what one looks for first
     typed = {"seq": pa.int64(), **fields}
     if decimal_fields(fields):
         typed["digits"] = pa.string()
     schema = pa.schema([(each, typed.pop(each)) for each in order] + list(typed.items()))
     layout = Layout(schema.with_metadata({"edgefleet.message": tag}), _written(schema))
-    return Kind(name, message, tag, fields, "instrument" not in fields and "venue" in fields, layout)
+    by_venue = "instrument" not in message.__struct_fields__ and "venue" in fields
+    return Kind(name, message, tag, fields, attributes, by_venue, layout)
+
+
+def _column(kind: str, field: str) -> str:
+    """Return the name of a field's column: what a partition's path says already has no second meaning in its files."""
+    return f"{kind}_{field}" if field in ("date", "kind") else field
 
 
 def _written(schema: pa.Schema) -> dict[str, Any]:

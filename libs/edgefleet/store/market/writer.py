@@ -48,6 +48,8 @@ class MarketWriter:
         The writer's; a source that comes again under its name goes on where it stopped.
     commit_rows, commit_ms
         A commit is made when so many rows wait for one, or the oldest waits so long.
+    most_held
+        Rows and levels that are held as objects; fewer take less memory and make smaller row groups.
     refuse
         Is given a message that no column can hold, and why; by default that is a `Misuse`.
     """
@@ -60,12 +62,15 @@ class MarketWriter:
         *,
         commit_rows: int = 200_000,
         commit_ms: int = 30_000,
+        most_held: int = MAX_HELD,
         refuse: Refuse = _stop,
     ) -> None:
         self._writer: PartitionWriter = partitions.writer(name)
         self._clock = clock
         self._commit_rows = commit_rows
         self._commit_ns = commit_ms * NS_PER_MS
+        self._most_held = most_held
+        self._spill_rows = min(SPILL_ROWS, most_held // 4)
         self._refuse = refuse
         self._held: dict[tuple[type[MarketMessage], str, int], _Held] = {}
         self._weight = 0
@@ -112,16 +117,21 @@ class MarketWriter:
 
     def turn(self) -> bool:
         """Commit where it is due; return whether it was."""
-        if self._since is None or (not self.waiting and self.position == self.mark.position):
-            return False
-        late = self._clock.monotonic_ns() - self._since >= self._commit_ns
-        if not late and self.waiting < self._commit_rows:
+        if not self.is_due:
             return False
         self.commit()
         return True
 
-    def commit(self, *, finished: bool = False) -> Mark:
-        """Put all that was taken on the disk and return the new mark.
+    @property
+    def is_due(self) -> bool:
+        """Return whether a commit is due, by rows or by time."""
+        if self._since is None or (not self.waiting and self.position == self.mark.position):
+            return False
+        late = self._clock.monotonic_ns() - self._since >= self._commit_ns
+        return late or self.waiting >= self._commit_rows
+
+    def commit(self, *, finished: bool = False, memory: str = "") -> Mark:
+        """Put all that was taken on the disk and return the new mark, which keeps `memory` for who goes on from it.
 
         Raises
         ------
@@ -130,7 +140,7 @@ class MarketWriter:
         """
         self._spill(0)
         self._since = None
-        return self._writer.commit(self._seq, self.position, finished=finished)
+        return self._writer.commit(self._seq, self.position, finished=finished, memory=memory)
 
     def close(self, *, finished: bool = False) -> None:
         """Commit what waits, and end."""
@@ -158,10 +168,10 @@ class MarketWriter:
         weight = 1 + len(getattr(message, "bids", ())) + len(getattr(message, "asks", ()))
         held.weight += weight
         self._weight += weight
-        if len(held.messages) >= SPILL_ROWS:
+        if len(held.messages) >= self._spill_rows:
             self._write(held)
-        elif self._weight >= MAX_HELD:
-            self._spill(MAX_HELD // 2)
+        elif self._weight >= self._most_held:
+            self._spill(self._most_held // 2)
 
     def _begin(self, key: tuple[type[MarketMessage], str, int], message: MarketMessage) -> _Held | None:
         kind = BY_TYPE.get(key[0])
