@@ -179,6 +179,9 @@ class OkxFeed(FeedCore[Contract]):
                 self.counts.duplicates += 1
                 return
             followed.books_from = frame.arg.channel
+        if followed.is_repeated(raw):
+            self.counts.duplicates += 1
+            return
         for data in frame.data:
             if not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.take_stamp(
                 data.ts * NS_PER_MS, stamp_ns
@@ -283,7 +286,7 @@ class OkxFeed(FeedCore[Contract]):
         if where == "same":
             return "an update without a new number changes levels" if data.bids or data.asks else ""
         if where == "again":
-            self.count_stale(followed)
+            self.counts.duplicates += 1
             return ""
         if where == "gap":
             self.count_gap(followed)
