@@ -218,6 +218,10 @@ class Feed(Protocol):
         """Return what follows from the answer of the venue's REST book."""
         ...
 
+    def give_up_book(self, instrument: str, reason: str, ts_init: int) -> list[Output]:
+        """Return what follows from a REST book that the venue will not give on this connection."""
+        ...
+
     def on_silence(self, now_ns: int) -> list[Output]:
         """Return the beats that fell due by `now_ns` although no frame came."""
         ...
@@ -372,6 +376,10 @@ class FeedCore(Generic[F]):
 
     def on_snapshot(self, instrument: str, raw: bytes, ts_init: int) -> list[Output]:
         """Return what follows from the answer of the venue's REST book; nothing where books come on the connection."""
+        return []
+
+    def give_up_book(self, instrument: str, reason: str, ts_init: int) -> list[Output]:
+        """Return what follows from a REST book that the venue will not give; nothing where nothing waits for it."""
         return []
 
     def on_silence(self, now_ns: int) -> list[Output]:

@@ -500,3 +500,25 @@ def test_a_frame_far_in_the_future_is_not_what_the_first_books_are_stamped_with(
     (book,) = of(BookSnapshot, feed.on_snapshot(BTC, snapshot(10), ts_init=0))
 
     assert book.ts_event == at(0)
+
+
+def test_a_book_that_the_venue_refuses_holds_nobody_elses_frames() -> None:
+    feed = BinanceFeed("sim", ["BTC/USDT", "ETH/USDT"])
+    feed.on_snapshot(BTC, snapshot(10), ts_init=0)
+    held = feed.on_frame(at(0), trade(1), ts_init=0) + feed.on_frame(at(1), depth(11, 11), ts_init=0)
+
+    outputs = feed.give_up_book(ETH, "answered 400: Invalid symbol.", ts_init=0)
+
+    assert held == []
+    assert [type(output.message) for output in outputs if output.stream == "market"] == [BookSnapshot, Trade, BookDelta]
+    assert (feed.awaiting, feed.held) == ((), 0)
+    assert any("ETH/USDT@sim has no book" in notice for notice in feed.take_notices())
+
+
+def test_a_book_that_was_refused_is_asked_for_again_on_the_next_connection() -> None:
+    feed = BinanceFeed("sim", ["BTC/USDT", "ETH/USDT"], bookless=["BTC/USDT"])
+    feed.give_up_book(ETH, "answered 400", ts_init=0)
+
+    feed.on_disconnect("gone", ts_init=0)
+
+    assert feed.awaiting == (ETH,)

@@ -81,7 +81,8 @@ class BinanceFeed(FeedCore[Pair]):
         bookless: Iterable[str] = (),
     ) -> None:
         super().__init__(venue, symbols, touch_interval_ms=touch_interval_ms)
-        self._bookless = {instrument_id(symbol, venue) for symbol in bookless}
+        self._never = {instrument_id(symbol, venue) for symbol in bookless}
+        self._bookless = set(self._never)  # with those whose book the venue refuses on this connection
         self.waits_for_books = waits_for_books
         self._order = {followed.instrument: i for i, followed in enumerate(self._followed.values())}
         self._held: deque[tuple[int, bytes, int]] | None = deque()
@@ -179,6 +180,19 @@ class BinanceFeed(FeedCore[Pair]):
             self._release_if_complete(out)
         return out
 
+    def give_up_book(self, instrument: str, reason: str, ts_init: int) -> list[Output]:
+        """Return what was held for a REST book that the venue will not give: the others go on, this one has no book."""
+        out: list[Output] = []
+        followed = self._by_instrument.get(instrument)
+        if followed is None or followed.synced or instrument in self._bookless:
+            return out
+        self._bookless.add(instrument)
+        self._notices.append(f"{instrument} has no book on this connection, the venue refuses it: {reason}")
+        followed.lost_at = None
+        followed.pending = []
+        self._release_if_complete(out)
+        return out
+
     def on_silence(self, now_ns: int) -> list[Output]:
         """Return the beats that fell due by `now_ns` although no frame came. Live only: frames are a tape's clock."""
         out: list[Output] = []
@@ -192,6 +206,7 @@ class BinanceFeed(FeedCore[Pair]):
         self._held = deque()
         self._snapshots = {}
         self._must_wait = False
+        self._bookless = set(self._never)
         return out
 
     def _release_if_complete(self, out: list[Output]) -> None:
