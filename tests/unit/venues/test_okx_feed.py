@@ -640,3 +640,14 @@ def test_frames_of_a_book_that_come_twice_count_once(*, numbered: bool) -> None:
     ]
     assert line.feed.counts.duplicates == 4
     assert line.book == (market.bids, market.asks)
+
+
+def test_a_channel_of_best_levels_is_known_and_said_once_to_be_not_read() -> None:
+    frame, line = _push("books5", {"bids": [["99", "1", "0", "1"]], "asks": [], "ts": "1700000000000"}), Wire()
+
+    line.hear(frame, frame)
+
+    assert dialect("okx").names(frame) == (NAME,)
+    assert line.feed.counts.unknown_events == 2
+    assert [notice for notice in line.feed.take_notices() if "books5 of okx is not read" in notice]
+    assert line.feed.take_notices() == []
