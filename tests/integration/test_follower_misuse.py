@@ -18,7 +18,7 @@ from edgefleet.instruments import Instrument
 from edgefleet.params.schema import FleetConfig
 from edgefleet.stage import Output
 from edgefleet.telemetry.health import Health
-from edgefleet.venues.connection import open_frames
+from edgefleet.venues.connection import Frames, open_frames
 from edgefleet.venues.dialect import dialect
 from edgefleet.venues.rest import PublicRest
 from edgefleet_services.ingestion.follower import FeedPlan, Follower
@@ -185,3 +185,21 @@ async def test_a_venue_that_was_heard_before_is_tried_again() -> None:
                 await asyncio.sleep(0.01)
         host.stop.set()
         await work
+
+
+async def test_a_book_that_is_refused_for_good_is_given_up_after_three_refusals() -> None:
+    book = b'{"lastUpdateId":10,"bids":[["99","1"]],"asks":[["101","1"]]}'
+    refused = ("400 Bad Request", b'{"code":-1121,"msg":"Invalid symbol."}')
+    async with (
+        answering({"symbol=BTCUSDT": ("200 OK", book), "symbol=FOOUSDT": refused}) as url,
+        following(url, "BTC/USDT", "FOO/USDT") as (follower, host),
+        asyncio.timeout(PATIENCE_S),
+    ):
+        frames = Frames(SYSTEM, waits=False)
+        while follower.feed.awaiting:
+            follower._ask_for_snapshots(frames)
+            await asyncio.wait(follower._snapshots.values(), return_when=asyncio.FIRST_COMPLETED)
+            follower._answered_snapshots()
+
+    assert len([call for call in host.log.calls if call.args == ("snapshot_failed",)]) == 3
+    assert [text for text in follower.feed.take_notices() if "FOO/USDT@binance has no book" in text]
