@@ -36,7 +36,7 @@ from edgefleet.venues.figures import ABSURD
 
 # After a silence longer than this only the newest beats are made: they say the same with a larger age.
 MAX_BEATS_AT_ONCE = 60
-FUTURE_NS = 86_400 * NS_PER_S  # no venue's clock is a day ahead of ours
+FUTURE_NS = 86_400 * NS_PER_S  # no venue's clock is a day ahead of ours; such a stamp would still every touch
 
 Status = Literal["connected", "disconnected", "resync", "ended"]
 Aggressor = Literal["buy", "sell"]

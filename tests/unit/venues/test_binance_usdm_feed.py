@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgefleet.errors import Misuse
 from edgefleet.messages import BookDelta, Quote, Trade
 from edgefleet.venues.binance.usdm import UsdmFeed
-from edgefleet.venues.dialect import dialect
+from edgefleet.venues.dialect import FeedOptions, dialect
 
 SYMBOL, INSTRUMENT = "BTC/USDT:USDT", "BTC/USDT:USDT@usdm"
 T0 = 1_700_000_000_000_000_000
@@ -282,3 +282,11 @@ def test_frames_far_in_the_future_are_refused_and_a_change_among_them_loses_the_
     assert whole is not None
     assert line.book is None
     assert line.feed.counts.undecodable == 3
+
+
+def test_a_contract_whose_book_will_never_come_waits_for_none() -> None:
+    feed = dialect("binance_usdm").feed("usdm", [SYMBOL], FeedOptions(bookless=(SYMBOL,)))
+
+    told = feed.on_frame(T0, _trade(5), T0)
+
+    assert [out for out in told if isinstance(out.message, Trade)]

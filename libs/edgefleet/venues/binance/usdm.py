@@ -148,7 +148,11 @@ def canonical(name: str) -> str:
 def make_feed(venue: str, symbols: Sequence[str], options: FeedOptions) -> UsdmFeed:
     """Return the feed of a combined connection."""
     return UsdmFeed(
-        venue, symbols, touch_interval_ms=options.touch_interval_ms, waits_for_books=options.waits_for_books
+        venue,
+        symbols,
+        touch_interval_ms=options.touch_interval_ms,
+        waits_for_books=options.waits_for_books,
+        bookless=options.bookless,
     )
 
 
