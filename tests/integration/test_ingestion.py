@@ -205,6 +205,16 @@ async def _healthy(setting: Setting) -> bool:
     return setting.health.now().ok
 
 
+async def test_a_venue_beside_the_traded_one_whose_address_is_none_is_given_up_with_a_line(redis_url: str) -> None:
+    with running(VenueOptions(market="synthetic", port=0)) as venue:
+        async with ingesting(venue, redis_url, beside(venue, "nowhere", "nowhere")) as setting:
+            await until(lambda: _has(setting.bus, "trade.v1"), "a trade")
+            (told,) = [check for check in setting.health.now().checks if check.name == "feed.other"]
+
+    assert not told.ok
+    assert "other: GET nowhere/api/v3/exchangeInfo: this is no address" in told.detail
+
+
 async def test_synthetic_market_brings_history_first_and_then_frames(redis_url: str) -> None:
     with running(VenueOptions(market="synthetic", port=0)) as venue:
         async with ingesting(venue, redis_url, config(venue)) as setting:

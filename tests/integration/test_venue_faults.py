@@ -384,6 +384,11 @@ def test_api_clock_can_be_wrong(venue: RunningVenue) -> None:
         {"disconnect_code": 4_000},
         {"silence": {"*": -1}},
         {"retry_after_s": 0},
+        {"drop": {"nosuchstream": 1}},
+        {"silence": {"BTCUSDT@trade": None}},
+        {"clock_skew_ms": 10**19},
+        {"clock_skew_ms": -(10**19)},
+        {"hold_order_response_ms": 10**12},
     ],
 )
 def test_fault_that_cannot_be_is_refused_and_changes_nothing(venue: RunningVenue, wrong: dict[str, object]) -> None:

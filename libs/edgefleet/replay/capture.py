@@ -17,7 +17,7 @@ from edgefleet.errors import Misuse, Poison
 from edgefleet.instruments import canonical_symbol, instrument_id
 from edgefleet.stage import Output
 from edgefleet.venues.capture import CaptureLine, read_files
-from edgefleet.venues.dialect import Dialect, FeedOptions
+from edgefleet.venues.dialect import Dialect, FeedOptions, which_dialect
 from edgefleet.venues.feed import Feed
 
 
@@ -85,7 +85,9 @@ def contents(files: Sequence[Path], dialect: Dialect) -> Contents:
                 books[name] += 1
     if not frames:
         told = ", ".join(path.name for path in files)
-        raise Misuse(f"{told}: no market data of {dialect.name} in {lines} lines; is --venue right?")
+        other = which_dialect(line.body for _, line in read_files(files) if line.kind == "frame")
+        hint = "is --venue right?" if other is None else f"what is in it {other} reads: --venue {other}"
+        raise Misuse(f"{told}: no market data of {dialect.name} in {lines} lines; {hint}")
     nobodys = 0
     for number, count in unnamed.items():
         if len(held[number].names) == 1:
@@ -205,14 +207,15 @@ class Playback:
         if outputs is None:
             return []
         for symbol in connection.symbols:
-            outputs += self._forgo(connection, symbol, line.stamp_ns)
+            outputs += self._do_without(connection, symbol, line.stamp_ns)
         return outputs
 
-    def _forgo(self, connection: _Connection, symbol: str, stamp_ns: int) -> list[Output]:
+    def _do_without(self, connection: _Connection, symbol: str, stamp_ns: int) -> list[Output]:
         """Let a feed wait no longer for a REST book that the capture does not hold."""
         if self._dialect.book_path is None or self._books[symbol] > 0:
             return []
-        return connection.feed.forgo_book(instrument_id(symbol, self._venue), stamp_ns)
+        why = "the capture holds none for it"
+        return connection.feed.give_up_book(instrument_id(symbol, self._venue), why, stamp_ns)
 
     def _book(self, number: int, line: CaptureLine) -> tuple[_Connection | None, list[Output]]:
         names = self._files[number].names
@@ -227,7 +230,7 @@ class Playback:
             outputs = connection.feed.on_snapshot(instrument_id(symbol, self._venue), line.body, line.stamp_ns)
         except Poison as error:
             self.refused.append(str(error))
-            outputs = self._forgo(connection, symbol, line.stamp_ns)
+            outputs = self._do_without(connection, symbol, line.stamp_ns)
         return connection, outputs
 
 

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.frames import DATA_OPCODES
 from websockets.frames import Frame as WireFrame
 from websockets.protocol import Event
 
 from edgefleet.clock import NS_PER_S, Clock
-from edgefleet.errors import Transient
+from edgefleet.errors import Misuse, OutOfReach, Transient
+from edgefleet.venues.answers import GEO_BLOCKED, is_address, refusal, unverified, words_of
 
 TAPE_HEADER = "X-Edgefleet-Tape"
 TAPE_ENDED = "tape ended"
@@ -197,7 +198,14 @@ async def open_frames(
     ------
     Transient
         If the connection cannot be made.
+    OutOfReach
+        If the venue serves nobody where this machine is.
+    Misuse
+        If the address is none, or its certificate does not verify.
     """
+    told = f"stream {url.partition('?')[0]}"
+    if not is_address(url, "ws", "wss"):
+        raise Misuse(f"{told}: this is no address; correct it, as in wss://host:port")
     # A paused reader does not see the pong behind the frames it has not read, so where the venue waits for us no
     # keep-alive is asked for: it would end a connection that is only slow.
     ping = None if waits else _PING_S
@@ -215,8 +223,16 @@ async def open_frames(
             open_timeout=10,
             close_timeout=2,
         )
-    except (OSError, InvalidHandshake, InvalidURI, TimeoutError, ConnectionClosed) as error:
-        raise Transient(f"stream {url.partition('?')[0]} does not answer: {error}") from error
+    except InvalidStatus as error:
+        raise _refused(told, error.response.status_code, bytes(error.response.body or b"")) from error
+    except (OSError, InvalidHandshake, TimeoutError, ConnectionClosed) as error:
+        why = unverified(error)
+        if why is not None:
+            raise Misuse(
+                f"{told}: its certificate does not verify, {why}; correct the address, or the machine's clock or "
+                "certificates"
+            ) from error
+        raise Transient(f"{told} does not answer: {error}") from error
     frames.attach(socket)
     reader = asyncio.create_task(frames.follow())
     try:
@@ -226,6 +242,14 @@ async def open_frames(
         await asyncio.gather(reader, return_exceptions=True)
         frames.end("reading was stopped")
         await socket.close()
+
+
+def _refused(told: str, status: int, body: bytes) -> Transient | OutOfReach:
+    """Return what a refused handshake stands for: a venue that is full or being repaired answers by any number."""
+    if status == GEO_BLOCKED:
+        return OutOfReach(str(refusal(told, status, body)))
+    words = words_of(body)
+    return Transient(f"{told} does not answer: HTTP {status} in place of a WebSocket" + (f", {words}" if words else ""))
 
 
 def stream_base(url: str) -> str:

@@ -6,11 +6,12 @@ follows one venue carries no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import import_module
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from edgefleet.venues.connection import Frames
 
 CCXT = "ccxt:"  # and an exchange id
+_PROBED_FRAMES = 1_000
 
 
 class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,16 +117,28 @@ class Dialect:
 
 
 def dialect(name: str) -> Dialect:
-    """Return a dialect by name.
+    """Return a dialect by name, in whatever case it is written.
 
     Raises
     ------
     Misuse
         If there is none of that name.
     """
-    if name.startswith(CCXT):
-        return cast(Dialect, import_module("edgefleet.venues.ccxt.dialect").of(name.removeprefix(CCXT)))
-    module = DIALECTS.get(name)
+    known = name.lower()
+    if known.startswith(CCXT):
+        return cast(Dialect, import_module("edgefleet.venues.ccxt.dialect").of(known.removeprefix(CCXT)))
+    module = DIALECTS.get(known)
     if module is None:
         raise Misuse(f"venue dialect {name!r} is unknown; there are {', '.join(DIALECTS)}, and ccxt:<exchange id>")
     return cast(Dialect, import_module(module).DIALECT)
+
+
+def which_dialect(frames: Iterable[bytes]) -> str | None:
+    """Return the name of the dialect that reads the most of the first thousand `frames`, None where none reads any.
+
+    What only ccxt's dialect reads is not named: its frames do not say of which exchange they are.
+    """
+    first = list(islice(frames, _PROBED_FRAMES))
+    read = {name: sum(bool(dialect(name).names(raw)) for raw in first) for name in DIALECTS}
+    best = max(read, key=lambda name: read[name])
+    return best if read[best] else None

@@ -36,7 +36,7 @@ from edgefleet.venues.figures import ABSURD
 
 # After a silence longer than this only the newest beats are made: they say the same with a larger age.
 MAX_BEATS_AT_ONCE = 60
-FUTURE_NS = 86_400 * NS_PER_S  # no venue's clock is a day ahead of ours
+FUTURE_NS = 86_400 * NS_PER_S  # no venue's clock is a day ahead of ours; such a stamp would still every touch
 
 Status = Literal["connected", "disconnected", "resync", "ended"]
 Aggressor = Literal["buy", "sell"]
@@ -223,8 +223,8 @@ class Feed(Protocol):
         """Return what follows from the answer of the venue's REST book."""
         ...
 
-    def forgo_book(self, instrument: str, ts_init: int) -> list[Output]:
-        """Return what was held back for the REST book of `instrument`, which will never come: it has no book."""
+    def give_up_book(self, instrument: str, reason: str, ts_init: int) -> list[Output]:
+        """Return what follows from a REST book that will not come on this connection."""
         ...
 
     def on_silence(self, now_ns: int) -> list[Output]:
@@ -388,8 +388,8 @@ class FeedCore(Generic[F]):
         """Return what follows from the answer of the venue's REST book; nothing where books come on the connection."""
         return []
 
-    def forgo_book(self, instrument: str, ts_init: int) -> list[Output]:
-        """Return what was held back for the REST book of `instrument`; nothing where books hold nothing back."""
+    def give_up_book(self, instrument: str, reason: str, ts_init: int) -> list[Output]:
+        """Return what follows from a REST book that will not come; nothing where nothing waits for it."""
         return []
 
     def on_silence(self, now_ns: int) -> list[Output]:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.messages.market import Level
 from edgefleet.stage import Output
-from edgefleet.venues.feed import FeedCore, Followed
+from edgefleet.venues.feed import FUTURE_NS, FeedCore, Followed
 from edgefleet.venues.top_watch import TopWatch
 
 # A book that is lost again and again is asked for at longer and longer intervals: a venue counts subscriptions.
@@ -21,7 +21,6 @@ _MAX_WAIT_NS = 60 * NS_PER_S
 # Stamps so near are of one moment: a venue's clocks differ by less, and a connection reorders nothing by itself.
 SAME_MOMENT_NS = NS_PER_MS
 _STEADY_NS = 60 * NS_PER_S  # a book that stood for so long was no failure
-_FUTURE_NS = 86_400 * NS_PER_S  # no venue's clock is a day ahead of ours; such a stamp would still every touch
 
 
 class StreamBook(Followed):
@@ -127,7 +126,7 @@ class StreamBookFeed(FeedCore[S]):
 
         A book that waited for a first stamp of its instrument begins with it.
         """
-        if stamp > stamp_ns + _FUTURE_NS:
+        if stamp > stamp_ns + FUTURE_NS:
             self.refuse(raw, f"its stamp, {stamp}, is more than a day after it came")
             return False
         if self._last_stamp is None or stamp > self._last_stamp:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Protocol
 
@@ -20,9 +20,10 @@ from edgefleet.params.schema import FleetConfig
 from edgefleet.stage import Output
 from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.logs import Logger
+from edgefleet.venues.answers import RefusedForGood
 from edgefleet.venues.binance.dialect import AS_OF_HEADER
 from edgefleet.venues.connection import Frame, Frames, open_frames
-from edgefleet.venues.dialect import Dialect, FeedOptions
+from edgefleet.venues.dialect import Dialect, FeedOptions, Listed
 from edgefleet.venues.feed import Feed
 from edgefleet.venues.listing import differences
 from edgefleet.venues.rest import PublicRest
@@ -36,6 +37,7 @@ _LATE_NS = 200 * NS_PER_MS  # how long after a second's end the frames of that s
 _FIRST_DELAY_S, _MAX_DELAY_S = 0.2, 15.0
 _CLOCK_EVERY_S = 60.0
 _MOST_TRIES = 20
+_MOST_REFUSALS = 3  # of one REST book
 _ANOTHER_TIME_MS = 60_000
 
 
@@ -103,10 +105,10 @@ class Follower:
         self.is_busy = False
         # A source of another library's has no address here: nothing is asked of this one.
         root, headers = plan.dialect.rest_root(plan.rest_url), plan.dialect.headers(plan.options)
-        self.rest = PublicRest(root, headers, plan.dialect.weights, host.clock)
+        self.rest = PublicRest(root, headers, plan.dialect.weights, host.clock, plan.venue)
         # A venue may keep its listing and its clock at another address; one that was moved keeps all at its own.
         elsewhere = plan.dialect.reference_url if plan.rest_url == plan.dialect.rest_url else None
-        self.reference = PublicRest(elsewhere or root, headers)
+        self.reference = PublicRest(elsewhere or root, headers, venue=plan.venue)
         self.feed: Feed = self._make_feed(waits_for_books=False)
         self.pace = Pace(host.clock.monotonic_ns())
         # Is given every frame as it came; a REST book with the address it came from; and, before the first of a
@@ -114,6 +116,7 @@ class Follower:
         self.on_frame: Callable[[Frame, str], None] | None = None
         self._untold_address = ""
         self._heard_ns = 0  # stamp of the newest frame
+        self._has_answered = False  # a connection was made
         self.broken_off = ""  # why the connection has to be made anew
         self._part = "feed" if plan.traded else f"feed.{plan.venue}"  # of the health report
         self._snapshots: dict[str, asyncio.Task[bytes]] = {}
@@ -134,12 +137,12 @@ class Follower:
         return feed
 
     async def prepare(self) -> None:
-        """Learn what market it is and check that the venue lists what is configured.
+        """Learn what market it is and check that the venue lists what is asked for and what is configured.
 
         Raises
         ------
         Misuse
-            If the venue does not list what is configured.
+            If the traded venue does not list what is configured, or another lists nothing of what is asked for.
         """
         plan = self.plan
         if plan.simulated:
@@ -161,8 +164,11 @@ class Follower:
         if plan.dialect.limits is not None:
             with contextlib.suppress(msgspec.MsgspecError):  # a listing without limits leaves the usual ones
                 self.rest.budget.limits = plan.dialect.limits(raw)
-        sizes = {one.symbol: one.contract_size for one in listed if one.contract_size and one.symbol in plan.symbols}
-        if sizes:
+        kept = plan.symbols if plan.traded else self._listed(listed, f"{self.reference.root}{path(spelled)}")
+        sizes = {one.symbol: one.contract_size for one in listed if one.contract_size and one.symbol in kept}
+        if sizes or kept != plan.symbols:
+            self.plan = plan = replace(plan, symbols=kept)
+            known = [instrument for instrument in known if instrument.symbol in kept]
             self.feed = self._make_feed(waits_for_books=self.tape, contract_sizes=sizes)
         found = differences(listed, known)
         if found and plan.traded:
@@ -170,6 +176,25 @@ class Follower:
         for text in found:
             self.host.log.warning("listing_differs", venue=plan.venue, text=text)
         await self.host.learn(plan.venue, known)
+
+    def _listed(self, listed: Sequence[Listed], where: str) -> tuple[str, ...]:
+        """Return the symbols that the venue lists, and say of each other that it is left out.
+
+        Raises
+        ------
+        Misuse
+            If none is left.
+        """
+        plan = self.plan
+        there = {one.symbol for one in listed} | {one.name for one in listed}
+        kept = tuple(one for one in plan.symbols if one in there or plan.dialect.spell(one) in there)
+        absent = [symbol for symbol in plan.symbols if symbol not in kept]
+        if not kept:
+            raise Misuse(f"{', '.join(absent)} is not listed at {plan.venue}; what it lists: {where}")
+        for symbol in absent:
+            reason = f"{symbol} is not listed at {plan.venue} and is left out; what it lists: {where}"
+            self.host.log.error("symbol_left_out", venue=plan.venue, symbol=symbol, reason=reason)
+        return kept
 
     def _configured(self) -> list[Instrument]:
         instruments = self.host.config.instruments
@@ -183,7 +208,7 @@ class Follower:
         return known
 
     async def _get_outside(self, url: str) -> bytes:
-        rest = PublicRest(url)
+        rest = PublicRest(url, venue=self.plan.venue)
         try:
             return await rest.get("")
         finally:
@@ -247,7 +272,7 @@ class Follower:
         """Follow one connection; return whether the tape ended with it."""
         plan = self.plan
         self.broken_off = ""
-        async with self._open() as frames:
+        async with self._opened() as frames:
             self._report(True, "connected")
             self.host.log.info("feed_connected", venue=plan.venue, tape=self.tape, symbols=",".join(plan.symbols))
             self.feed.on_connect(self.host.clock.wall_ns())
@@ -271,6 +296,19 @@ class Follower:
             silence = f"nothing was heard for {plan.dialect.silence_s:g} s"
             await self.lost(self.broken_off or frames.closed or silence)
         return False
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Frames]:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                frames = await stack.enter_async_context(self._open())
+            except (Misuse, OutOfReach) as error:
+                # An address that answered once may again: a certificate is renewed, a block lifted.
+                if not self._has_answered:
+                    raise
+                raise Transient(str(error)) from error
+            self._has_answered = True
+            yield frames
 
     def _open(self) -> AbstractAsyncContextManager[Frames]:
         plan = self.plan
@@ -397,6 +435,8 @@ class Follower:
                 outputs += self.feed.on_snapshot(instrument, body, now)
             except FleetError as error:
                 self.host.log.warning("snapshot_failed", instrument=instrument, reason=str(error))
+                if isinstance(error, RefusedForGood) and self._snapshot_tries.get(instrument, 0) >= _MOST_REFUSALS:
+                    outputs += self.feed.give_up_book(instrument, str(error), self.host.clock.wall_ns())
                 continue
             if self.tape or instrument not in self.feed.awaiting:  # a tape's venue counts no weight, and waits for us
                 self._snapshot_tries[instrument] = 0

@@ -144,6 +144,10 @@ class Ingestion:
         while not self.stop.is_set():
             try:
                 await self._follow(follower, self._saved)
+            except Misuse as error:  # stays as it is, however often it is tried
+                self.log.error("feed_given_up", venue=follower.plan.venue, reason=str(error))
+                self.health.report(f"feed.{follower.plan.venue}", False, str(error))
+                return
             except FleetError as error:
                 self.log.error("feed_failed", venue=follower.plan.venue, reason=str(error))
                 self.health.report(f"feed.{follower.plan.venue}", False, str(error))

@@ -9,6 +9,7 @@ import msgspec
 When = Literal["before", "after"]
 Whom = Literal["", "one", "market", "user", "all"]
 EVERY = "*"  # in place of a stream's name: every stream
+_MOST_MS = 366 * 86_400_000  # of anything that lasts
 
 
 class FaultPlan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -56,8 +57,18 @@ class FaultPlan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             counts += table.values()
         if any(count < 0 for count in counts):
             raise ValueError("a count of a fault is not negative")
+        lasting = [self.hold_order_response_ms, abs(self.clock_skew_ms), self.retry_after_s * 1_000]
+        lasting += [ms for ms in self.silence.values() if ms is not None]
+        if max(lasting) > _MOST_MS:
+            raise ValueError(f"nothing of a fault lasts, and no clock is away, longer than a year: {_MOST_MS} ms")
         if self.retry_after_s < 1:
             raise ValueError(f"retry_after_s is at least 1, was {self.retry_after_s}")
+
+    @property
+    def streams(self) -> set[str]:
+        """Return the streams that are struck by name."""
+        tables = (self.silence, self.drop, self.repeat, self.swap, self.corrupt, self.absurd, self.truncate)
+        return {name for table in tables for name in table if name != EVERY}
 
     def take_drop(self) -> bool:
         """Return whether this order's answer is dropped."""

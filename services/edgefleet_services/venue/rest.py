@@ -461,6 +461,10 @@ class RestApi:
                 plan = msgspec.convert(current | changes, FaultPlan)
             except msgspec.MsgspecError as error:
                 return _json({"code": -1100, "msg": str(error)}, 400)
+            new = plan.streams - self.market.faults.streams
+            strange = sorted(name for name in new if not self.market.known_stream(name))
+            if strange:
+                return _json({"code": -1100, "msg": f"unknown stream {strange[0]!r}; name btcusdt@trade, or *"}, 400)
             self.market.set_faults(plan)
         return _json(self.market.faults_left())
 

@@ -183,3 +183,10 @@ def test_a_symbol_that_is_not_there_is_refused_by_the_conversion_too(tmp_path: P
 
     with pytest.raises(Misuse, match="NO/SUCH is not in the capture; it holds BTC/USDT"):
         convert_files(files, tmp_path / "archive", kind="wire", venue="binance", symbols=["NO/SUCH"])
+
+
+def test_a_capture_of_another_venue_is_told_by_that_venues_name(tmp_path: Path) -> None:
+    files = capture(tmp_path, a=one_symbol("BTCUSDT", 11))
+
+    with pytest.raises(Misuse, match="no market data of okx in 8 lines; what is in it binance reads: --venue binance"):
+        check_capture(files, "okx", [])

@@ -444,3 +444,81 @@ def test_messages_of_a_feed_that_waits_do_not_depend_on_when_lost_books_came(del
         return [output.stream.encode() + encode(output.message) for output in outputs]
 
     assert run(delays) == run([0] * len(frames))
+
+
+FAR_MS = 10 * 86_400_000  # ten days ahead
+
+
+@pytest.mark.parametrize("frame", [trade(2, at_ms=FAR_MS), depth(11, 11, at_ms=FAR_MS)], ids=["print", "depth"])
+def test_a_stamp_far_in_the_future_is_refused_and_stills_no_touch(frame: bytes) -> None:
+    feed = synced(touch_interval_ms=100)
+
+    outputs = feed.on_frame(at(1), frame, ts_init=0)
+    later = [ticker(20 + i, bid=f"99.{i:02d}") for i in range(1, 9)]
+    for i, one in enumerate(later, start=1):
+        outputs += feed.on_frame(at(500 * i), trade(2 + i, at_ms=500 * i), ts_init=0)
+        outputs += feed.on_frame(at(500 * i), one, ts_init=0)
+
+    assert feed.counts.undecodable == 1
+    assert len(of(Touch, outputs)) == len(later)
+    assert all(touch.ts_event < at(5_000) for touch in of(Touch, outputs))
+
+
+def test_a_change_that_is_refused_for_its_stamp_loses_the_book() -> None:
+    feed = synced()
+
+    outputs = feed.on_frame(at(1), depth(11, 12, at_ms=FAR_MS, bids=[("99.00", "2")]), ts_init=0)
+
+    assert [status.status for status in of(VenueStatus, outputs)] == ["resync"]
+    assert feed.lost == {}  # nothing waits live
+    assert feed.awaiting == (BTC,)
+
+
+def test_a_change_from_before_the_snapshot_that_is_refused_for_its_stamp_loses_nothing() -> None:
+    feed = synced()
+
+    feed.on_frame(at(1), depth(5, 10, at_ms=FAR_MS), ts_init=0)
+
+    assert (feed.counts.undecodable, feed.awaiting) == (1, ())
+
+
+@pytest.mark.parametrize("stamp", [1, -1, 10**23, START_MS + FAR_MS])
+def test_a_print_whose_own_stamp_cannot_be_is_refused(stamp: int) -> None:
+    feed = synced()
+
+    outputs = feed.on_frame(at(1), trade(2, T=stamp), ts_init=0)
+
+    assert of(Trade, outputs) == []
+    assert feed.counts.undecodable == 1
+
+
+def test_a_frame_far_in_the_future_is_not_what_the_first_books_are_stamped_with() -> None:
+    feed = BinanceFeed("sim", ["BTC/USDT"])
+    feed.on_frame(at(0), trade(1, at_ms=FAR_MS), ts_init=0)
+    feed.on_frame(at(0), trade(2), ts_init=0)
+
+    (book,) = of(BookSnapshot, feed.on_snapshot(BTC, snapshot(10), ts_init=0))
+
+    assert book.ts_event == at(0)
+
+
+def test_a_book_that_the_venue_refuses_holds_nobody_elses_frames() -> None:
+    feed = BinanceFeed("sim", ["BTC/USDT", "ETH/USDT"])
+    feed.on_snapshot(BTC, snapshot(10), ts_init=0)
+    held = feed.on_frame(at(0), trade(1), ts_init=0) + feed.on_frame(at(1), depth(11, 11), ts_init=0)
+
+    outputs = feed.give_up_book(ETH, "answered 400: Invalid symbol.", ts_init=0)
+
+    assert held == []
+    assert [type(output.message) for output in outputs if output.stream == "market"] == [BookSnapshot, Trade, BookDelta]
+    assert (feed.awaiting, feed.held) == ((), 0)
+    assert any("ETH/USDT@sim has no book" in notice for notice in feed.take_notices())
+
+
+def test_a_book_that_was_refused_is_asked_for_again_on_the_next_connection() -> None:
+    feed = BinanceFeed("sim", ["BTC/USDT", "ETH/USDT"], bookless=["BTC/USDT"])
+    feed.give_up_book(ETH, "answered 400", ts_init=0)
+
+    feed.on_disconnect("gone", ts_init=0)
+
+    assert feed.awaiting == (ETH,)

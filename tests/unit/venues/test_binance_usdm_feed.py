@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgefleet.errors import Misuse
 from edgefleet.messages import BookDelta, Quote, Trade
 from edgefleet.venues.binance.usdm import UsdmFeed
-from edgefleet.venues.dialect import dialect
+from edgefleet.venues.dialect import FeedOptions, dialect
 
 SYMBOL, INSTRUMENT = "BTC/USDT:USDT", "BTC/USDT:USDT@usdm"
 T0 = 1_700_000_000_000_000_000
@@ -267,3 +267,26 @@ def test_what_is_listed() -> None:
     assert (perpetual.tick_size, perpetual.lot_size) == (Decimal("0.10"), Decimal("0.001"))
     assert perpetual.min_notional == 100
     assert dated.symbol == "BTC/USDT:USDT-240927"
+
+
+def test_frames_far_in_the_future_are_refused_and_a_change_among_them_loses_the_book() -> None:
+    line, far = Wire(), 1_700_864_000_000
+    top = {"e": "bookTicker", "u": 9, "s": "BTCUSDT", "b": "99", "B": "1", "a": "101", "A": "2", "E": far}
+    line.hear(_snapshot(100), _trade(5))
+
+    told = line.hear(_frame("bookTicker", top), _trade(6).replace(b"1700000000001", b"%d" % far))
+    whole = line.book
+    line.hear(_depth(95, 105, 90, [("99", "5")]).replace(b"1700000000001", b"%d" % far))
+
+    assert not [message for message in told if isinstance(message, Quote | Trade)]
+    assert whole is not None
+    assert line.book is None
+    assert line.feed.counts.undecodable == 3
+
+
+def test_a_contract_whose_book_will_never_come_waits_for_none() -> None:
+    feed = dialect("binance_usdm").feed("usdm", [SYMBOL], FeedOptions(bookless=(SYMBOL,)))
+
+    told = feed.on_frame(T0, _trade(5), T0)
+
+    assert [out for out in told if isinstance(out.message, Trade)]

@@ -168,3 +168,12 @@ def test_the_dialect_names_products_of_market_data_alone() -> None:
     assert DIALECT.names(whole(0)) == ("BTC-USD",)
     assert DIALECT.names(prints(0, "update", 1)) == ("BTC-USD",)
     assert DIALECT.names(frame(0, "heartbeats", {"heartbeat_counter": 1})) == ()
+
+
+def test_a_print_more_than_a_day_ahead_is_refused() -> None:
+    late = prints(2, "update", 5).replace(b'"time":"2024', b'"time":"2034')
+
+    feed, outputs = feeding(prints(0, "snapshot", 3), prints(1, "update", 4), late)
+
+    assert [trade.trade_id for trade in of(Trade, outputs)] == ["4"]
+    assert feed.counts.undecodable == 1

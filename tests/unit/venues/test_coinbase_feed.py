@@ -312,3 +312,27 @@ def test_the_dialect_names_products_of_market_data_alone() -> None:
     assert DIALECT.names(match(1, 1)) == ("BTC-USD",)
     assert DIALECT.names(heartbeat(1, 1)) == ()
     assert DIALECT.canonical("SKL-BTC") == "SKL/BTC"
+
+
+def test_frames_that_come_twice_count_once() -> None:
+    frames = [snapshot(time=at(0)), update(5, ("buy", "99.50", "4")), ticker(6, "98.00", "101.00"), heartbeat(7, 9)]
+
+    feeding = Feeding(*(one for frame in frames for one in (frame, frame)))
+
+    counts = feeding.feed.book_counts()[BTC]
+    assert (feeding.feed.counts.snapshots, counts.applied, counts.tops_compared) == (1, 1, 1)
+    assert feeding.feed.counts.duplicates == 4
+    assert len(of(BookDelta, feeding.outputs)) == 1
+
+
+def test_a_heartbeat_that_comes_twice_does_not_confirm_its_own_claim() -> None:
+    feeding = Feeding(match(5, 0), heartbeat(1, 6), heartbeat(1, 6))
+
+    assert of(Trade, feeding(match(6, 2)))
+    assert feeding.feed.counts.trade_gaps == 0
+
+
+def test_a_lost_book_begins_again_by_the_same_snapshot() -> None:
+    feeding = Feeding(snapshot(time=at(0)), update(5, ("buy", "101.50", "4")))
+
+    assert of(BookSnapshot, feeding(snapshot(time=at(0))))

@@ -257,3 +257,30 @@ def test_kraken_has_its_own_names_of_two_assets() -> None:
     assert (spell_v1("BTC/USD"), spell_v1("DOGE/BTC"), spell_v1("ETH/EUR")) == ("XBT/USD", "XDG/XBT", "ETH/EUR")
     assert (canonical("XBT/USD"), canonical("XDG/XBT"), canonical("ETH/EUR")) == ("BTC/USD", "DOGE/BTC", "ETH/EUR")
     assert DIALECT.names(SNAPSHOT) == ("XBT/USD",)
+
+
+def test_prints_of_one_stamp_in_the_first_frame_are_all_sent() -> None:
+    _, outputs = feeding(prints("700.000001", "700.000001"))
+
+    assert [trade.trade_id for trade in of(Trade, outputs)] == ["1557070700000001000", "1557070700000001001"]
+
+
+def test_after_a_break_prints_of_one_stamp_are_all_sent_and_those_told_before_are_not() -> None:
+    feed, _ = feeding(prints("700.000001"))
+    feed.on_disconnect("gone", NOW)
+
+    outputs = feed.on_frame(NOW, prints("700.000001", "701.000002", "701.000002"), NOW)
+
+    assert [trade.ts_event // 1_000 for trade in of(Trade, outputs)] == [1_557_070_701_000_002] * 2
+
+
+@pytest.mark.parametrize("channel", ["spread", "ticker"])
+def test_a_top_that_comes_twice_is_compared_once(channel: str) -> None:
+    spread = array(["5711.70000", "5711.80000", "1557070785.000001", "1", "1"], channel="spread")
+    ticker = array({"b": ["5711.70000", 0, "1"], "a": ["5711.80000", 8, "1"]}, channel="ticker")
+    frame = spread if channel == "spread" else ticker
+
+    feed, _ = feeding(SNAPSHOT, frame, frame)
+
+    assert feed.book_counts()[BTC].tops_compared == 1
+    assert feed.counts.duplicates == 1

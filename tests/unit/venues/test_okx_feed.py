@@ -137,7 +137,7 @@ def test_the_same_update_twice_does_no_harm() -> None:
     line.hear(*update, update[1])
 
     assert line.book == (market.bids, market.asks)
-    assert line.feed.counts.depth_stale == 1
+    assert line.feed.counts.duplicates == 1
 
 
 def test_a_wrong_checksum_gives_the_book_up_before_anything_of_it_is_sent() -> None:
@@ -624,3 +624,30 @@ def test_keys_are_not_shown() -> None:
     assert "top" not in repr(options)
     assert "top" not in f"{options}"
     assert "top" not in str(list(options.__rich_repr__()))
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_frames_of_a_book_that_come_twice_count_once(*, numbered: bool) -> None:
+    market, line = OkxMarket(numbered=numbered), Wire()
+    frames = [market.snapshot(), market.update(("bids", "99", "4")), market.update(("asks", "101", "2"))]
+
+    told = line.hear(*(one for frame in frames for one in (frame, frame)), frames[1])
+
+    assert [type(message) for message in told if isinstance(message, BookSnapshot | BookDelta)] == [
+        BookSnapshot,
+        BookDelta,
+        BookDelta,
+    ]
+    assert line.feed.counts.duplicates == 4
+    assert line.book == (market.bids, market.asks)
+
+
+def test_a_channel_of_best_levels_is_known_and_said_once_to_be_not_read() -> None:
+    frame, line = _push("books5", {"bids": [["99", "1", "0", "1"]], "asks": [], "ts": "1700000000000"}), Wire()
+
+    line.hear(frame, frame)
+
+    assert dialect("okx").names(frame) == (NAME,)
+    assert line.feed.counts.unknown_events == 2
+    assert [notice for notice in line.feed.take_notices() if "books5 of okx is not read" in notice]
+    assert line.feed.take_notices() == []

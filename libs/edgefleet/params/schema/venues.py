@@ -40,9 +40,10 @@ class VenueParams(Params):
     @field_validator("dialect")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        if name not in DIALECTS and not name.startswith("ccxt:"):
+        known = name.lower()
+        if known not in DIALECTS and not known.startswith("ccxt:"):
             raise ValueError(f"{name!r} is none of {', '.join(DIALECTS)}, and not ccxt:<exchange id>")
-        return name
+        return known
 
 
 class VenuesParams(Params):

@@ -24,7 +24,12 @@ class _Time(msgspec.Struct):
 
 
 class _SymbolData(msgspec.Struct):
+    """Whose frame it is, and what USD-M frames alone have: `pu` of a change, `X` of a print, `e` of a top."""
+
     s: str
+    e: str = ""
+    pu: int | None = None
+    X: str | None = None
 
 
 class _SymbolEnvelope(msgspec.Struct):
@@ -55,11 +60,21 @@ def address(base: str, symbols: Sequence[str]) -> str:
 
 
 def names(raw: bytes) -> Sequence[str]:
-    """Return the symbol in a combined envelope."""
+    """Return the symbol in a combined envelope of spot."""
     try:
-        return (_SYMBOL.decode(raw).data.s,)
+        data = _SYMBOL.decode(raw).data
     except UNREADABLE:
         return ()
+    return () if data.pu is not None or data.X is not None or data.e == "bookTicker" else (data.s,)
+
+
+def usdm_names(raw: bytes) -> Sequence[str]:
+    """Return the symbol in a combined envelope of USD-M futures."""
+    try:
+        data = _SYMBOL.decode(raw).data
+    except UNREADABLE:
+        return ()
+    return () if data.pu is None and data.e == "depthUpdate" else (data.s,)
 
 
 def book_path(name: str) -> str:

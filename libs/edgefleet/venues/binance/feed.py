@@ -17,8 +17,10 @@ from edgefleet.instruments import instrument_id
 from edgefleet.messages.market import Level
 from edgefleet.stage import Output
 from edgefleet.venues.binance import wire
-from edgefleet.venues.feed import UNREADABLE, Aggressor, FeedCore, Followed, are_levels
+from edgefleet.venues.feed import FUTURE_NS, UNREADABLE, Aggressor, FeedCore, Followed, are_levels
 from edgefleet.venues.figures import Reader
+
+_DAY_MS = 86_400_000  # a trade and the event that tells of it are nearer
 
 
 class Delta(NamedTuple):
@@ -79,7 +81,8 @@ class BinanceFeed(FeedCore[Pair]):
         bookless: Iterable[str] = (),
     ) -> None:
         super().__init__(venue, symbols, touch_interval_ms=touch_interval_ms)
-        self._bookless = {instrument_id(symbol, venue) for symbol in bookless}
+        self._never = {instrument_id(symbol, venue) for symbol in bookless}
+        self._bookless = set(self._never)  # with those whose book the venue refuses on this connection
         self.waits_for_books = waits_for_books
         self._order = {followed.instrument: i for i, followed in enumerate(self._followed.values())}
         self._held: deque[tuple[int, bytes, int]] | None = deque()
@@ -139,7 +142,7 @@ class BinanceFeed(FeedCore[Pair]):
         else:
             self._held.append((stamp_ns, raw, ts_init))
             if self._last_stamp is None:
-                self._stamp_from(raw)
+                self._stamp_from(stamp_ns, raw)
             self._release_if_complete(out)
         return out
 
@@ -177,10 +180,16 @@ class BinanceFeed(FeedCore[Pair]):
             self._release_if_complete(out)
         return out
 
-    def forgo_book(self, instrument: str, ts_init: int) -> list[Output]:
-        """Return what was held back for the REST book of `instrument`, which will never come: it has no book."""
+    def give_up_book(self, instrument: str, reason: str, ts_init: int) -> list[Output]:
+        """Return what was held for a REST book that will not come: the others go on, this one has no book."""
         out: list[Output] = []
+        followed = self._by_instrument.get(instrument)
+        if followed is None or followed.synced or instrument in self._bookless:
+            return out
         self._bookless.add(instrument)
+        self._notices.append(f"{instrument} has no book on this connection: {reason}")
+        followed.lost_at = None
+        followed.pending = []
         self._release_if_complete(out)
         return out
 
@@ -197,6 +206,7 @@ class BinanceFeed(FeedCore[Pair]):
         self._held = deque()
         self._snapshots = {}
         self._must_wait = False
+        self._bookless = set(self._never)
         return out
 
     def _release_if_complete(self, out: list[Output]) -> None:
@@ -230,14 +240,14 @@ class BinanceFeed(FeedCore[Pair]):
         data = wire.TRADE.decode(raw).data
         followed = self.hear(data.s, stamp_ns)
         if followed is not None:
-            self.take_print(followed, "trade", data, data.t, ts_init, out)
+            self.take_print(followed, "trade", data, data.t, stamp_ns, raw, ts_init, out)
 
     def _on_aggregate(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         """Take the prints of one order at one price as one print: we do not ask for them, others have recorded them."""
         data = wire.AGGREGATE.decode(raw).data
         followed = self.hear(data.s, stamp_ns)
         if followed is not None:
-            self.take_print(followed, "aggTrade", data, data.a, ts_init, out)
+            self.take_print(followed, "aggTrade", data, data.a, stamp_ns, raw, ts_init, out)
 
     def take_print(
         self,
@@ -245,6 +255,8 @@ class BinanceFeed(FeedCore[Pair]):
         stream: str,
         data: wire.Print,
         trade_id: int,
+        stamp_ns: int,
+        raw: bytes,
         ts_init: int,
         out: list[Output],
     ) -> None:
@@ -257,13 +269,17 @@ class BinanceFeed(FeedCore[Pair]):
         price, quantity = followed.read.print(data.p, data.q)
         if self.keeps_out(followed, followed.prints, price):
             return
-        self._last_stamp = data.E * NS_PER_MS
+        stamp = data.E * NS_PER_MS
+        if not 0 < stamp <= stamp_ns + FUTURE_NS or abs(data.T - data.E) > _DAY_MS:
+            self.refuse(raw, f"stamps {data.E} and {data.T} cannot be")
+            return
+        self._last_stamp = stamp
         if not self.is_new_print(followed, trade_id):
             return
         aggressor: Aggressor = "sell" if data.m else "buy"
         self.trade(followed, str(trade_id), price, quantity, aggressor, data.T * NS_PER_MS, ts_init, out)
         if followed.top_dirty:
-            self.touch_if_due(followed, self._last_stamp, ts_init, out)
+            self.touch_if_due(followed, stamp, ts_init, out)
 
     def _on_ticker(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         data = wire.TICKER.decode(raw).data
@@ -293,15 +309,21 @@ class BinanceFeed(FeedCore[Pair]):
             self.touch_if_due(followed, stamp, ts_init, out)
 
     def _on_depth(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
-        self.take_depth(wire.DEPTH.decode(raw).data, stamp_ns, ts_init, out)
+        self.take_depth(wire.DEPTH.decode(raw).data, stamp_ns, raw, ts_init, out)
 
-    def take_depth(self, data: wire.DepthDiff, stamp_ns: int, ts_init: int, out: list[Output]) -> None:
-        """Apply a plausible delta, or keep it until the book has its snapshot."""
+    def take_depth(self, data: wire.DepthDiff, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
+        """Apply a plausible delta, or keep it until the book has its snapshot; one that is refused loses the book."""
         followed = self.hear(data.s, stamp_ns)
         if followed is None:
             return
         bids, asks = followed.read.levels(data.b), followed.read.levels(data.a)
-        self._last_stamp = data.E * NS_PER_MS
+        stamp = data.E * NS_PER_MS
+        if not 0 < stamp <= stamp_ns + FUTURE_NS:
+            self.refuse(raw, f"stamp {data.E} cannot be")
+            if followed.synced and data.u > followed.update_id:
+                self._resync(followed, data.u, ts_init, "a change was refused for its stamp", out)
+            return
+        self._last_stamp = stamp
         delta = Delta(data, bids, asks, ts_init)
         if followed.synced:
             self._apply(followed, delta, out)
@@ -385,10 +407,10 @@ class BinanceFeed(FeedCore[Pair]):
         if followed.top_dirty:
             self.touch_if_due(followed, stamp, ts_init, out)
 
-    def _stamp_from(self, raw: bytes) -> None:
+    def _stamp_from(self, stamp_ns: int, raw: bytes) -> None:
         stamp = wire.stamp_ms(raw)
         if stamp is not None:
-            self._last_stamp = stamp * NS_PER_MS
+            self.take_stamp(stamp * NS_PER_MS, stamp_ns)
 
 
 def wire_symbol(symbol: str) -> str:

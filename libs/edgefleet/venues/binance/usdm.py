@@ -24,6 +24,7 @@ from edgefleet.venues.binance.feed import BinanceFeed, Pair
 from edgefleet.venues.binance.klines import INTERVALS, bars_from_klines
 from edgefleet.venues.binance.listing import Symbol, decoded, steps
 from edgefleet.venues.dialect import Dialect, FeedOptions, Listed
+from edgefleet.venues.feed import FUTURE_NS
 
 MARKET: Final = "MARKET"  # a trade of the order book; INSURANCE_FUND, ADL and NA are entries of the venue's own
 
@@ -76,17 +77,20 @@ class UsdmFeed(BinanceFeed):
         if followed is None:
             return
         if data.X == MARKET:
-            self.take_print(followed, "trade", data, data.t, ts_init, out)
+            self.take_print(followed, "trade", data, data.t, stamp_ns, raw, ts_init, out)
         elif followed.prints_from in ("", "trade") and data.t == followed.trade_id + 1:
             followed.trade_id = data.t  # no trade of the book, but a number of its sequence
 
     def _on_ticker(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         data = _TICKER.decode(raw).data
         stamp = self._last_stamp if data.E is None else data.E * NS_PER_MS
+        if stamp is not None and not 0 < stamp <= stamp_ns + FUTURE_NS:
+            self.refuse(raw, f"stamp {data.E} cannot be")
+            return
         self.take_ticker(data, stamp, stamp_ns, raw, ts_init, out)
 
     def _on_depth(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
-        self.take_depth(_DEPTH.decode(raw).data, stamp_ns, ts_init, out)
+        self.take_depth(_DEPTH.decode(raw).data, stamp_ns, raw, ts_init, out)
 
     def is_stale(self, followed: Pair, data: wire.DepthDiff) -> bool:
         """Return whether the book holds all of an event; one that ends at the snapshot is the first of the sequence."""
@@ -144,7 +148,11 @@ def canonical(name: str) -> str:
 def make_feed(venue: str, symbols: Sequence[str], options: FeedOptions) -> UsdmFeed:
     """Return the feed of a combined connection."""
     return UsdmFeed(
-        venue, symbols, touch_interval_ms=options.touch_interval_ms, waits_for_books=options.waits_for_books
+        venue,
+        symbols,
+        touch_interval_ms=options.touch_interval_ms,
+        waits_for_books=options.waits_for_books,
+        bookless=options.bookless,
     )
 
 
@@ -198,7 +206,7 @@ DIALECT = Dialect(
     address=address,
     spell=wire_symbol,
     canonical=canonical,
-    names=spot.names,
+    names=spot.usdm_names,
     book_path=spot.book_path,
     book_of=spot.book_of,
     listing_path=lambda spelled: "/exchangeInfo",

@@ -15,7 +15,7 @@ import msgspec
 from edgefleet.stage import Output
 from edgefleet.venues.coinbase import advanced_wire as wire
 from edgefleet.venues.coinbase.prints import CoinbaseBook, CoinbaseCore
-from edgefleet.venues.feed import are_levels
+from edgefleet.venues.feed import FUTURE_NS, are_levels
 from edgefleet.venues.stamps import rfc3339_ns
 
 _BOOK_CHANNEL = "level2"
@@ -111,6 +111,9 @@ class CoinbaseAdvancedFeed(CoinbaseCore):
                 if followed is not None:
                     side = one.side.lower()
                     when = rfc3339_ns(one.time)
+                    if when > stamp_ns + FUTURE_NS:
+                        self.refuse(raw, f"a print's stamp, {when}, is more than a day after it came")
+                        continue
                     self.take_print(followed, number, side, one.price, one.size, when, raw, ts_init, out)
 
     def _missed(self, numbered: list[tuple[int, wire.Print]], stamp_ns: int) -> list[tuple[int, wire.Print]]:

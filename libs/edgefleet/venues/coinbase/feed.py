@@ -39,6 +39,7 @@ class CoinbaseFeed(CoinbaseCore):
     ) -> None:
         super().__init__(venue, symbols, touch_interval_ms=touch_interval_ms)
         self._book_channel = book_channel
+        self._last: dict[tuple[str, str], bytes] = {}  # frame of a product and channel
         self._handlers: dict[type, Callable[[Any, int, bytes, int, list[Output]], None]] = {
             wire.L2Update: self._on_update,
             wire.Match: self._on_match,
@@ -80,6 +81,20 @@ class CoinbaseFeed(CoinbaseCore):
         followed = None if named.product_id is None else self._followed.get(named.product_id)
         return () if followed is None or named.type not in wire.BOOKS else (followed,)
 
+    def on_disconnect(self, reason: str, ts_init: int) -> list[Output]:
+        """Return the status that tells of a lost connection; the next may say what this one ended with."""
+        self._last = {}
+        return super().on_disconnect(reason, ts_init)
+
+    def _is_last(self, followed: CoinbaseBook, channel: str, raw: bytes) -> bool:
+        """Return whether a frame is the last of its product and channel, byte for byte, and count it then."""
+        key = followed.name, channel
+        if self._last.get(key) == raw:
+            self.counts.duplicates += 1
+            return True
+        self._last[key] = raw
+        return False
+
     def _on_snapshot(self, frame: wire.Snapshot, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         followed = self.hear(frame.product_id, stamp_ns)
         if followed is None:
@@ -87,13 +102,18 @@ class CoinbaseFeed(CoinbaseCore):
         if not (are_levels(frame.bids) and are_levels(frame.asks)):
             self.refuse(raw, "a price or size that cannot be")
             return
+        # One that was asked for may be the one of before, where nothing happened meanwhile.
+        is_whole = followed.synced or followed.name in self._unstamped
+        if is_whole and self._is_last(followed, "book", raw):
+            return
+        self._last[followed.name, "book"] = raw
         stamp = None if frame.time is None else rfc3339_ns(frame.time)
         if stamp is None or self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
             self.begin_book(followed, frame.bids, frame.asks, stamp, stamp_ns, ts_init, out)
 
     def _on_update(self, frame: wire.L2Update, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         followed = self.hear(frame.product_id, stamp_ns)
-        if followed is None:
+        if followed is None or self._is_last(followed, "book", raw):
             return
         stamp = rfc3339_ns(frame.time)
         if not self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
@@ -130,7 +150,7 @@ class CoinbaseFeed(CoinbaseCore):
 
     def _on_ticker(self, frame: wire.Ticker, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         followed = self.hear(frame.product_id, stamp_ns)
-        if followed is None or frame.time is None:
+        if followed is None or frame.time is None or self._is_last(followed, "ticker", raw):
             return
         stamp = rfc3339_ns(frame.time)
         if not self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out):
@@ -139,7 +159,7 @@ class CoinbaseFeed(CoinbaseCore):
 
     def _on_heartbeat(self, frame: wire.Heartbeat, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         followed = self.hear(frame.product_id, stamp_ns)
-        if followed is None:
+        if followed is None or self._is_last(followed, "heartbeat", raw):
             return
         stamp = rfc3339_ns(frame.time)
         if self.hear_stamp_of(followed, stamp, stamp_ns, raw, ts_init, out) and frame.last_trade_id is not None:

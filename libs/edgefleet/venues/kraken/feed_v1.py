@@ -45,7 +45,7 @@ class KrakenV1Feed(KrakenCore):
             "spread": self._on_spread,
         }
         self._had_prints: set[str] = set()  # pairs whose first frame of prints this connection had
-        self._last_prints: dict[str, bytes] = {}
+        self._last: dict[tuple[str, str], bytes] = {}  # frame of a pair and channel that carries no number
 
     def spell(self, symbol: str) -> str:
         """Return ``XBT/USD`` for ``BTC/USD``."""
@@ -66,7 +66,7 @@ class KrakenV1Feed(KrakenCore):
     def on_disconnect(self, reason: str, ts_init: int) -> list[Output]:
         """Return the status that tells of a lost connection; the next tells prints of before again."""
         self._had_prints = set()
-        self._last_prints = {}
+        self._last = {}
         return super().on_disconnect(reason, ts_init)
 
     def handle(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
@@ -124,10 +124,9 @@ class KrakenV1Feed(KrakenCore):
         out: list[Output],
     ) -> None:
         prints = [(seconds_ns(one.time), one) for part in parts for one in wire.PRINTS.decode(part)]
-        if self._last_prints.get(followed.name) == raw:
+        if self._is_last(followed, channel, raw):
             self.counts.duplicates += len(prints)
             return
-        self._last_prints[followed.name] = raw
         first = followed.name not in self._had_prints
         self._had_prints.add(followed.name)
         if not prints:
@@ -139,8 +138,9 @@ class KrakenV1Feed(KrakenCore):
             followed.trade_id = newest + _NS_PER_NUMBER - 1
             followed.reconnected = False
             return
+        told = followed.trade_id if first else -1
         for stamp, one in prints:
-            if first and stamp <= followed.trade_id:
+            if stamp <= told:
                 continue  # told before; of its microsecond there may be another, which cannot be told from it
             self._take_print(followed, one, stamp, raw, ts_init, out)
 
@@ -173,6 +173,9 @@ class KrakenV1Feed(KrakenCore):
         out: list[Output],
     ) -> None:
         ticker = wire.TICKER.decode(parts[0])
+        if self._is_last(followed, channel, raw):
+            self.counts.duplicates += 1
+            return
         self._compare(followed, ticker.b[0], ticker.a[0])
 
     def _on_spread(
@@ -186,7 +189,18 @@ class KrakenV1Feed(KrakenCore):
         out: list[Output],
     ) -> None:
         spread = wire.SPREAD.decode(parts[0])
+        if self._is_last(followed, channel, raw):
+            self.counts.duplicates += 1
+            return
         self._compare(followed, spread.bid, spread.ask)
+
+    def _is_last(self, followed: KrakenBook, channel: str, raw: bytes) -> bool:
+        """Return whether a frame is, byte for byte, the last of its pair and channel once more."""
+        key = followed.name, channel
+        if self._last.get(key) == raw:
+            return True
+        self._last[key] = raw
+        return False
 
     def _compare(self, followed: KrakenBook, bid: str, ask: str) -> None:
         ours, theirs = _number(bid), _number(ask)

@@ -11,6 +11,7 @@ from edgefleet.venues.feed import Followed
 from edgefleet.venues.okx import wire
 
 PENDING: Final = 4_096  # updates that wait for a REST snapshot
+_REMEMBERED_FRAMES: Final = 64
 
 Place = Literal["next", "same", "again", "gap"]
 
@@ -33,6 +34,7 @@ class Contract(Followed):
         "previous",
         "prints_from",
         "quote_id",
+        "recent",
         "sequence",
         "size",
         "was_asked",
@@ -45,6 +47,7 @@ class Contract(Followed):
     pending: deque[tuple[wire.Books, int]]  # updates that wait for a REST snapshot, with their ts_init
     must_fetch: bool  # the channel began without a snapshot
     fresh: bool  # no update was applied since a REST snapshot: the first may overlap it
+    recent: deque[int]  # hashes of the last frames of its book
     best: tuple[int, Decimal, Decimal] | None  # the last best prices of `bbo-tbt`, with their number
 
     def __init__(self, name: str, instrument: str, trace: str, size: Decimal | None) -> None:
@@ -67,6 +70,14 @@ class Contract(Followed):
             self.top = None
             self.top_dirty = False
 
+    def is_repeated(self, raw: bytes) -> bool:
+        """Return whether a frame of a whole book came before: a snapshot that is asked for may be the one of before."""
+        mark = hash(raw)
+        if self.synced and mark in self.recent:
+            return True
+        self.recent.append(mark)
+        return False
+
     def renumber(self, number: int) -> int:
         """Return our number of the venue's `number` in a book that begins, or begins to be counted, anew."""
         self.offset = 0 if number > self.update_id else self.update_id + 1 - number
@@ -88,6 +99,7 @@ class Contract(Followed):
         self.best = None
         self.prints_from = ""  # the channel that prints come from; where there are two, they tell of the same trades
         self.books_from = ""
+        self.recent = deque(maxlen=_REMEMBERED_FRAMES)
 
 
 def place(seen: int | None, before: int | None, number: int, previous: int) -> Place:

@@ -36,7 +36,7 @@ BARS: Final = {
 }  # by width in ms, as the venue names them
 MOST_BARS: Final = 300  # of one answer
 
-_DATA_CHANNELS: Final = wire.BOOK_CHANNELS | wire.TRADE_CHANNELS | {"bbo-tbt", "tickers"}
+_DATA_CHANNELS: Final = wire.BOOK_CHANNELS | wire.PARTIAL_CHANNELS | wire.TRADE_CHANNELS | {"bbo-tbt", "tickers"}
 
 
 class _Instrument(msgspec.Struct):

@@ -52,6 +52,7 @@ class OkxFeed(FeedCore[Contract]):
         contract_sizes: Mapping[str, Decimal] | None = None,
     ) -> None:
         self._now_ns = 0  # ingestion's clock, as far as frames and silence told it
+        self._unread: set[str] = set()  # channels that were told to be not read
         self._due: dict[str, int] = {}  # when to ask for a lost book, ns of ingestion's clock
         self._sizes = {wire_symbol(symbol): size for symbol, size in (contract_sizes or {}).items()}
         super().__init__(venue, symbols, touch_interval_ms=touch_interval_ms)
@@ -130,7 +131,14 @@ class OkxFeed(FeedCore[Contract]):
         elif channel == "bbo-tbt":
             self._on_best(stamp_ns, raw, ts_init, out)
         elif channel != "tickers":  # carries no number: at no instant known to be our book's
-            self.counts.unknown_events += 1
+            self._on_unread(channel)
+
+    def _on_unread(self, channel: str) -> None:
+        """Count a frame of a channel that is not ours; where it is of books, say once that it is not read."""
+        self.counts.unknown_events += 1
+        if channel in wire.PARTIAL_CHANNELS and channel not in self._unread:
+            self._unread.add(channel)
+            self._notices.append(f"channel {channel} of {self.venue} is not read: a book is made of `books`")
 
     def on_snapshot(self, instrument: str, raw: bytes, ts_init: int) -> list[Output]:
         """Return what follows from the answer of REST `books` for `instrument`; nothing where none was awaited.
@@ -179,6 +187,9 @@ class OkxFeed(FeedCore[Contract]):
                 self.counts.duplicates += 1
                 return
             followed.books_from = frame.arg.channel
+        if followed.is_repeated(raw):
+            self.counts.duplicates += 1
+            return
         for data in frame.data:
             if not (are_levels(_levels(data.bids)) and are_levels(_levels(data.asks))) or not self.take_stamp(
                 data.ts * NS_PER_MS, stamp_ns
@@ -283,7 +294,7 @@ class OkxFeed(FeedCore[Contract]):
         if where == "same":
             return "an update without a new number changes levels" if data.bids or data.asks else ""
         if where == "again":
-            self.count_stale(followed)
+            self.counts.duplicates += 1
             return ""
         if where == "gap":
             self.count_gap(followed)

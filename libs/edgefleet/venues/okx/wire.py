@@ -19,6 +19,7 @@ from edgefleet.messages.market import Level
 
 CHECKSUM_LEVELS: Final = 25
 BOOK_CHANNELS: Final = frozenset({"books", "books-l2-tbt", "books50-l2-tbt"})  # a snapshot, then what changes
+PARTIAL_CHANNELS: Final = frozenset({"books5"})  # the best levels as they are, no changes of a book: not read
 TRADE_CHANNELS: Final = frozenset({"trades", "trades-all"})
 
 

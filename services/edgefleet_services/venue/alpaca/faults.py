@@ -17,6 +17,7 @@ from . import views
 from .codec import Codec
 
 EVERY = "*"
+_MOST_SKEW_MS = 366 * 86_400_000
 _CLOSE_CODES = (1000, 1001, 1008, 1011, 1012, 1013)
 _PRICES = {"t": ("p",), "q": ("bp", "ap"), "b": ("o", "h", "l", "c", "vw"), "d": ("o", "h", "l", "c", "vw")}
 
@@ -51,6 +52,8 @@ class StockFaultPlan(FaultPlan, forbid_unknown_fields=True, kw_only=True):
         counts += [ms for ms in self.silence.values() if ms is not None]
         if any(count < 0 for count in [*counts, *(count for table in tables for count in table.values())]):
             raise ValueError("a count of a fault is not negative")
+        if abs(self.clock_skew_ms) > _MOST_SKEW_MS:
+            raise ValueError(f"clock_skew_ms is at most a year, {_MOST_SKEW_MS} ms, was {self.clock_skew_ms}")
 
     def take_limited(self, path: str) -> bool:
         """Return whether a request of `/v2/<path>` is refused for load."""
