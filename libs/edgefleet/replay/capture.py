@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from edgefleet.errors import Misuse, Poison
 from edgefleet.instruments import canonical_symbol, instrument_id
 from edgefleet.stage import Output
 from edgefleet.venues.capture import CaptureLine, read_files
-from edgefleet.venues.dialect import Dialect, FeedOptions, which_dialect
+from edgefleet.venues.dialect import Dialect, FeedOptions, dialect, which_dialect
 from edgefleet.venues.feed import Feed
 
 
@@ -41,29 +42,60 @@ class Contents:
     books: Counter[str]  # by symbol: books that were fetched by REST
     nobodys_books: int  # REST books of which nothing tells whose they are
 
-    def wanted(self, symbols: Sequence[str]) -> list[str]:
-        """Return `symbols` as we write them, all that are held where none is named.
+    def wanted(self, symbols: Sequence[str], known: Dialect) -> list[str]:
+        """Return `symbols`, written our way or the venue's, as we write them; all that are held where none is named.
 
         Raises
         ------
         Misuse
             If one is not in the capture.
         """
-        found = [canonical_symbol(symbol) for symbol in symbols] or list(self.frames)
-        absent = [symbol for symbol in found if symbol not in self.frames]
+        if not symbols:
+            return list(self.frames)
+        found = [self._held(symbol, known) for symbol in symbols]
+        absent = [symbol for symbol, held in zip(symbols, found, strict=True) if held is None]
         if absent:
             raise Misuse(f"{', '.join(absent)} is not in the capture; it holds {', '.join(sorted(self.frames))}")
-        return found
+        return [symbol for symbol in found if symbol is not None]
+
+    def _held(self, symbol: str, known: Dialect) -> str | None:
+        for read in (canonical_symbol, known.canonical):
+            with suppress(Misuse):
+                if (found := read(symbol)) in self.frames:
+                    return found
+        return None
 
 
-def contents(files: Sequence[Path], dialect: Dialect) -> Contents:
-    """Return what is in `files`, read as the wire of `dialect`.
+def open_capture(files: Sequence[Path], venue: str) -> tuple[Dialect, Contents]:
+    """Return the dialect that `venue` stands for in `files`, and what they hold.
+
+    A venue that has several wires, as Kraken has v1 and v2, may be named by any of them.
 
     Raises
     ------
     Misuse
-        Where a file cannot be read, or nothing in it is market data of that venue.
+        Where the venue is unknown, a file cannot be read, or nothing in it is market data of that venue.
     """
+    known = dialect(venue)
+    held = _contents(files, known)
+    if held.frames:
+        return known, held
+    told = ", ".join(path.name for path in files)
+    other = which_dialect(line.body for _, line in read_files(files) if line.kind == "frame")
+    if other is None:
+        raise Misuse(f"{told}: no market data of {known.name} in {held.lines} lines; is --venue right?")
+    if _family(other) != _family(known.name):
+        raise Misuse(f"{told}: no market data of {known.name}; what is in it {other} reads: --venue {other}")
+    found = dialect(other)
+    return found, _contents(files, found)
+
+
+def _family(name: str) -> str:
+    return name.partition("_")[0]
+
+
+def _contents(files: Sequence[Path], known: Dialect) -> Contents:
+    """Return what is in `files`, read as the wire of one dialect."""
     lines, first, last = 0, 0, 0
     held = tuple(Held() for _ in files)
     frames: Counter[str] = Counter()
@@ -75,26 +107,21 @@ def contents(files: Sequence[Path], dialect: Dialect) -> Contents:
         last = line.stamp_ns
         held[number].last_ns = max(held[number].last_ns, last)
         if line.kind == "frame":
-            names = dialect.names(line.body)
+            names = known.names(line.body)
             frames.update(dict.fromkeys(names, 1))
             held[number].names.update(names)
         elif line.kind == "rest" and _is_book(line):
             if not line.url:
                 unnamed[number] += 1
-            elif (name := dialect.book_of(line.url)) is not None:
+            elif (name := known.book_of(line.url)) is not None:
                 books[name] += 1
-    if not frames:
-        told = ", ".join(path.name for path in files)
-        other = which_dialect(line.body for _, line in read_files(files) if line.kind == "frame")
-        hint = "is --venue right?" if other is None else f"what is in it {other} reads: --venue {other}"
-        raise Misuse(f"{told}: no market data of {dialect.name} in {lines} lines; {hint}")
     nobodys = 0
     for number, count in unnamed.items():
         if len(held[number].names) == 1:
             books[next(iter(held[number].names))] += count
         else:
             nobodys += count
-    return Contents(lines, first, last, held, _by_symbol(frames, dialect), _by_symbol(books, dialect), nobodys)
+    return Contents(lines, first, last, held, _by_symbol(frames, known), _by_symbol(books, known), nobodys)
 
 
 def _is_book(line: CaptureLine) -> bool:
@@ -102,8 +129,8 @@ def _is_book(line: CaptureLine) -> bool:
     return line.body[:1] in (b"{", b"[") and (b'"asks"' in line.body or b'"a"' in line.body)
 
 
-def _by_symbol(counts: Counter[str], dialect: Dialect) -> Counter[str]:
-    return Counter({dialect.canonical(name): count for name, count in counts.items()})
+def _by_symbol(counts: Counter[str], known: Dialect) -> Counter[str]:
+    return Counter({known.canonical(name): count for name, count in counts.items()})
 
 
 class Played(NamedTuple):
@@ -140,24 +167,24 @@ class Playback:
 
     Parameters
     ----------
-    dialect
+    known
         Whose wire it is.
     venue
         The venue's name in the messages.
     symbols
         Canonical pairs to follow, all of them in the capture.
     held
-        What the capture holds. A symbol whose book it does not hold has none where the dialect needs a REST answer.
+        What the capture holds. A symbol whose book it does not hold has none where its dialect needs a REST answer.
     """
 
-    def __init__(self, dialect: Dialect, venue: str, symbols: Sequence[str], held: Contents) -> None:
-        self._dialect = dialect
+    def __init__(self, known: Dialect, venue: str, symbols: Sequence[str], held: Contents) -> None:
+        self._dialect = known
         self._venue = venue
         self._files = held.files
         self._books = Counter(held.books)  # those that are still to come
         self._by_symbol: dict[str, _Connection] = {}
         self._by_file: dict[int, _Connection] = {}
-        for numbers, together in _connections(held.files, symbols, dialect):
+        for numbers, together in _connections(held.files, symbols, known):
             connection = _Connection(self._feed(together), together)
             self._by_symbol.update(dict.fromkeys(together, connection))
             self._by_file.update(dict.fromkeys(numbers, connection))
@@ -235,11 +262,11 @@ class Playback:
 
 
 def _connections(
-    files: Sequence[Held], symbols: Iterable[str], dialect: Dialect
+    files: Sequence[Held], symbols: Iterable[str], known: Dialect
 ) -> Iterator[tuple[list[int], list[str]]]:
     """Yield the files that share instruments, directly or by others, with the `symbols` that they hold."""
     wanted = list(symbols)
-    left = {number: {dialect.canonical(name) for name in held.names} for number, held in enumerate(files)}
+    left = {number: {known.canonical(name) for name in held.names} for number, held in enumerate(files)}
     while left:
         number = min(left)
         together = left.pop(number)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edgefleet.instruments import split_id
-from edgefleet.replay.capture import Playback, contents
+from edgefleet.replay.capture import Playback, open_capture
 from edgefleet.replay.check import MarketCheck
-from edgefleet.venues.dialect import dialect
 
 _NOTICES_TOLD = 5
 
@@ -35,9 +34,9 @@ def check_capture(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> 
     Misuse
         If the venue is unknown, a file cannot be read, or a symbol is not in the capture.
     """
-    known = dialect(venue)
-    held = contents(files, known)
-    wanted = held.wanted(symbols)
+    venue = venue.lower()
+    known, held = open_capture(files, venue)
+    wanted = held.wanted(symbols, known)
     playback = Playback(known, venue, wanted, held)
     feeds = playback.feeds
     check = MarketCheck([name for feed in feeds for name in feed.instruments], compares_ids=known.tops_by_id)
@@ -49,6 +48,7 @@ def check_capture(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> 
     lost = [name for name, one in check.instruments.items() if one.snapshots and not one.has_book]
     body: dict[str, Any] = {
         "venue": venue,
+        "dialect": known.name,
         "files": [str(path) for path in files],
         "lines": held.lines,
         "seconds": round((held.last_ns - held.first_ns) / 1e9, 3),
@@ -80,6 +80,8 @@ def told(answer: Answer) -> Iterator[str]:
     """Yield the answer as lines for a person."""
     body = answer.body
     yield f"{body['venue']}: {body['lines']} lines over {body['seconds']:.0f} s, {len(body['instruments'])} instruments"
+    if body["dialect"] != body["venue"]:
+        yield f"  read as {body['dialect']}"
     rows = {**body["instruments"], **({"total": body["total"]} if len(body["instruments"]) > 1 else {})}
     for name, row in rows.items():
         yield f"  {name}"

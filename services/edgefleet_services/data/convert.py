@@ -13,7 +13,7 @@ import msgspec
 from edgefleet.clock import SYSTEM, iso
 from edgefleet.errors import Misuse
 from edgefleet.instruments import canonical_symbol
-from edgefleet.replay.capture import Playback, contents
+from edgefleet.replay.capture import Playback, open_capture
 from edgefleet.store.convert.binance import read_binance
 from edgefleet.store.convert.rows import LeftOut, first_line
 from edgefleet.store.convert.run import Converted, conversion_name, convert
@@ -22,7 +22,6 @@ from edgefleet.store.convert.tardis import read_tardis
 from edgefleet.store.market.archive import MarketArchive
 from edgefleet.store.market.kinds import BY_TYPE, MarketMessage
 from edgefleet.store.market.maintenance import ArchiveInfo, archive_info, check_archive
-from edgefleet.venues.dialect import dialect
 from edgefleet.venues.taq import is_taq
 
 FORMATS = ("wire", "binance-public", "tardis", "taq")
@@ -80,9 +79,9 @@ def format_of(files: Sequence[Path]) -> str:
 
 def _from_wire(files: Sequence[Path], venue: str, symbols: Sequence[str], left_out: LeftOut) -> Iterator[MarketMessage]:
     """Yield what the feeds of `venue` make of a capture; what they could not use is counted at the end."""
-    known = dialect(venue)
-    held = contents(files, known)
-    wanted = held.wanted(symbols)
+    venue = venue.lower()
+    known, held = open_capture(files, venue)
+    wanted = held.wanted(symbols, known)
     playback = Playback(known, venue, wanted, held)
     for played in playback.play(files):
         for output in played.outputs:

@@ -188,5 +188,15 @@ def test_a_symbol_that_is_not_there_is_refused_by_the_conversion_too(tmp_path: P
 def test_a_capture_of_another_venue_is_told_by_that_venues_name(tmp_path: Path) -> None:
     files = capture(tmp_path, a=one_symbol("BTCUSDT", 11))
 
-    with pytest.raises(Misuse, match="no market data of okx in 8 lines; what is in it binance reads: --venue binance"):
+    with pytest.raises(Misuse, match="no market data of okx; what is in it binance reads: --venue binance"):
         check_capture(files, "okx", [])
+
+
+def test_a_venue_of_several_wires_is_read_by_the_one_that_the_capture_is_of(tmp_path: Path) -> None:
+    frame = '[0,[["100.10000","2.00000000","1700000001.000000","b","m",""]],"trade","XBT/USD"]'
+    files = capture(tmp_path, a=[f"{at(2)}: {frame}"])
+
+    answer = check_capture(files, "Kraken", ["XBT/USD"])
+
+    assert (answer.body["dialect"], answer.body["total"]["trades"]) == ("kraken_v1", 1)
+    assert list(told(answer))[1] == "  read as kraken_v1"
