@@ -6,7 +6,7 @@ Used by `data check` and `data convert`. A capture tells which instruments it ho
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,14 +29,18 @@ class Contents:
     books: frozenset[str] = frozenset()  # symbols whose book was fetched by REST
 
 
-def contents(files: Sequence[Path], dialect: Dialect) -> Contents:
+def contents(files: Sequence[Path], dialect: Dialect, symbols: Sequence[str] = ()) -> Contents:
     """Return what is in `files`, read as the wire of `dialect`.
+
+    Where `symbols` are given, their names mean them, whatever else they may mean.
 
     Raises
     ------
     Misuse
-        Where a file cannot be read, or nothing in it is market data of that venue.
+        Where a file cannot be read, nothing in it is market data of that venue, or no symbols are given and a name in
+        it cannot be read as one.
     """
+    given = {dialect.spell(symbol): symbol for symbol in symbols}
     lines, first, last = 0, 0, 0
     by_name: Counter[str] = Counter()
     books: set[str] = set()
@@ -57,8 +61,19 @@ def contents(files: Sequence[Path], dialect: Dialect) -> Contents:
         raise Misuse(f"{told}: no market data of {dialect.name} in {lines} lines; is --venue right?")
     if unnamed_book and len(by_name) == 1:
         books.update(by_name)
-    frames = Counter({dialect.canonical(name): count for name, count in by_name.items()})
-    return Contents(lines, first, last, frames, frozenset(dialect.canonical(name) for name in books))
+    frames = Counter({_symbol_of(name, given, dialect): count for name, count in by_name.items()})
+    return Contents(lines, first, last, frames, frozenset(_symbol_of(name, given, dialect) for name in books))
+
+
+def _symbol_of(name: str, given: Mapping[str, str], dialect: Dialect) -> str:
+    if name in given:
+        return given[name]
+    try:
+        return dialect.canonical(name)
+    except Misuse:
+        if given:  # of another that nobody asked for
+            return name
+        raise
 
 
 class Playback:
@@ -83,6 +98,7 @@ class Playback:
         self._dialect = dialect
         self._venue = venue
         self._symbols = tuple(symbols)
+        self._by_name = {dialect.spell(symbol): symbol for symbol in symbols}
         self.refused: list[str] = []  # REST books that could not be read
         self.notices: list[str] = []
 
@@ -109,11 +125,10 @@ class Playback:
 
     def _book(self, line: CaptureLine) -> list[Output]:
         if line.url:
-            name = self._dialect.book_of(line.url)
-            symbol = None if name is None else self._dialect.canonical(name)
+            symbol = self._by_name.get(self._dialect.book_of(line.url) or "")
         else:
             symbol = self._symbols[0] if len(self._symbols) == 1 else None
-        if symbol is None or symbol not in self._symbols:
+        if symbol is None:
             return []
         try:
             return self.feed.on_snapshot(instrument_id(symbol, self._venue), line.body, line.stamp_ns)

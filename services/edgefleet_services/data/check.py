@@ -37,8 +37,9 @@ def check_capture(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> 
         If the venue is unknown, a file cannot be read, or a symbol is not in the capture.
     """
     known = dialect(venue)
-    held = contents(files, known)
-    wanted = [canonical_symbol(symbol) for symbol in symbols] or list(held.frames)
+    named = [canonical_symbol(symbol) for symbol in symbols]
+    held = contents(files, known, named)
+    wanted = named or list(held.frames)
     absent = [symbol for symbol in wanted if symbol not in held.frames]
     if absent:
         raise Misuse(f"{', '.join(absent)} is not in the capture; it holds {', '.join(sorted(held.frames))}")

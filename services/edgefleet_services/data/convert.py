@@ -79,8 +79,9 @@ def format_of(files: Sequence[Path]) -> str:
 
 def _from_wire(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> Iterator[MarketMessage]:
     known = dialect(venue)
-    held = contents(files, known)
-    wanted = [canonical_symbol(symbol) for symbol in symbols] or list(held.frames)
+    named = [canonical_symbol(symbol) for symbol in symbols]
+    held = contents(files, known, named)
+    wanted = named or list(held.frames)
     for _, outputs in Playback(known, venue, wanted, held.books).play(files):
         for stream, message in outputs:
             if stream == "market" and type(message) in BY_TYPE:
