@@ -5,13 +5,15 @@ The readers here are the oracle's eyes: plain JSON, no code of the feeds.
 
 from __future__ import annotations
 
-import gzip
+import calendar
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zlib import crc32
 
 import pytest
@@ -19,7 +21,8 @@ from tests.contract import venue_simulators as simulated
 
 from edgefleet.messages.market import Level
 from edgefleet.params.schema.venues import DIALECTS
-from edgefleet.testing.feed_harness import Change, FeedCase, Line, OracleBook
+from edgefleet.testing.feed_harness import Change, FeedCase, Line, OracleBook, Print
+from edgefleet.venues.capture import read_capture
 from edgefleet.venues.dialect import Dialect, FeedOptions
 
 STEPS = 300
@@ -50,27 +53,19 @@ def levels(rows: Sequence[Sequence[Any]]) -> tuple[Level, ...]:
     return tuple((Decimal(row[0]), Decimal(row[1])) for row in rows)
 
 
-def capture(path: Path) -> list[Line]:
-    """Return the received frames of a cryptofeed capture."""
-    return list(_capture(path))
+def recorded_lines(path: Path, dialect: Dialect, *, only: str | None = None) -> Iterator[Line]:
+    """Yield the frames and REST books of a recording of one connection.
 
-
-def _capture(path: Path) -> Iterator[Line]:
-    with gzip.open(path, "rb") as stream:
-        for raw in stream:
-            head, _, body = raw.rstrip(b"\r\n").partition(b": ")
-            if head.replace(b".", b"").isdigit():
-                yield Line(int(Decimal(head.decode()) * 10**9), body)
-
-
-def tape(path: Path, count: int) -> list[Line]:
-    """Return the first lines of a Binance tape."""
-    lines = []
-    with gzip.open(path, "rb") as stream:
-        for raw, _ in zip(stream, range(count), strict=False):
-            stamp, _, body = raw.rstrip(b"\r\n").partition(b" ")
-            lines.append(Line(int(stamp), body, "BTCUSDT" if b'"stream"' not in body[:12] else None))
-    return lines
+    `only` is the venue's name of the one instrument in it, whose books those without an address are.
+    """
+    for one in read_capture([path]):
+        if one.kind == "frame":
+            yield Line(one.stamp_ns, one.body)
+        elif one.kind == "rest":
+            book_of = dialect.book_of(one.url) if one.url else only
+            assert book_of is not None or one.url, f"{path} does not say whose book {one.body[:60]!r} is"
+            if book_of is not None:
+                yield Line(one.stamp_ns, one.body, book_of)
 
 
 def replaced(body: bytes, old: str, new: str) -> bytes | None:
@@ -78,7 +73,7 @@ def replaced(body: bytes, old: str, new: str) -> bytes | None:
     return body.replace(old.encode(), new.encode(), 1) if old.encode() in body else None
 
 
-def through(read: Callable[[bytes], Sequence[Change]], shape: str) -> Callable[[bytes], bytes | None]:
+def through(read: Callable[[bytes, str | None], Sequence[Change]], shape: str) -> Callable[[bytes], bytes | None]:
     """Return a function that puts a price of a frame far through the other side.
 
     One that stays on its own side only a checksum would tell. `shape` is how the venue writes a price, with `{}` for
@@ -86,7 +81,7 @@ def through(read: Callable[[bytes], Sequence[Change]], shape: str) -> Callable[[
     """
 
     def absurd(body: bytes) -> bytes | None:
-        for change in read(body):
+        for change in read(body, None):
             for side, factor in ((change.bids, Decimal("1e7")), (change.asks, Decimal("1e-7"))):
                 for price, size in side:
                     if size and not change.whole:
@@ -96,11 +91,11 @@ def through(read: Callable[[bytes], Sequence[Change]], shape: str) -> Callable[[
     return absurd
 
 
-def poisoned(read: Callable[[bytes], Sequence[Change]], shape: str) -> Callable[[bytes, str], bytes | None]:
+def poisoned(read: Callable[[bytes, str | None], Sequence[Change]], shape: str) -> Callable[[bytes, str], bytes | None]:
     """Return a function that replaces the first price of a book frame by another text."""
 
     def poison(body: bytes, text: str) -> bytes | None:
-        for change in read(body):
+        for change in read(body, None):
             for price, _ in (*change.bids, *change.asks):
                 return replaced(body, shape.format(f"{price:f}"), shape.format(text))
         return None
@@ -108,19 +103,57 @@ def poisoned(read: Callable[[bytes], Sequence[Change]], shape: str) -> Callable[
     return poison
 
 
+def poisoned_prints(
+    read: Callable[[bytes], Sequence[Print]], price: str, quantity: str
+) -> Callable[[bytes, str], list[bytes]]:
+    """Return a function that replaces the first print's price, and then its quantity, by another text."""
+
+    def poison(body: bytes, text: str) -> list[bytes]:
+        found = []
+        for one in read(body)[:1]:
+            found += [
+                replaced(body, price.format(f"{one.price:f}"), price.format(text)),
+                replaced(body, quantity.format(f"{one.quantity:f}"), quantity.format(text)),
+            ]
+        return [changed for changed in found if changed is not None]
+
+    return poison
+
+
+def taker_of(maker: str) -> Literal["buy", "sell"]:
+    return "sell" if maker.lower() == "buy" else "buy"
+
+
+def ns_of(text: str) -> int:
+    """Return nanoseconds of ``2023-11-14T22:13:20.123456Z``, with up to nine digits behind the point."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
+    return seconds * 10**9 + int(f"{fraction:0<9}")
+
+
 # --- Binance
 
 
-def read_binance(body: bytes) -> list[Change]:
+def read_binance(body: bytes, book_of: str | None = None) -> list[Change]:
     found = parse(body)
     if not isinstance(found, dict):
         return []
-    if "lastUpdateId" in found:
-        return [Change("BTCUSDT", True, levels(found["bids"]), levels(found["asks"]), int(found["lastUpdateId"]))]
+    if book_of is not None:
+        return [Change(book_of, True, levels(found["bids"]), levels(found["asks"]), int(found["lastUpdateId"]))]
     data = found.get("data")
     if not isinstance(data, dict) or data.get("e") != "depthUpdate":
         return []
     return [Change(data["s"], False, levels(data["b"]), levels(data["a"]), int(data["u"]))]
+
+
+def prints_binance(body: bytes) -> list[Print]:
+    found = parse(body)
+    data = found.get("data") if isinstance(found, dict) else None
+    if not isinstance(data, dict) or data.get("e") != "trade":
+        return []
+    side: Literal["buy", "sell"] = "sell" if data["m"] else "buy"
+    price, quantity = Decimal(data["p"]), Decimal(data["q"])
+    return [Print(data["s"], str(data["t"]), price, quantity, side, int(data["T"]) * 10**6)]
 
 
 def binance_rest(name: str, book: OracleBook, last: bytes) -> bytes:
@@ -132,13 +165,16 @@ def binance_rest(name: str, book: OracleBook, last: bytes) -> bytes:
 
 
 def binance(recorded: Path, name: str, folder: str, settled: str) -> FeedCase:
+    dialect = load(name)
     return FeedCase(
         id=name,
-        dialect=load(name),
+        dialect=dialect,
         symbols=(f"BTC/USDT{settled}",),
         stranger=f"LTC/USDT{settled}",
-        lines=tuple(tape(recorded / folder / "btcusdt_20240808.gz", 900)),
+        lines=tuple(islice(recorded_lines(recorded / folder / "btcusdt_20240808.gz", dialect, only="BTCUSDT"), 900)),
         read=read_binance,
+        read_prints=prints_binance,
+        poison_print=poisoned_prints(prints_binance, '"p":"{}"', '"q":"{}"'),
         snapshot=binance_rest,
         absurd_price=through(read_binance, '["{}"'),
         poison=poisoned(read_binance, '["{}"'),
@@ -157,7 +193,7 @@ def binance_usdm(recorded: Path) -> FeedCase:
 # --- Coinbase
 
 
-def read_coinbase(body: bytes) -> list[Change]:
+def read_coinbase(body: bytes, book_of: str | None = None) -> list[Change]:
     found = parse(body)
     if not isinstance(found, dict):
         return []
@@ -167,6 +203,14 @@ def read_coinbase(body: bytes) -> list[Change]:
         return []
     sides = {side: levels([row[1:] for row in found["changes"] if row[0] == side]) for side in ("buy", "sell")}
     return [Change(found["product_id"], False, sides["buy"], sides["sell"])]
+
+
+def prints_coinbase(body: bytes) -> list[Print]:
+    found = parse(body)
+    if not isinstance(found, dict) or found.get("type") != "match":
+        return []
+    price, quantity, taker = Decimal(found["price"]), Decimal(found["size"]), taker_of(found["side"])
+    return [Print(found["product_id"], str(found["trade_id"]), price, quantity, taker, ns_of(found["time"]))]
 
 
 def coinbase_snapshot(name: str, book: OracleBook, last: bytes) -> bytes:
@@ -179,13 +223,16 @@ def coinbase_snapshot(name: str, book: OracleBook, last: bytes) -> bytes:
 
 def coinbase(recorded: Path) -> FeedCase:
     why = "level2 has no sequence: what is missing or late is seen by the stamps of one product, a cross, the ticker"
+    dialect = load("coinbase")
     return FeedCase(
         id="coinbase",
-        dialect=load("coinbase"),
+        dialect=dialect,
         symbols=("SKL/USD", "SKL/BTC", "BAND/GBP", "NMR/EUR"),
         stranger="ETH/USD",
-        lines=tuple(capture(recorded / "coinbase" / "COINBASE.ws.28.0.gz")[:1_000]),
+        lines=tuple(islice(recorded_lines(recorded / "coinbase" / "COINBASE.ws.28.0.gz", dialect), 1_000)),
         read=read_coinbase,
+        read_prints=prints_coinbase,
+        poison_print=poisoned_prints(prints_coinbase, '"price":"{}"', '"size":"{}"'),
         snapshot=coinbase_snapshot,
         absurd_price=through(read_coinbase, '"{}"'),
         poison=poisoned(read_coinbase, '"{}"'),
@@ -193,7 +240,7 @@ def coinbase(recorded: Path) -> FeedCase:
     )
 
 
-def read_advanced(body: bytes) -> list[Change]:
+def read_advanced(body: bytes, book_of: str | None = None) -> list[Change]:
     found = parse(body)
     if not isinstance(found, dict) or found.get("channel") != "l2_data":
         return []
@@ -205,6 +252,25 @@ def read_advanced(body: bytes) -> list[Change]:
         }
         changes.append(Change(event["product_id"], event["type"] == "snapshot", rows["bid"], rows["offer"]))
     return changes
+
+
+def prints_advanced(body: bytes) -> list[Print]:
+    found = parse(body)
+    if not isinstance(found, dict) or found.get("channel") != "market_trades":
+        return []
+    return [
+        Print(
+            one["product_id"],
+            one["trade_id"],
+            Decimal(one["price"]),
+            Decimal(one["size"]),
+            taker_of(one["side"]),
+            ns_of(one["time"]),
+        )
+        for event in found["events"]
+        if event["type"] == "update"
+        for one in event["trades"]
+    ]
 
 
 def advanced_snapshot(name: str, book: OracleBook, last: bytes) -> bytes:
@@ -236,6 +302,8 @@ def coinbase_advanced(recorded: Path) -> FeedCase:
             for count, one in enumerate(simulated.advanced_frames(STEPS))
         ),
         read=read_advanced,
+        read_prints=prints_advanced,
+        poison_print=poisoned_prints(prints_advanced, '"price":"{}"', '"size":"{}"'),
         snapshot=advanced_snapshot,
         number=advanced_number,
         absurd_price=through(read_advanced, '"price_level":"{}"'),
@@ -246,7 +314,7 @@ def coinbase_advanced(recorded: Path) -> FeedCase:
 # --- Kraken
 
 
-def read_kraken(body: bytes) -> list[Change]:
+def read_kraken(body: bytes, book_of: str | None = None) -> list[Change]:
     found = parse(body)
     if not isinstance(found, dict) or found.get("channel") != "book" or "type" not in found:
         return []
@@ -259,6 +327,16 @@ def read_kraken(body: bytes) -> list[Change]:
         )
         for item in found["data"]
         if "symbol" in item
+    ]
+
+
+def prints_kraken(body: bytes) -> list[Print]:
+    found = parse(body)
+    if not isinstance(found, dict) or found.get("channel") != "trade" or found.get("type") != "update":
+        return []
+    return [
+        Print(one["symbol"], str(one["trade_id"]), one["price"], one["qty"], one["side"], ns_of(one["timestamp"]))
+        for one in found["data"]
     ]
 
 
@@ -293,6 +371,8 @@ def kraken(recorded: Path) -> FeedCase:
         stranger="LTC/USD",
         lines=tuple(simulated.kraken_v2_frames(STEPS)),
         read=read_kraken,
+        read_prints=prints_kraken,
+        poison_print=poisoned_prints(prints_kraken, '"price":{},', '"qty":{},'),
         snapshot=kraken_snapshot,
         wrong_checksum=wrong_checksum('"checksum":'),
         absurd_price=through(read_kraken, '"price":{},'),
@@ -302,7 +382,7 @@ def kraken(recorded: Path) -> FeedCase:
     )
 
 
-def read_kraken_v1(body: bytes) -> list[Change]:
+def read_kraken_v1(body: bytes, book_of: str | None = None) -> list[Change]:
     found = parse(body)
     if not isinstance(found, list) or len(found) < 4 or not str(found[-2]).startswith("book"):
         return []
@@ -313,6 +393,19 @@ def read_kraken_v1(body: bytes) -> list[Change]:
     whole = any("as" in part or "bs" in part for part in parts)
     bids, asks = (rows["bs"], rows["as"]) if whole else (rows["b"], rows["a"])
     return [Change(found[-1], whole, levels(bids), levels(asks))]
+
+
+def prints_kraken_v1(body: bytes) -> list[Print]:
+    found = parse(body)
+    if not isinstance(found, list) or len(found) < 4 or found[-2] != "trade":
+        return []
+    if len(found[1]) > 1:  # a subscription begins with those of before it; ours come one by one
+        return []
+    sides: dict[str, Literal["buy", "sell"]] = {"b": "buy", "s": "sell"}
+    return [
+        Print(found[-1], None, Decimal(row[0]), Decimal(row[1]), sides[row[3]], int(Decimal(row[2]) * 10**9))
+        for row in found[1]
+    ]
 
 
 def kraken_v1_snapshot(name: str, book: OracleBook, last: bytes) -> bytes:
@@ -335,6 +428,8 @@ def kraken_v1(recorded: Path) -> FeedCase:
         stranger="LTC/USD",
         lines=tuple(simulated.kraken_v1_frames(STEPS)),
         read=read_kraken_v1,
+        read_prints=prints_kraken_v1,
+        poison_print=poisoned_prints(prints_kraken_v1, '["{}"', '"{}"'),
         snapshot=kraken_v1_snapshot,
         wrong_checksum=wrong_checksum('"c":"'),
         absurd_price=through(read_kraken_v1, '["{}"'),
@@ -348,13 +443,25 @@ def kraken_v1(recorded: Path) -> FeedCase:
 # --- OKX
 
 
-def read_okx(body: bytes) -> list[Change]:
+def read_okx(body: bytes, book_of: str | None = None) -> list[Change]:
     found = parse(body)
     if not isinstance(found, dict) or found.get("action") not in ("snapshot", "update"):
         return []
     return [
         Change(found["arg"]["instId"], found["action"] == "snapshot", levels(item["bids"]), levels(item["asks"]))
         for item in found["data"]
+    ]
+
+
+def prints_okx(body: bytes) -> list[Print]:
+    found = parse(body)
+    if not isinstance(found, dict) or found.get("arg", {}).get("channel") != "trades" or "data" not in found:
+        return []
+    return [
+        Print(
+            one["instId"], one["tradeId"], Decimal(one["px"]), Decimal(one["sz"]), one["side"], int(one["ts"]) * 10**6
+        )
+        for one in found["data"]
     ]
 
 
@@ -376,13 +483,16 @@ def okx_snapshot(name: str, book: OracleBook, last: bytes) -> bytes:
 
 
 def okx(recorded: Path) -> FeedCase:
+    dialect = load("okx")
     return FeedCase(
         id="okx",
-        dialect=load("okx"),
+        dialect=dialect,
         symbols=("BTC/USDT",),
         stranger="LTC/USDT",
-        lines=tuple(capture(recorded / "okx" / "OKX.ws.1.0.gz")),
+        lines=tuple(recorded_lines(recorded / "okx" / "OKX.ws.1.0.gz", dialect)),
         read=read_okx,
+        read_prints=prints_okx,
+        poison_print=poisoned_prints(prints_okx, '"px":"{}"', '"sz":"{}"'),
         snapshot=okx_snapshot,
         wrong_checksum=wrong_checksum('"checksum":'),
         absurd_price=through(read_okx, '["{}"'),
@@ -395,6 +505,24 @@ def okx(recorded: Path) -> FeedCase:
 # --- Alpaca
 
 
+def messages_of(body: bytes, kind: str) -> list[dict[str, Any]]:
+    found = parse(body)
+    return [one for one in found if isinstance(one, dict) and one.get("T") == kind] if isinstance(found, list) else []
+
+
+def prints_alpaca(body: bytes) -> list[Print]:
+    return [
+        Print(one["S"], f"{one['x']}{one['i']}", one["p"], one["s"], None, ns_of(one["t"]))
+        for one in messages_of(body, "t")
+    ]
+
+
+def poisoned_quote(body: bytes, text: str) -> bytes | None:
+    for one in messages_of(body, "q"):
+        return replaced(body, f'"bp": {one["bp"]:f},', f'"bp": {text},')
+    return None
+
+
 def alpaca(recorded: Path) -> FeedCase:
     return FeedCase(
         id="alpaca",
@@ -402,7 +530,12 @@ def alpaca(recorded: Path) -> FeedCase:
         symbols=("AAPL/USD", "MSFT/USD"),
         stranger="TSLA/USD",
         lines=tuple(simulated.alpaca_frames(STEPS)),
-        read=lambda body: (),
+        read=lambda body, book_of: (),
+        read_prints=prints_alpaca,
+        books=False,
+        poison=poisoned_quote,
+        poison_print=poisoned_prints(prints_alpaca, '"p": {},', '"s": {},'),
+        late_prints=True,
         numbered_prints=False,
         tops_of_books=False,
         options=FeedOptions(key="key", secret="secret"),

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.contract.feed_cases import CASES, RECORDED
+from tests.contract.feed_cases import CASES, RECORDED, recorded_lines
+from tests.contract.toy_venue import toy
 
-from edgefleet.clock import SYSTEM
+from edgefleet.clock import NS_PER_S, SYSTEM
 from edgefleet.params.schema.venues import DIALECTS
+from edgefleet.replay.capture import Playback, contents
 from edgefleet.store.market.archive import MarketArchive
 from edgefleet.store.recorder import Recorder
-from edgefleet.testing.feed_harness import FeedCase
+from edgefleet.testing.feed_harness import Connection, FeedCase
 from edgefleet.venues.dialect import Dialect, dialect
 from edgefleet_services.data.check import check_capture
 
@@ -55,6 +57,42 @@ def test_a_recorded_tape_checks_out_with_the_counts_of_the_live_feed(
         assert total["tops_compared"] == sum(one.tops_compared for one in books)
     assert answer.body["undecodable"] == 0
     assert answer.body["without_book"] == ([] if total["snapshots"] else sorted(case.symbols))
+
+
+def test_rest_books_of_several_instruments_are_read_back_each_to_its_own(tmp_path: Path) -> None:
+    case = toy()
+    live = Connection(case)
+    live.run(case.lines)
+    with Recorder(MarketArchive(tmp_path), "record", SYSTEM, tape_dir=tmp_path / "tapes") as recorder:
+        for line in case.lines:
+            url = "" if line.book_of is None else address_of_book(case.dialect, line.book_of)
+            recorder.take_frame(line.stamp_ns, line.body, url=url)
+    tapes = list((tmp_path / "tapes").glob("*.gz"))
+
+    held = contents(tapes, case.dialect)
+    playback = Playback(case.dialect, "toy", held.wanted(case.symbols, case.dialect), held)
+    for _ in playback.play(tapes):
+        pass
+
+    assert held.books == {case.dialect.spell(symbol): 1 for symbol in case.symbols}
+    (feed,) = playback.feeds
+    assert (playback.refused, playback.notices) == ([], [])
+    assert feed.counts.snapshots == live.feed.counts.snapshots == len(case.symbols)
+    assert feed.counts.trades == live.feed.counts.trades
+    assert list(recorded_lines(tapes[0], case.dialect)) == list(case.lines)
+
+
+def test_a_break_of_the_connection_is_on_the_tape_and_is_no_hole(tmp_path: Path) -> None:
+    case = CASES["coinbase_advanced"](Path())
+    with Recorder(MarketArchive(tmp_path), "record", SYSTEM, tape_dir=tmp_path / "tapes") as recorder:
+        for turn in range(2):
+            recorder.take_frame(case.lines[0].stamp_ns + turn * 60 * NS_PER_S, b"", url="wss://v")
+            for line in case.lines:
+                recorder.take_frame(line.stamp_ns + turn * 60 * NS_PER_S, line.body)
+
+    answer = check_capture(list((tmp_path / "tapes").glob("*.gz")), "coinbase_advanced", case.symbols)
+
+    assert (answer.body["total"]["gaps"], answer.body["total"]["snapshots"]) == (0, 4)
 
 
 @pytest.mark.parametrize("name", [name for name in DIALECTS if dialect(name).book_path is not None])

@@ -134,6 +134,23 @@ def test_what_cannot_be_checked_is_told_in_one_line(
     assert told in output.err
 
 
+def test_a_symbol_that_is_named_decides_what_the_venues_name_means(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape = tmp_path / "tape"
+    frames = [
+        f'1700000000000000000 {{"stream":"{name.lower()}@trade","data":{{"e":"trade","E":1699999999999,"s":"{name}",'
+        f'"t":1,"p":"60","q":"2","T":1699999999999,"m":true}}}}\n'
+        for name in ("BNBUSD", "BTCNOQUOTE")
+    ]
+    tape.write_text("".join(frames))
+
+    assert outcome(["data", "check", str(tape), "--venue", "binance", "--symbols", "BNB/USD", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["instruments"]) == ["BNB/USD"]
+    assert outcome(["data", "check", str(tape), "--venue", "binance"]) == 1
+    assert "BTCNOQUOTE is left out: 'BTCNOQUOTE' ends in no quote asset of the venue" in capsys.readouterr().out
+
+
 def test_a_symbol_that_is_not_in_the_capture_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tape = tmp_path / "tape"
     tape.write_text('1700000000000000000 {"stream":"btcusdt@trade","data":{"s":"BTCUSDT"}}\n')

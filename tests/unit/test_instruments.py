@@ -15,6 +15,11 @@ from edgefleet.instruments import canonical_symbol, instrument_id, split_id
         ("ETH-USDT", "ETH/USDT"),
         ("aapl", "AAPL/USD"),
         ("brk.b", "BRK.B/USD"),
+        ("googl", "GOOGL/USD"),
+        ("xrpaud", "XRP/AUD"),
+        ("btcusd", "BTC/USD"),
+        ("1000satsusdt", "1000SATS/USDT"),
+        ("usdcusdt", "USDC/USDT"),
         ("btc/usdt:usdt", "BTC/USDT:USDT"),
         ("BTC-USDT:USDT", "BTC/USDT:USDT"),
         ("BTC/USD:BTC-220527", "BTC/USD:BTC-220527"),
@@ -27,6 +32,28 @@ def test_accepted_spellings(text: str, symbol: str) -> None:
     assert canonical_symbol(text) == symbol
     assert canonical_symbol(symbol) == symbol
     assert split_id(instrument_id(text, "okx")) == (symbol, "okx")
+
+
+@pytest.mark.parametrize(
+    ("text", "readings"),
+    [
+        ("btcpyusd", "BTC/PYUSD or BTCPY/USD"),
+        ("btcfdusd", "BTC/FDUSD or BTCFD/USD"),
+        ("dotusd", "DO/TUSD or DOT/USD"),
+        ("bnbusd", "BN/BUSD or BNB/USD"),
+        ("tusdt", "T/USDT or TUSDT/USD"),
+        ("opusd", "OP/USD or OPUSD/USD"),
+    ],
+)
+def test_a_symbol_that_may_be_two_is_refused_with_both(text: str, readings: str) -> None:
+    with pytest.raises(Misuse, match=f"{text!r} may be {readings}; write it so, with the slash"):
+        canonical_symbol(text)
+
+
+@pytest.mark.parametrize("text", ["btcxyz", "xrpzar", "600519", "btcusd1", "S2"])
+def test_a_symbol_whose_quote_is_not_known_is_refused(text: str) -> None:
+    with pytest.raises(Misuse, match="no quote asset that is known; write it as BASE/QUOTE"):
+        canonical_symbol(text)
 
 
 @pytest.mark.parametrize(

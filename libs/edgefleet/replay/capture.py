@@ -38,32 +38,51 @@ class Contents:
     first_ns: int
     last_ns: int
     files: tuple[Held, ...]
-    frames: Counter[str]  # by symbol: frames of market data that name it
-    books: Counter[str]  # by symbol: books that were fetched by REST
+    frames: Counter[str]  # by name, as the venue spells it: frames of market data
+    books: Counter[str]  # by name: books that were fetched by REST
     nobodys_books: int  # REST books of which nothing tells whose they are
 
-    def wanted(self, symbols: Sequence[str], known: Dialect) -> list[str]:
-        """Return `symbols`, written our way or the venue's, as we write them; all that are held where none is named.
+    def wanted(self, symbols: Sequence[str], known: Dialect) -> Wanted:
+        """Return what to follow: `symbols`, written our way or the venue's, all that is held where none is named.
 
         Raises
         ------
         Misuse
-            If one is not in the capture.
+            If one is not in the capture, or no name in it can be read as a symbol.
         """
-        if not symbols:
-            return list(self.frames)
-        found = [self._held(symbol, known) for symbol in symbols]
-        absent = [symbol for symbol, held in zip(symbols, found, strict=True) if held is None]
-        if absent:
-            raise Misuse(f"{', '.join(absent)} is not in the capture; it holds {', '.join(sorted(self.frames))}")
-        return [symbol for symbol in found if symbol is not None]
+        if symbols:
+            return Wanted(dict(self._asked(symbol, known) for symbol in symbols), ())
+        found: dict[str, str] = {}
+        unread: list[str] = []
+        for name in self.frames:
+            try:
+                found[name] = known.canonical(name)
+            except Misuse as error:
+                unread.append(f"{name} is left out: {error}")
+        if not found:
+            raise Misuse(unread[0])
+        return Wanted(found, tuple(unread))
 
-    def _held(self, symbol: str, known: Dialect) -> str | None:
-        for read in (canonical_symbol, known.canonical):
+    def _asked(self, symbol: str, known: Dialect) -> tuple[str, str]:
+        with suppress(Misuse):
+            ours = canonical_symbol(symbol)
+            name = known.spell(ours)
+            if name in self.frames:
+                return name, ours
+        if symbol in self.frames:
+            return symbol, known.canonical(symbol)
+        there = []
+        for name in self.frames:
             with suppress(Misuse):
-                if (found := read(symbol)) in self.frames:
-                    return found
-        return None
+                there.append(known.canonical(name))
+        raise Misuse(f"{symbol} is not in the capture; it holds {', '.join(sorted(there) or self.frames)}")
+
+
+class Wanted(NamedTuple):
+    """What is followed of a capture."""
+
+    symbols: dict[str, str]  # by the venue's name
+    unread: tuple[str, ...]  # why a name is not
 
 
 def open_capture(files: Sequence[Path], venue: str) -> tuple[Dialect, Contents]:
@@ -77,7 +96,7 @@ def open_capture(files: Sequence[Path], venue: str) -> tuple[Dialect, Contents]:
         Where the venue is unknown, a file cannot be read, or nothing in it is market data of that venue.
     """
     known = dialect(venue)
-    held = _contents(files, known)
+    held = contents(files, known)
     if held.frames:
         return known, held
     told = ", ".join(path.name for path in files)
@@ -87,14 +106,14 @@ def open_capture(files: Sequence[Path], venue: str) -> tuple[Dialect, Contents]:
     if _family(other) != _family(known.name):
         raise Misuse(f"{told}: no market data of {known.name}; what is in it {other} reads: --venue {other}")
     found = dialect(other)
-    return found, _contents(files, found)
+    return found, contents(files, found)
 
 
 def _family(name: str) -> str:
     return name.partition("_")[0]
 
 
-def _contents(files: Sequence[Path], known: Dialect) -> Contents:
+def contents(files: Sequence[Path], known: Dialect) -> Contents:
     """Return what is in `files`, read as the wire of one dialect."""
     lines, first, last = 0, 0, 0
     held = tuple(Held() for _ in files)
@@ -121,16 +140,12 @@ def _contents(files: Sequence[Path], known: Dialect) -> Contents:
             books[next(iter(held[number].names))] += count
         else:
             nobodys += count
-    return Contents(lines, first, last, held, _by_symbol(frames, known), _by_symbol(books, known), nobodys)
+    return Contents(lines, first, last, held, frames, books, nobodys)
 
 
 def _is_book(line: CaptureLine) -> bool:
     """Return whether a REST answer can be a book: a maintenance page and an error are none."""
     return line.body[:1] in (b"{", b"[") and (b'"asks"' in line.body or b'"a"' in line.body)
-
-
-def _by_symbol(counts: Counter[str], known: Dialect) -> Counter[str]:
-    return Counter({known.canonical(name): count for name, count in counts.items()})
 
 
 class Played(NamedTuple):
@@ -144,9 +159,9 @@ class Played(NamedTuple):
 class _Connection:
     """The files that share instruments, and their feed."""
 
-    def __init__(self, feed: Feed, symbols: Sequence[str]) -> None:
+    def __init__(self, feed: Feed, names: Sequence[str]) -> None:
         self.feed = feed
-        self.symbols = tuple(symbols)
+        self.names = tuple(names)
         self.connected: dict[int, int] = {}  # file -> when it ends; of those that said that they connected
 
     def connect(self, number: int, ends_ns: int, stamp_ns: int) -> list[Output] | None:
@@ -171,35 +186,37 @@ class Playback:
         Whose wire it is.
     venue
         The venue's name in the messages.
-    symbols
-        Canonical pairs to follow, all of them in the capture.
+    wanted
+        What to follow.
     held
         What the capture holds. A symbol whose book it does not hold has none where its dialect needs a REST answer.
     """
 
-    def __init__(self, known: Dialect, venue: str, symbols: Sequence[str], held: Contents) -> None:
+    def __init__(self, known: Dialect, venue: str, wanted: Wanted, held: Contents) -> None:
         self._dialect = known
         self._venue = venue
         self._files = held.files
-        self._books = Counter(held.books)  # those that are still to come
-        self._by_symbol: dict[str, _Connection] = {}
+        self._wanted = wanted.symbols
+        self._books = Counter(held.books)  # those that are still to come, by name
+        self._by_name: dict[str, _Connection] = {}
         self._by_file: dict[int, _Connection] = {}
-        for numbers, together in _connections(held.files, symbols, known):
+        for numbers, together in _connections(held.files, wanted.symbols):
             connection = _Connection(self._feed(together), together)
-            self._by_symbol.update(dict.fromkeys(together, connection))
+            self._by_name.update(dict.fromkeys(together, connection))
             self._by_file.update(dict.fromkeys(numbers, connection))
-        self._connections = tuple(dict.fromkeys(self._by_symbol.values()))
+        self._connections = tuple(dict.fromkeys(self._by_name.values()))
         self.refused: list[str] = []  # REST books that could not be read
-        self.notices: list[str] = []
+        self.notices = list(wanted.unread)
         if held.nobodys_books:
             self.notices.append(
                 f"{held.nobodys_books} REST books say nothing of whose they are, and their files hold several "
                 "instruments: they are left out"
             )
 
-    def _feed(self, symbols: Sequence[str]) -> Feed:
+    def _feed(self, names: Sequence[str]) -> Feed:
         needed = self._dialect.book_path is not None
-        bookless = tuple(symbol for symbol in symbols if needed and not self._books[symbol])
+        bookless = tuple(self._wanted[name] for name in names if needed and not self._books[name])
+        symbols = [self._wanted[name] for name in names]
         return self._dialect.feed(self._venue, symbols, FeedOptions(touch_interval_ms=0, bookless=bookless))
 
     @property
@@ -233,40 +250,37 @@ class Playback:
         outputs = connection.connect(number, self._files[number].last_ns, line.stamp_ns)
         if outputs is None:
             return []
-        for symbol in connection.symbols:
-            outputs += self._do_without(connection, symbol, line.stamp_ns)
+        for name in connection.names:
+            outputs += self._do_without(connection, name, line.stamp_ns)
         return outputs
 
-    def _do_without(self, connection: _Connection, symbol: str, stamp_ns: int) -> list[Output]:
+    def _do_without(self, connection: _Connection, name: str, stamp_ns: int) -> list[Output]:
         """Let a feed wait no longer for a REST book that the capture does not hold."""
-        if self._dialect.book_path is None or self._books[symbol] > 0:
+        if self._dialect.book_path is None or self._books[name] > 0:
             return []
         why = "the capture holds none for it"
-        return connection.feed.give_up_book(instrument_id(symbol, self._venue), why, stamp_ns)
+        return connection.feed.give_up_book(instrument_id(self._wanted[name], self._venue), why, stamp_ns)
 
     def _book(self, number: int, line: CaptureLine) -> tuple[_Connection | None, list[Output]]:
         names = self._files[number].names
         name = self._dialect.book_of(line.url) if line.url else next(iter(names)) if len(names) == 1 else None
-        symbol = "" if name is None else self._dialect.canonical(name)
-        connection = self._by_symbol.get(symbol)
-        if connection is None:
+        connection = None if name is None else self._by_name.get(name)
+        if name is None or connection is None:
             return None, []
         if _is_book(line):
-            self._books[symbol] -= 1
+            self._books[name] -= 1
         try:
-            outputs = connection.feed.on_snapshot(instrument_id(symbol, self._venue), line.body, line.stamp_ns)
+            instrument = instrument_id(self._wanted[name], self._venue)
+            outputs = connection.feed.on_snapshot(instrument, line.body, line.stamp_ns)
         except Poison as error:
             self.refused.append(str(error))
-            outputs = self._do_without(connection, symbol, line.stamp_ns)
+            outputs = self._do_without(connection, name, line.stamp_ns)
         return connection, outputs
 
 
-def _connections(
-    files: Sequence[Held], symbols: Iterable[str], known: Dialect
-) -> Iterator[tuple[list[int], list[str]]]:
-    """Yield the files that share instruments, directly or by others, with the `symbols` that they hold."""
-    wanted = list(symbols)
-    left = {number: {known.canonical(name) for name in held.names} for number, held in enumerate(files)}
+def _connections(files: Sequence[Held], wanted: Iterable[str]) -> Iterator[tuple[list[int], list[str]]]:
+    """Yield the files that share instruments, directly or by others, with the `wanted` names that they hold."""
+    left = {number: set(held.names) for number, held in enumerate(files)}
     while left:
         number = min(left)
         together = left.pop(number)
@@ -275,6 +289,6 @@ def _connections(
             for other in near:
                 together |= left.pop(other)
                 numbers.append(other)
-        followed = [symbol for symbol in wanted if symbol in together]
+        followed = [name for name in wanted if name in together]
         if followed:
             yield numbers, followed

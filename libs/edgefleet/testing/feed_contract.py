@@ -5,15 +5,16 @@
     def test_every_feed(case, check):
         check(case)
 
-A case brings a connection's frames as the venue sent them, and a reader of its book frames that shares no code with the
-feed. The reader's books are the oracle: where the feed's messages claim a book, it is the oracle's at that frame, or
-there is none. A check raises `AssertionError` with what was expected and what was seen. Needs hypothesis.
+A case brings a connection's frames as the venue sent them, and readers of its books and prints that share no code with
+the feed. They are the oracle: where the feed's messages claim a book, it is the oracle's at that frame, or there is
+none; and the prints it sends are the oracle's. A check raises `AssertionError` with what was expected and what was
+seen. Needs hypothesis.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from hypothesis import given, settings
@@ -33,11 +34,30 @@ from edgefleet.messages import (
     encode,
     tag_of,
 )
-from edgefleet.testing.feed_harness import KINDS, Connection, FeedCase, Kind, Line
+from edgefleet.testing.feed_harness import Connection, FeedCase, Kind, Line, Print
 
 Check = Callable[[FeedCase], None]
 
 # --- the checks
+
+
+def every_check_has_something_to_look_at(case: FeedCase) -> None:
+    """Raise where the case leaves something empty, so that a check would pass without having looked."""
+    frames = [line.body for line in _frames(case.lines)]
+    assert any(_prints_of(case, body) for body in frames), "read_prints reads no print"
+    assert any(_is_changed(body, case.poison(body, "-1")) for body in frames), "poison changes no frame"
+    spoilt = [one for body in frames for one in case.poison_print(body, "-1") if _is_changed(body, one)]
+    assert spoilt, "poison_print changes no frame"
+    told = {change.name for line in case.lines for change in case.changes(line.body, line.book_of)}
+    if not case.books:
+        assert not told, f"the case has no books, and books of {sorted(told)} are in it"
+        return
+    assert not set(case.names) - told, f"read reads no book of {sorted(set(case.names) - told)}"
+    assert case.snapshot is not None, "without snapshot no book that was lost comes back"
+    assert set(case.kinds) - set(case.blind), "every kind of fault is in blind: then nothing is held"
+    for kind in set(case.kinds) & {"absurd", "checksum"}:
+        changes = "absurd_price" if kind == "absurd" else "wrong_checksum"
+        assert _lines_of(case, kind), f"{changes} changes no frame of a book"
 
 
 def untouched_frames_give_the_venues_book_at_each(case: FeedCase) -> None:
@@ -45,14 +65,14 @@ def untouched_frames_give_the_venues_book_at_each(case: FeedCase) -> None:
     connection = Connection(case)
     connection.run(case.lines)
     counts = connection.feed.counts
-    assert connection.compared or not _has_books(case), "no book was ever claimed"
+    assert connection.compared or not case.books, "no book was ever claimed"
     assert (counts.book_gaps, counts.book_crossed, counts.checksums_bad, counts.undecodable) == (0, 0, 0, 0), counts
     assert not [message for message in _statuses(connection) if message.status == "resync"]
 
 
 def mutated_frames_give_the_venues_book_or_none(case: FeedCase) -> None:
     """Whatever is dropped, doubled, reordered, cut or changed on the way: a book that is claimed is the venue's."""
-    kinds = [kind for kind in KINDS if kind not in case.blind]
+    kinds = [kind for kind in case.kinds if kind not in case.blind]
     books = _book_lines(case)
     if not books or not kinds:
         return
@@ -75,15 +95,16 @@ def mutated_frames_give_the_venues_book_or_none(case: FeedCase) -> None:
 
 def each_kind_of_fault_is_seen_and_mended(case: FeedCase) -> None:
     """One fault in the middle that the venue lets be seen loses the book or changes nothing, and the book is back."""
-    books = _book_lines(case)
-    for kind in KINDS:
-        if kind in case.blind or not books:
+    for kind in case.kinds:
+        lines = _lines_of(case, kind)
+        if kind in case.blind or not lines:
             continue
         for part in (3, 5, 8):
-            connection = Connection(case, plan={books[len(books) * part // 10]: (kind, part)})
+            struck = lines[len(lines) * part // 10]
+            connection = Connection(case, plan={struck: (kind, part)})
             connection.run(case.lines)
             for name in case.names:
-                if _changes_after(case, name, books[len(books) * part // 10]) > 20:
+                if _changes_after(case, name, struck) > 20:
                     assert case.instrument(name) in connection.consumer.books, f"{name} never came back after {kind}"
 
 
@@ -167,17 +188,55 @@ POISON_NUMBERS = ("NaN", "-NaN", "sNaN", "Infinity", "-Infinity", "-1", "0", "1e
 
 def numbers_that_cannot_be_never_leave(case: FeedCase) -> None:
     """A frame whose number is replaced by what none can be: no message carries it, and no wrong book is claimed."""
-    frames = [at for at, line in enumerate(case.lines) if line.book_of is None and case.poison(line.body, "-1")]
-    for at in frames[:: max(1, len(frames) // 3)]:
-        for text in POISON_NUMBERS:
-            connection = Connection(case)
-            connection.exact = False
-            connection.run(case.lines[:at])
-            body = case.poison(case.lines[at].body, text)
-            assert body is not None
-            for output in connection.deliver(case.lines[at], body):
-                _is_plausible(output.message)
-            _is_sound(connection)
+
+    def poisoned(body: bytes, text: str) -> list[bytes]:
+        found = case.poison(body, text)
+        return [] if found is None else [found]
+
+    for poison in (poisoned, case.poison_print):
+        frames = [at for at, line in enumerate(case.lines) if line.book_of is None and poison(line.body, "-1")]
+        for at in frames[:: max(1, len(frames) // 3)]:
+            for text in POISON_NUMBERS:
+                for body in poison(case.lines[at].body, text):
+                    connection = Connection(case)
+                    connection.exact = False
+                    connection.run(case.lines[:at])
+                    for output in connection.deliver(case.lines[at], body):
+                        _is_plausible(output.message)
+                    _is_sound(connection)
+
+
+def prints_are_the_venues(case: FeedCase) -> None:
+    """A whole connection: each print of the oracle is sent once, in order, with its values and the venue's stamp."""
+    connection = Connection(case)
+    connection.run(case.lines)
+    _prints_are(case, connection, {})
+
+
+def mutated_frames_give_the_venues_prints(case: FeedCase) -> None:
+    """Frames of prints are dropped, doubled, or come late: a print is the venue's, comes once, and is missed aloud."""
+    lines = [at for at, line in enumerate(case.lines) if line.book_of is None and _prints_of(case, line.body)]
+    kinds: tuple[Kind, ...] = ("drop", "duplicate", "reorder")
+
+    @settings(max_examples=25)
+    @given(
+        plan=st.dictionaries(
+            st.sampled_from(lines), st.tuples(st.sampled_from(kinds), st.integers(0, 1_000)), min_size=1, max_size=12
+        )
+    )
+    def holds(plan: dict[int, tuple[Kind, int]]) -> None:
+        connection = Connection(case, plan=plan)
+        connection.exact = False
+        connection.run(case.lines)
+        _prints_are(case, connection, plan)
+
+    holds()
+    if case.numbered_prints:
+        between = _lines_between_prints(case)
+        connection = Connection(case, plan={between[len(between) // 2]: ("drop", 0)})
+        connection.exact = False
+        connection.run(case.lines)
+        assert connection.feed.counts.trade_gaps, "a print is missing, and nobody is told"
 
 
 def strangers_are_counted_and_dropped(case: FeedCase) -> None:
@@ -192,7 +251,7 @@ def changes_before_a_snapshot_make_no_book(case: FeedCase) -> None:
     """Frames of a connection whose snapshots never came: no book is claimed by them."""
     feed = case.feed()
     for line in _frames(case.lines):
-        if any(change.whole for change in case.changes(line.body)):
+        if any(change.whole for change in case.changes(line.body, line.book_of)):
             continue
         for output in feed.on_frame(line.stamp_ns, line.body, line.stamp_ns):
             assert not isinstance(output.message, BookSnapshot | BookDelta), output
@@ -215,9 +274,25 @@ def a_new_connection_begins_every_book_anew(case: FeedCase) -> None:
         statuses = [message.status for message in _statuses(connection)]
         assert statuses[:2] == ["disconnected", "connected"], statuses
         for name in case.names:
-            if _has_books(case) and case.snapshot is not None and _changes_after(case, name, half + answer_after) > 2:
+            if case.books and case.snapshot is not None and _changes_after(case, name, half + answer_after) > 2:
                 assert case.instrument(name) in connection.consumer.books
                 assert case.instrument(name) not in connection.feed.unconfirmed
+
+
+def a_rest_book_is_of_the_frames_that_came_after_it(case: FeedCase) -> None:
+    """A REST book that was asked for before the venue took the subscription, or that comes late, leaves no hole."""
+    half = len(case.lines) // 2
+    for missed, rest_takes in ((0, 5), (1, 0), (8, 0), (8, 20)):
+        connection = Connection(case, rest_takes=rest_takes)
+        connection.run(case.lines[:half])
+        connection.disconnect()
+        connection.connect()
+        if connection.feed.awaiting:  # one that awaits none before a frame came is told of every change
+            connection.miss(case.lines[half : half + missed], first=half)
+            connection.run(case.lines[half + missed :], first=half + missed)
+        else:
+            connection.run(case.lines[half:], first=half)
+        _is_sound(connection)
 
 
 def marks_resume_the_prints(case: FeedCase) -> None:
@@ -308,21 +383,25 @@ def names_and_spellings_agree(case: FeedCase) -> None:
     found = {name for line in _frames(case.lines) for name in case.dialect.names(line.body)}
     assert set(case.names) <= found
     for line in _frames(case.lines):
-        assert {change.name for change in case.changes(line.body)} <= set(case.dialect.names(line.body))
+        assert {change.name for change in case.changes(line.body, line.book_of)} <= set(case.dialect.names(line.body))
     for junk in JUNK:
         case.dialect.names(junk)
 
 
 CHECKS: tuple[Check, ...] = (
+    every_check_has_something_to_look_at,
     untouched_frames_give_the_venues_book_at_each,
     mutated_frames_give_the_venues_book_or_none,
     each_kind_of_fault_is_seen_and_mended,
     blind_faults_leave_the_feed_sound,
     junk_is_counted_and_changes_no_market,
     numbers_that_cannot_be_never_leave,
+    prints_are_the_venues,
+    mutated_frames_give_the_venues_prints,
     strangers_are_counted_and_dropped,
     changes_before_a_snapshot_make_no_book,
     a_new_connection_begins_every_book_anew,
+    a_rest_book_is_of_the_frames_that_came_after_it,
     marks_resume_the_prints,
     the_same_frames_give_the_same_bytes,
     every_message_encodes_and_is_stamped_in_order,
@@ -347,17 +426,70 @@ def _book_lines(case: FeedCase) -> list[int]:
         for at, line in enumerate(case.lines)
         if at >= first
         and line.book_of is None
-        and any(not one.whole and one.name in names for one in case.changes(line.body))
+        and any(not one.whole and one.name in names for one in case.changes(line.body, line.book_of))
     ]
 
 
-def _has_books(case: FeedCase) -> bool:
-    return any(case.changes(line.body) for line in case.lines)
+def _lines_of(case: FeedCase, kind: Kind) -> list[int]:
+    """Return the lines that change a book and that a kind of fault does something to."""
+    books = _book_lines(case)
+    if kind not in ("absurd", "checksum"):
+        return books
+    return [at for at in books if _is_changed(case.lines[at].body, case.spoilt(case.lines[at].body, kind))]
+
+
+def _is_changed(body: bytes, changed: bytes | None) -> bool:
+    return changed is not None and changed != body
+
+
+def _prints_of(case: FeedCase, body: bytes) -> list[Print]:
+    return [one for one in case.read_prints(body) if one.name in case.names]
+
+
+def _lines_between_prints(case: FeedCase) -> list[int]:
+    """Return the lines with a print whose instrument has one before it and one after it, by which it is missed."""
+    by_name: dict[str, list[int]] = {}
+    for at, line in enumerate(case.lines):
+        for name in {one.name for one in _prints_of(case, line.body)} if line.book_of is None else ():
+            by_name.setdefault(name, []).append(at)
+    found = sorted(at for lines in by_name.values() for at in lines[1:-1])
+    assert found, "no instrument has three prints, so that a lost one could be missed"
+    return found
+
+
+def _prints_are(case: FeedCase, connection: Connection, plan: Mapping[int, tuple[Kind, int]]) -> None:
+    """Raise where prints sent are not the oracle's: all of frames that came in their turn, some of those that did not.
+
+    A print of a frame that was dropped is not sent; one of a frame that came late is, or is not, where numbers or
+    stamps tell that newer ones came before it.
+    """
+    for name in case.names:
+        told = [
+            (one, plan.get(at, ("", 0))[0])
+            for at, line in enumerate(case.lines)
+            if line.book_of is None
+            for one in _prints_of(case, line.body)
+            if one.name == name
+        ]
+        sent = list(connection.consumer.prints.get(case.instrument(name), []))
+        if case.late_prints:
+            sent.sort(key=lambda message: _turn_of(message, told))
+        assert len({message.trade_id for message in sent}) == len(sent), f"prints of {name} came twice"
+        for one, fault in told:
+            if sent and fault != "drop" and one.is_told_by(sent[0]):
+                sent.pop(0)
+            else:
+                assert fault in ("drop", "reorder"), f"{one} was not sent in its turn: {sent[:1]}"
+        assert not sent, f"the venue told of no such print: {sent[0]}"
+
+
+def _turn_of(message: Trade, told: list[tuple[Print, str]]) -> int:
+    return next((at for at, (one, _) in enumerate(told) if one.is_told_by(message)), len(told))
 
 
 def _changes_after(case: FeedCase, name: str, index: int) -> int:
     lines = case.lines[index + 1 :]
-    return sum(any(one.name == name for one in case.changes(line.body)) for line in lines if line.book_of is None)
+    return sum(any(one.name == name for one in case.changes(line.body)) for line in _frames(lines))
 
 
 def _statuses(connection: Connection) -> list[VenueStatus]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+from edgefleet.errors import Poison
 from edgefleet.instruments import instrument_id
 from edgefleet.messages import Beat, BookDelta, BookSnapshot, Message, Quote, Touch, Trade, VenueStatus
 from edgefleet.messages.market import Level
@@ -42,6 +43,26 @@ class Change:
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
     update_id: int | None = None  # where the venue numbers them: a change that a whole book holds already is none
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    """One print that a frame tells of, read without the feed."""
+
+    name: str
+    trade_id: str | None  # None: the venue gives none, and the feed makes one
+    price: Decimal
+    quantity: Decimal
+    aggressor: Literal["buy", "sell"] | None  # None: the venue does not say, and the feed infers it
+    ts_event: int  # ns of UTC
+
+    def is_told_by(self, message: Trade) -> bool:
+        """Return whether a message says this print, as far as the venue tells of it."""
+        return (
+            self.trade_id in (None, message.trade_id)
+            and self.aggressor in (None, message.aggressor)
+            and (self.price, self.quantity, self.ts_event) == (message.price, message.quantity, message.ts_event)
+        )
 
 
 @dataclass(slots=True)
@@ -84,6 +105,11 @@ class OracleBook:
         return sorted(self.bids.items(), reverse=True)[:levels], sorted(self.asks.items())[:levels]
 
 
+def asks_for_book(text: str, name: str) -> bool:
+    """Return whether a request has the name in double quotes, a usual word for a book, and ends no subscription."""
+    return f'"{name}"' in text and "unsubscribe" not in text and any(word in text for word in ("book", "level2", "l2"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeedCase:
     """One venue's frames, and what can be known by them."""
@@ -93,28 +119,49 @@ class FeedCase:
     symbols: tuple[str, ...]  # canonical, in the frames
     stranger: str  # canonical, in none of them
     lines: tuple[Line, ...]
-    read: Callable[[bytes], Sequence[Change]]  # what a frame, or a REST answer, does to books
+    # What a frame does to books, or a REST answer to the book of the name beside it, which is None for a frame.
+    read: Callable[[bytes, str | None], Sequence[Change]]
+    # The prints that a frame tells of, in order; none for those that a subscription begins with, of before it.
+    read_prints: Callable[[bytes], Sequence[Print]]
+    books: bool = True  # the venue tells of books, and not of best prices alone
     options: FeedOptions = field(default_factory=FeedOptions)
     # The frame, or the REST answer, that a whole book comes in, for the venue to send when it is asked again.
     snapshot: Callable[[str, OracleBook, bytes], bytes] | None = None
     number: Callable[[bytes, int], bytes] = field(default=lambda body, count: body)  # where a connection is numbered
-    wrong_checksum: Callable[[bytes], bytes | None] = field(default=lambda body: None)
+    # Whether a text that the feed sends asks for the book of a name.
+    asks_for_book: Callable[[str, str], bool] = field(default=asks_for_book)
+    wrong_checksum: Callable[[bytes], bytes | None] | None = None  # None: the venue has none
     absurd_price: Callable[[bytes], bytes | None] = field(default=lambda body: None)  # a level through the other side
-    poison: Callable[[bytes, str], bytes | None] = field(default=lambda body, text: None)  # a number that is none
+    poison: Callable[[bytes, str], bytes | None]  # a number of a book, or of best prices, that is the given text
+    poison_print: Callable[[bytes, str], Sequence[bytes]]  # the frame once for each number of a print that is the text
     depth: int | None = None  # levels of each side that the venue tells of; None: all
     proven_levels: int | None = None  # of each side, that the venue lets be proven; None: all
     numbered_prints: bool = True  # by consecutive numbers, so that a lost one can be told
+    late_prints: bool = False  # one that comes late is sent all the same: nothing tells their order
     tops_of_books: bool = True  # quotes, touches and beats say the top of the book, and of no stream beside it
     # What the venue gives no means to see at once, and why.
     blind: Mapping[Kind, str] = field(default_factory=dict)
-    _read: dict[bytes, Sequence[Change]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _read: dict[tuple[bytes, str | None], Sequence[Change]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def changes(self, body: bytes) -> Sequence[Change]:
-        """Return what a frame does to books, read once."""
-        found = self._read.get(body)
+    def changes(self, body: bytes, book_of: str | None = None) -> Sequence[Change]:
+        """Return what a frame, or the REST answer of a book, does to books, read once."""
+        found = self._read.get((body, book_of))
         if found is None:
-            found = self._read[body] = self.read(body)
+            found = self._read[body, book_of] = self.read(body, book_of)
         return found
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Return the kinds of fault that can befall a frame of the venue."""
+        return tuple(kind for kind in KINDS if kind != "checksum" or self.wrong_checksum is not None)
+
+    def spoilt(self, body: bytes, kind: Kind) -> bytes | None:
+        """Return a frame whose contents are changed, None where nothing in it can be."""
+        if kind == "absurd":
+            return self.absurd_price(body)
+        return None if self.wrong_checksum is None else self.wrong_checksum(body)
 
     def feed(self, symbols: Sequence[str] | None = None) -> Feed:
         """Return a new feed."""
@@ -136,7 +183,7 @@ class Consumer:
     def __init__(self, *, tops_of_books: bool) -> None:
         self._tops_of_books = tops_of_books
         self.books: dict[str, OracleBook] = {}
-        self.trades: dict[str, list[str]] = {}
+        self.prints: dict[str, list[Trade]] = {}
         self.messages: list[Output] = []
 
     def take(self, outputs: Iterable[Output]) -> set[str]:
@@ -154,12 +201,17 @@ class Consumer:
                 self.books[message.instrument].take(Change(message.instrument, False, message.bids, message.asks))
                 touched.add(message.instrument)
             elif isinstance(message, Trade):
-                self.trades.setdefault(message.instrument, []).append(message.trade_id)
+                self.prints.setdefault(message.instrument, []).append(message)
             elif isinstance(message, VenueStatus):
                 self._lose(message)
             elif self._tops_of_books:
                 self._compare_tops(message)
         return touched
+
+    @property
+    def trades(self) -> dict[str, list[str]]:
+        """Return the ids of each instrument's prints."""
+        return {instrument: [one.trade_id for one in prints] for instrument, prints in self.prints.items()}
 
     def _compare_tops(self, message: Message) -> None:
         if isinstance(message, Quote | Touch):
@@ -185,8 +237,12 @@ class Consumer:
 class Connection:
     """A venue, the line, a feed and a consumer: the venue answers what the feed asks for with its true book."""
 
-    def __init__(self, case: FeedCase, *, plan: Mapping[int, tuple[Kind, int]] | None = None) -> None:
+    def __init__(
+        self, case: FeedCase, *, plan: Mapping[int, tuple[Kind, int]] | None = None, rest_takes: int = 0
+    ) -> None:
         self.case = case
+        self._rest_takes = rest_takes  # lines between the moment a REST book is of and its answer
+        self._asked: dict[str, tuple[int, bytes]] = {}  # by name: the line at which the answer is there, and it
         self.feed = case.feed()
         self.consumer = Consumer(tops_of_books=case.tops_of_books)
         self.plan = plan or {}
@@ -209,7 +265,7 @@ class Connection:
         """Let the venue send `lines`, which begin with the case's line number `first`."""
         for index, line in enumerate(lines, start=first):
             self.stamp = line.stamp_ns
-            self._note(index, line.body)
+            self._note(index, line)
             if line.book_of is not None:
                 if self.feed.awaiting:
                     self._deliver_rest(index, line.book_of, line.body)
@@ -220,6 +276,13 @@ class Connection:
                 _, own, late = self._late.pop(0)
                 self._deliver(own, late, is_whole=True)
             self._answer(index)
+
+    def miss(self, lines: Sequence[Line], *, first: int) -> None:
+        """Let the venue send `lines` to others: it has not taken our subscription yet. Asked for a book, it answers."""
+        for index, line in enumerate(lines, start=first):
+            self.stamp = line.stamp_ns
+            self._answer(index - 1)
+            self._note(index, line)
 
     def connect(self, *, answer_after: int = 0) -> None:
         """Begin a connection, and let the venue answer what is asked for on it with books, so many lines later."""
@@ -235,6 +298,7 @@ class Connection:
     def end(self, reason: str) -> None:
         """Let the feed say that the connection is lost."""
         self._late = []
+        self._asked = {}
         self._take(self.feed.on_disconnect(reason, self.stamp))
 
     def deliver(self, line: Line, body: bytes) -> list[Output]:
@@ -255,8 +319,8 @@ class Connection:
         self._sent += 1
         return numbered
 
-    def _note(self, index: int, body: bytes) -> None:
-        for change in self.case.changes(body):
+    def _note(self, index: int, line: Line) -> None:
+        for change in self.case.changes(line.body, line.book_of):
             name = change.name
             if name not in self._truth:
                 continue
@@ -269,7 +333,7 @@ class Connection:
             for one in (change, *self._early.pop(name, [])) if change.update_id is not None else (change,):
                 self._truth[name].take(one)
                 self._changes[name].append((index, one))
-            self._last_frame[name] = body
+            self._last_frame[name] = line.body
 
     def _answer(self, index: int) -> None:
         """Send books that were asked for, over REST or on the connection."""
@@ -278,19 +342,18 @@ class Connection:
             return
         for instrument in self.feed.awaiting:
             name = next(name for name in self.case.names if self.case.instrument(name) == instrument)
-            if self.case.snapshot is not None and name in self._begun:
+            if self.case.snapshot is not None and name in self._begun and name not in self._asked:
                 body = self.case.snapshot(name, self._truth[name], self._last_frame[name])
+                self._asked[name] = (index + self._rest_takes, body)
+        for name, (due, body) in list(self._asked.items()):
+            if due <= index:
+                del self._asked[name]
                 self._deliver_rest(index, name, body)
         for text in self.feed.take_requests():
-            if "unsubscribe" in text or self.case.snapshot is None:
-                continue
             for name in self.case.names:
-                if f'"{name}"' in text and self._asks_for_book(text) and name in self._begun:
+                if self.case.snapshot is not None and name in self._begun and self.case.asks_for_book(text, name):
                     body = self.case.snapshot(name, self._truth[name], self._last_frame[name])
                     self._deliver(index, self._numbered(body), is_whole=True, whole_of=name)
-
-    def _asks_for_book(self, text: str) -> bool:
-        return any(word in text for word in ("book", "level2", "l2"))
 
     # --- the line
 
@@ -305,23 +368,21 @@ class Connection:
             self._keep_back(index + 1 + amount % _LATE_FRAMES, index, body)
         elif kind == "truncate":
             self._deliver(index, body[: len(body) * (amount % 97 + 1) // 100], is_whole=False)
-        elif kind == "absurd":
-            self._deliver_changed(index, body, self.case.absurd_price(body))
-        elif kind == "checksum":
-            self._deliver_changed(index, body, self.case.wrong_checksum(body))
         else:
-            self._deliver(index, body, is_whole=True)
+            changed = None if kind is None else self.case.spoilt(body, kind)
+            self._deliver(index, body if changed is None else changed, is_whole=changed is None)
 
     def _keep_back(self, due: int, index: int, body: bytes) -> None:
         self._late.append((due, index, body))
         self._late.sort(key=lambda late: late[0])
 
-    def _deliver_changed(self, index: int, body: bytes, changed: bytes | None) -> None:
-        self._deliver(index, body if changed is None else changed, is_whole=changed is None)
-
     def _deliver_rest(self, index: int, name: str, body: bytes) -> None:
+        try:
+            outputs = self.feed.on_snapshot(self.case.instrument(name), body, self.stamp)
+        except Poison:  # ingestion tells of it and asks again, as this venue is asked at the next line
+            return
         self._know(name, index)
-        self._compare(self._take(self.feed.on_snapshot(self.case.instrument(name), body, self.stamp)))
+        self._compare(self._take(outputs))
 
     def _deliver(self, index: int, body: bytes, *, is_whole: bool, whole_of: str | None = None) -> None:
         if whole_of is not None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Poison
 from edgefleet.messages.market import Bar
-from edgefleet.venues.feed import is_plausible
+from edgefleet.venues.figures import is_plausible
 
 
 class Candle(NamedTuple):

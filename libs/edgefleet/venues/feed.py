@@ -739,22 +739,6 @@ class FeedCore(Generic[F]):
         self._notices.append(f"a frame of {self.venue} was dropped: {reason}; it begins {raw[:80]!r}")
 
 
-def is_plausible(value: Decimal) -> bool:
-    """Return whether `value` can be a price or a traded quantity: positive and finite."""
-    try:
-        return ZERO < value < ABSURD
-    except InvalidOperation:  # Decimal refuses to order NaN
-        return False
-
-
-def is_size(value: Decimal) -> bool:
-    """Return whether `value` can be a size on a book, where zero is none."""
-    try:
-        return ZERO <= value < ABSURD
-    except InvalidOperation:
-        return False
-
-
 def are_levels(levels: Sequence[Level]) -> bool:
     """Return whether every price and size of `levels` can be one."""
     try:

@@ -10,7 +10,24 @@ import msgspec
 from edgefleet.units import ZERO
 
 ABSURD = Decimal("1e15")  # no price or size of a venue is near it, and no infinity passes
+_MOST_PLACES = 30  # no venue writes so many behind the point; sums of prints are exact, and need all of them
 _REMEMBERED = 4_096  # texts, of one instrument; a market walks on, so what is full is begun anew
+
+
+def is_plausible(value: Decimal) -> bool:
+    """Return whether `value` can be a price or a traded quantity: positive, finite, and of no more digits than any."""
+    try:
+        if not ZERO < value < ABSURD:
+            return False
+    except InvalidOperation:  # Decimal refuses to order NaN
+        return False
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -_MOST_PLACES
+
+
+def is_size(value: Decimal) -> bool:
+    """Return whether `value` can be a size on a book, where zero is none."""
+    return value.is_zero() or is_plausible(value)
 
 
 class Figures(dict[str, Decimal]):
@@ -38,12 +55,12 @@ class Figures(dict[str, Decimal]):
     def __missing__(self, text: str) -> Decimal:
         try:
             value = Decimal(text)
-            if ZERO < value < ABSURD or (self._zero and not value):
+            if is_plausible(value) or (self._zero and not value):
                 if len(self) >= _REMEMBERED:
                     self.clear()
                 self[text] = value
                 return value
-        except InvalidOperation:  # no number, or NaN, which Decimal refuses to order
+        except InvalidOperation:  # no number
             pass
         what = "size" if self._zero else "price or quantity"
         raise msgspec.ValidationError(f"{text[:40]!r} is a {what} that cannot be")

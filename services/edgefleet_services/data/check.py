@@ -26,7 +26,7 @@ class Answer:
 def check_capture(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> Answer:
     """Return what `files` prove, read as the wire of `venue`.
 
-    It is well (`ok`) when every frame of market data could be read, no book of ours was crossed or had a wrong checksum
+    It is well (`ok`) when every frame of market data and every name could be read, no book of ours was crossed or had a wrong checksum
     or a hole in its sequence, and every instrument whose depth is in the capture has its book at the end.
 
     Raises
@@ -52,7 +52,7 @@ def check_capture(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> 
         "files": [str(path) for path in files],
         "lines": held.lines,
         "seconds": round((held.last_ns - held.first_ns) / 1e9, 3),
-        **check.report(books, {symbol: held.frames[symbol] for symbol in wanted}),
+        **check.report(books, {symbol: held.frames[name] for name, symbol in wanted.symbols.items()}),
         "resyncs": check.resyncs,
         "disconnects": check.disconnects,
         "duplicates": sum(feed.counts.duplicates for feed in feeds),
@@ -67,7 +67,7 @@ def check_capture(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> 
     }
     total = body["total"]
     faults = ("crossed", "checksums_bad", "gaps")
-    ok = not (any(total[fault] for fault in faults) or body["undecodable"] or bookless or lost)
+    ok = not (any(total[fault] for fault in faults) or body["undecodable"] or bookless or lost or wanted.unread)
     return Answer(body | {"ok": ok}, check, ok)
 
 
@@ -107,7 +107,7 @@ def told(answer: Answer) -> Iterator[str]:
     for notice in body["notices"]:
         yield f"  {notice}"
     if not answer.ok:
-        yield "NOT WELL: see books, crossed, checksums, gaps and unreadable frames above"
+        yield "NOT WELL: see books, crossed, checksums, gaps, unreadable frames and names above"
     elif len(body["without_book"]) == len(body["instruments"]):
         yield "no book to prove; what was read is sound"
     else:

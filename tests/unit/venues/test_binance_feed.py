@@ -140,6 +140,17 @@ def test_deltas_after_a_gap_wait_for_the_new_snapshot_and_the_rest_goes_on() -> 
     assert feed.awaiting == ()
 
 
+def test_a_book_that_was_waited_for_is_not_stamped_later_than_the_changes_on_it() -> None:
+    feed = synced()
+    feed.on_frame(at(1), depth(20, 21, at_ms=1, bids=[("98", "1")]), at(1))  # a hole: the book is lost
+    feed.on_frame(at(9), trade(1, at_ms=9), at(9))
+
+    outputs = feed.on_snapshot(BTC, snapshot(19), at(10))
+
+    (book,), (change,) = of(BookSnapshot, outputs), of(BookDelta, outputs)
+    assert book.ts_event == change.ts_event
+
+
 def test_snapshot_older_than_the_held_deltas_is_asked_for_again() -> None:
     feed = BinanceFeed("sim", ["BTC/USDT"])
     feed.on_frame(at(0), depth(20, 21), ts_init=0)

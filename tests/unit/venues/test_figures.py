@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefleet.venues import figures
-from edgefleet.venues.feed import is_plausible, is_size
-from edgefleet.venues.figures import Figures, Reader
+from edgefleet.venues.figures import Figures, Reader, is_plausible, is_size
 
 TEXTS = st.one_of(
     st.decimals(allow_nan=True, allow_infinity=True).map(str),
@@ -67,3 +66,8 @@ def test_levels_tops_and_prints() -> None:
     assert read.print("100.5", "0.25") == (Decimal("100.5"), Decimal("0.25"))
     with pytest.raises(msgspec.ValidationError, match="'0' is a price or quantity that cannot be"):
         read.print("100", "0")
+
+
+@pytest.mark.parametrize("text", ["1e-999", "0." + "1" * 31, "1e15", "-1", "0", "NaN", "sNaN", "Infinity"])
+def test_what_no_venue_writes_is_no_price_and_no_quantity(text: str) -> None:
+    assert not is_plausible(Decimal(text))

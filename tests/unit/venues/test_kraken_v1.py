@@ -216,6 +216,15 @@ def test_a_frame_of_prints_that_comes_twice_is_sent_once() -> None:
     assert feed.counts.duplicates == 1
 
 
+def test_a_frame_of_prints_that_comes_again_after_an_older_one_is_sent_once() -> None:
+    older, newer = prints("700.1"), prints("701.1")
+
+    feed, outputs = feeding(older, newer, older, newer)
+
+    assert len(of(Trade, outputs)) == 2
+    assert feed.counts.duplicates == 2
+
+
 def test_ticker_and_spread_are_compared() -> None:
     ticker = array({"a": ["5711.80000", 1, "1.0"], "b": ["5711.70000", 1, "1.0"]}, channel="ticker")
     spread = array(["5711.60000", "5711.80000", "1557070786.1", "1", "1"], channel="spread")

@@ -19,7 +19,8 @@ from edgefleet.stage import Output
 from edgefleet.venues.alpaca import wire
 from edgefleet.venues.alpaca.names import wire_symbol
 from edgefleet.venues.alpaca.prints import Sides, is_last
-from edgefleet.venues.feed import FeedCore, Followed, is_plausible, is_size
+from edgefleet.venues.feed import FeedCore, Followed
+from edgefleet.venues.figures import is_plausible, is_size
 
 # "Bid size in shares (round lots prior to November 3, 2025)", says the reference of stock quotes: midnight in New York.
 SHARES_SINCE_NS: Final = 1_762_146_000_000_000_000

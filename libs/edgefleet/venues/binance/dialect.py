@@ -9,7 +9,7 @@ import msgspec
 
 from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Poison
-from edgefleet.instruments import canonical_symbol
+from edgefleet.instruments import pair_of
 from edgefleet.messages.market import Bar
 from edgefleet.venues.binance.feed import BinanceFeed, stream_names, wire_symbol
 from edgefleet.venues.binance.klines import INTERVALS, bars_from_klines
@@ -41,6 +41,11 @@ AS_OF_HEADER = "X-Edgefleet-As-Of"  # asks a simulated venue that plays a tape f
 
 _TIME = msgspec.json.Decoder(_Time)
 _SYMBOL = msgspec.json.Decoder(_SymbolEnvelope)
+_QUOTES = (
+    *("FDUSD", "USDT", "USDC", "USDP", "USD1", "BUSD", "TUSD", "BIDR", "IDRT", "EURI", "DAI", "VAI", "PAX"),
+    *("USD", "EUR", "GBP", "AUD", "BRL", "TRY", "JPY", "UAH", "RUB", "ZAR", "PLN", "RON", "ARS", "COP", "MXN", "CZK"),
+    *("NGN", "BTC", "ETH", "BNB", "XRP", "TRX", "DOGE", "SOL", "DOT"),
+)
 
 
 def make_feed(venue: str, symbols: Sequence[str], options: FeedOptions) -> BinanceFeed:
@@ -75,6 +80,17 @@ def usdm_names(raw: bytes) -> Sequence[str]:
     except UNREADABLE:
         return ()
     return () if data.pu is None and data.e == "depthUpdate" else (data.s,)
+
+
+def canonical(name: str) -> str:
+    """Return the pair of a symbol. Of the quotes that it may end in the longest is meant: ``BTCFDUSD`` is BTC/FDUSD.
+
+    Raises
+    ------
+    Misuse
+        If it ends in no quote asset of the venue.
+    """
+    return pair_of(name.upper(), _QUOTES)
 
 
 def book_path(name: str) -> str:
@@ -122,7 +138,7 @@ DIALECT = Dialect(
     feed=make_feed,
     address=address,
     spell=wire_symbol,
-    canonical=canonical_symbol,
+    canonical=canonical,
     names=names,
     rest_root=lambda base: f"{base.removesuffix('/api/v3')}/api/v3",
     book_path=book_path,

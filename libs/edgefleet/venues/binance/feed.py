@@ -348,6 +348,10 @@ class BinanceFeed(FeedCore[Pair]):
     def _load(self, followed: Pair, body: wire.DepthSnapshot, ts_init: int, out: list[Output]) -> None:
         """Begin a book from its snapshot, then apply what waited for it."""
         stamp = self._last_stamp or 0
+        for delta in followed.pending:  # the answer has no stamp of its own, and is from before what follows on it
+            if delta.data.u > body.lastUpdateId:
+                stamp = min(stamp, delta.data.E * NS_PER_MS)
+                break
         followed.fresh = True
         followed.lost_at = None
         self.load_book(followed, body.bids, body.asks, body.lastUpdateId, stamp, ts_init, out)

@@ -140,7 +140,7 @@ def canonical(name: str) -> str:
         If no pair is readable in it.
     """
     pair, _, day = name.partition("_")
-    symbol = canonical_symbol(pair)
+    symbol = spot.canonical(pair)
     quote = symbol.partition("/")[2]
     return canonical_symbol(f"{symbol}:{quote}-{day}" if day else f"{symbol}:{quote}")
 

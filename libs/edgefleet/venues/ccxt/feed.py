@@ -17,7 +17,8 @@ from edgefleet.messages.market import Level
 from edgefleet.stage import Output
 from edgefleet.venues.ccxt import wire
 from edgefleet.venues.dialect import Listed
-from edgefleet.venues.feed import FeedCore, Followed, are_levels, is_plausible, is_size
+from edgefleet.venues.feed import FeedCore, Followed, are_levels
+from edgefleet.venues.figures import is_plausible, is_size
 
 REMEMBERED: Final = 10_000  # prints of one symbol, to know one that comes again
 TO_BELIEVE: Final = 50  # books in a row that are older than ours: the venue counts anew

@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from edgefleet.stage import Output
-from edgefleet.venues.feed import Aggressor, is_plausible
+from edgefleet.venues.feed import Aggressor
+from edgefleet.venues.figures import is_plausible
 from edgefleet.venues.stream_books import StreamBook, StreamBookFeed
 
 

@@ -12,7 +12,8 @@ from edgefleet.instruments import canonical_symbol
 from edgefleet.messages.market import Bar
 from edgefleet.venues.candles import Candle, closed_bars
 from edgefleet.venues.dialect import Listed
-from edgefleet.venues.feed import UNREADABLE, is_plausible
+from edgefleet.venues.feed import UNREADABLE
+from edgefleet.venues.figures import is_plausible
 from edgefleet.venues.stamps import rfc3339_ns
 
 GRANULARITIES = {60_000: 60, 300_000: 300, 900_000: 900, 3_600_000: 3_600, 21_600_000: 21_600, 86_400_000: 86_400}

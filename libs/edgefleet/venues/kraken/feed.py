@@ -14,7 +14,8 @@ import msgspec
 from edgefleet.errors import Misuse
 from edgefleet.messages.market import Level
 from edgefleet.stage import Output
-from edgefleet.venues.feed import are_levels, is_plausible
+from edgefleet.venues.feed import are_levels
+from edgefleet.venues.figures import is_plausible
 from edgefleet.venues.kraken import names, wire
 from edgefleet.venues.kraken.books import KrakenBook, KrakenCore
 from edgefleet.venues.kraken.ladder import (

@@ -13,7 +13,8 @@ import msgspec
 from edgefleet.clock import NS_PER_S
 from edgefleet.errors import Misuse
 from edgefleet.stage import Output
-from edgefleet.venues.feed import Aggressor, are_levels, is_plausible
+from edgefleet.venues.feed import Aggressor, are_levels
+from edgefleet.venues.figures import is_plausible
 from edgefleet.venues.kraken import names
 from edgefleet.venues.kraken import wire_v1 as wire
 from edgefleet.venues.kraken.books import KrakenBook, KrakenCore
@@ -46,6 +47,7 @@ class KrakenV1Feed(KrakenCore):
         }
         self._had_prints: set[str] = set()  # pairs whose first frame of prints this connection had
         self._last: dict[tuple[str, str], bytes] = {}  # frame of a pair and channel that carries no number
+        self._last_prints: dict[str, tuple[int, set[bytes]]] = {}  # by pair: the newest stamp, the frames of it
 
     def spell(self, symbol: str) -> str:
         """Return ``XBT/USD`` for ``BTC/USD``."""
@@ -124,14 +126,17 @@ class KrakenV1Feed(KrakenCore):
         out: list[Output],
     ) -> None:
         prints = [(seconds_ns(one.time), one) for part in parts for one in wire.PRINTS.decode(part)]
-        if self._is_last(followed, channel, raw):
+        newest = max((stamp for stamp, _ in prints), default=0)
+        last, frames = self._last_prints.get(followed.name, (-1, set()))
+        if raw in frames:
             self.counts.duplicates += len(prints)
             return
+        if newest >= last:  # what comes late is told by its stamp, and must not make room for what was told since
+            self._last_prints[followed.name] = newest, (frames if newest == last else set()) | {raw}
         first = followed.name not in self._had_prints
         self._had_prints.add(followed.name)
         if not prints:
             return
-        newest = max(stamp for stamp, _ in prints)
         if not self.hear_stamp_of(followed, newest, stamp_ns, raw, ts_init, out):
             return
         if first and followed.trade_id < 0 and _are_of_before([stamp for stamp, _ in prints]):

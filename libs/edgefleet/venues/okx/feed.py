@@ -18,7 +18,8 @@ from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Poison
 from edgefleet.messages.market import Level
 from edgefleet.stage import Output
-from edgefleet.venues.feed import UNREADABLE, FeedCore, are_levels, is_plausible
+from edgefleet.venues.feed import UNREADABLE, FeedCore, are_levels
+from edgefleet.venues.figures import is_plausible
 from edgefleet.venues.okx import wire
 from edgefleet.venues.okx.contract import Contract, place
 from edgefleet.venues.okx.names import is_linear, wire_symbol
