@@ -26,8 +26,8 @@ class Answer:
 def check_capture(files: Sequence[Path], venue: str, symbols: Sequence[str]) -> Answer:
     """Return what `files` prove, read as the wire of `venue`.
 
-    It is well (`ok`) when every frame of market data and every name could be read, no book of ours was crossed or had a
-    wrong checksum or a hole in its sequence, and every instrument whose depth is in the capture has its book at the end.
+    It is well (`ok`) when every frame of market data and every name could be read, no book of ours was crossed or had
+    a wrong checksum or a hole in its sequence, and every instrument whose depth is here has its book at the end.
 
     Raises
     ------
