@@ -122,9 +122,9 @@ def contents(files: Sequence[Path], known: Dialect) -> Contents:
     unnamed: Counter[int] = Counter()  # by file
     for number, line in read_files(files):
         lines += 1
-        first = first or line.stamp_ns
-        last = line.stamp_ns
-        held[number].last_ns = max(held[number].last_ns, last)
+        first = min(first or line.stamp_ns, line.stamp_ns)  # a recorder's clock may be set back
+        last = max(last, line.stamp_ns)
+        held[number].last_ns = max(held[number].last_ns, line.stamp_ns)
         if line.kind == "frame":
             names = known.names(line.body)
             frames.update(dict.fromkeys(names, 1))

@@ -200,3 +200,9 @@ def test_a_venue_of_several_wires_is_read_by_the_one_that_the_capture_is_of(tmp_
 
     assert (answer.body["dialect"], answer.body["total"]["trades"]) == ("kraken_v1", 1)
     assert list(told(answer))[1] == "  read as kraken_v1"
+
+
+def test_a_recorders_clock_that_was_set_back_makes_no_negative_time(tmp_path: Path) -> None:
+    body = checked(capture(tmp_path, a=[trade(60, "BTCUSDT", 1), trade(0, "BTCUSDT", 2)]))
+
+    assert body["seconds"] == 60.0
