@@ -11,6 +11,7 @@ from edgefleet.units import ZERO
 
 ABSURD = Decimal("1e15")  # no price or size of a venue is near it, and no infinity passes
 _MOST_PLACES = 30  # no venue writes so many behind the point; sums of prints are exact, and need all of them
+_SHORT, _SMALL = 20, Decimal("1e-8")  # what is written shorter and is not smaller has fewer places, exponent or not
 _REMEMBERED = 4_096  # texts, of one instrument; a market walks on, so what is full is begun anew
 
 
@@ -55,7 +56,7 @@ class Figures(dict[str, Decimal]):
     def __missing__(self, text: str) -> Decimal:
         try:
             value = Decimal(text)
-            if is_plausible(value) or (self._zero and not value):
+            if (len(text) <= _SHORT and _SMALL <= value < ABSURD) or is_plausible(value) or (self._zero and not value):
                 if len(self) >= _REMEMBERED:
                     self.clear()
                 self[text] = value
