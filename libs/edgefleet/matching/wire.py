@@ -6,7 +6,7 @@ Prices and quantities are Decimal as written; `E` and `T` are milliseconds of th
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -59,27 +59,22 @@ class DepthSnapshot(msgspec.Struct, frozen=True, gc=False):
 
 
 Frame = Trade | BookTicker | DepthDiff | DepthSnapshot
+F = TypeVar("F")
 
 
-class _TradeEnvelope(msgspec.Struct, frozen=True, gc=False):
-    data: Trade
+class Envelope(msgspec.Struct, Generic[F], frozen=True, gc=False):
+    """What a combined stream puts around a frame; its `stream` is read before."""
 
-
-class _TickerEnvelope(msgspec.Struct, frozen=True, gc=False):
-    data: BookTicker
-
-
-class _DepthEnvelope(msgspec.Struct, frozen=True, gc=False):
-    data: DepthDiff
+    data: F
 
 
 class _Named(msgspec.Struct, frozen=True, gc=False):
     stream: str
 
 
-TRADE: Final = msgspec.json.Decoder(_TradeEnvelope)
-TICKER: Final = msgspec.json.Decoder(_TickerEnvelope)
-DEPTH: Final = msgspec.json.Decoder(_DepthEnvelope)
+TRADE: Final = msgspec.json.Decoder(Envelope[Trade])
+TICKER: Final = msgspec.json.Decoder(Envelope[BookTicker])
+DEPTH: Final = msgspec.json.Decoder(Envelope[DepthDiff])
 SNAPSHOT: Final = msgspec.json.Decoder(DepthSnapshot)
 _NAMED: Final = msgspec.json.Decoder(_Named)
 _PREFIX: Final = b'{"stream":"'

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
@@ -18,6 +16,7 @@ from edgefleet.bus.interface import FIRST
 from edgefleet.clock import Clock
 from edgefleet.errors import Misuse, Poison
 from edgefleet.messages import Message, decode
+from edgefleet.store.closing import ClosesOrAbandons
 from edgefleet.store.history import History
 from edgefleet.store.market.archive import MarketArchive
 from edgefleet.store.market.kinds import BY_TYPE, MarketMessage
@@ -41,7 +40,7 @@ class RecorderCounts(msgspec.Struct):
     last_frame_refused: str = ""
 
 
-class Recorder:
+class Recorder(ClosesOrAbandons):
     """Messages to an archive and frames to a tape, each committed as it is due. Call `turn` again and again.
 
     Parameters
@@ -78,17 +77,6 @@ class Recorder:
         except BaseException:
             self._writer.abandon()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.abandon()
 
     @property
     def position(self) -> str:

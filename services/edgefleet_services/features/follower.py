@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from edgefleet.book.tops import ConsolidatedBest
 from edgefleet.bus.interface import FIRST, Entry, id_key
@@ -20,6 +19,7 @@ from edgefleet.errors import OutOfReach, Poison, Transient
 from edgefleet.messages import Message, decode
 from edgefleet.messages.market import Bar
 from edgefleet.params.schema import FleetConfig
+from edgefleet.store.closing import ClosesOrAbandons
 from edgefleet.store.features.offline import FeatureStore
 from edgefleet.store.features.sets import FeatureRow, FeatureSet
 from edgefleet.store.history import History
@@ -58,7 +58,7 @@ class News:
     more: bool = False  # there may be more to take
 
 
-class Follower:
+class Follower(ClosesOrAbandons):
     """The one who keeps a directory. Call `turn` again and again, from one thread at a time; `close` commits all.
 
     Raises
@@ -94,17 +94,6 @@ class Follower:
         self._bests = BestKeeper(config)
         self._news = News()
         self._left_out = self._bar_keeper.left_out
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.abandon()
 
     @property
     def newest_bars(self) -> dict[str, dict[str, Bar]]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -18,6 +17,7 @@ import msgspec
 from edgefleet.clock import NS_PER_MS, Clock
 from edgefleet.errors import Misuse
 from edgefleet.store.arrow import STAMP, UNREADABLE, make_directory, opened, pa, write_whole
+from edgefleet.store.closing import ClosesOrAbandons
 from edgefleet.store.compaction import compact_all
 from edgefleet.store.days import date_of, day_of
 from edgefleet.store.features.sets import FeatureRow, FeatureSet, checked
@@ -143,7 +143,7 @@ class FeatureStore:
             raise Misuse(f"{path}: not the definitions of a feature set: {error}") from error
 
 
-class FeatureWriter:
+class FeatureWriter(ClosesOrAbandons):
     """Rows of one set, in bounded memory. Call `take`, and `turn` again and again; `close` commits what there is."""
 
     def __init__(
@@ -166,17 +166,6 @@ class FeatureWriter:
         self._seq = self.mark.seq
         self._since: int | None = None
         self.position = self.mark.position
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.abandon()
 
     @property
     def mark(self) -> Mark:

@@ -8,11 +8,10 @@ source: after a kill the source goes on from `mark.position`, and nothing is los
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Self
 
 from edgefleet.clock import NS_PER_MS, Clock
 from edgefleet.errors import Misuse
+from edgefleet.store.closing import ClosesOrAbandons
 from edgefleet.store.days import DAY_NS, day_of
 from edgefleet.store.market.columns import table_of, unfit
 from edgefleet.store.market.kinds import BY_TYPE, Kind, MarketMessage, owner_of, partition_of
@@ -39,7 +38,7 @@ class _Held:
         self.weight = 0
 
 
-class MarketWriter:
+class MarketWriter(ClosesOrAbandons):
     """One source's messages. Call `take`, and `turn` again and again; `close` commits what there is.
 
     Parameters
@@ -77,17 +76,6 @@ class MarketWriter:
         self._since: int | None = None  # monotonic ns of the oldest message that is not committed
         self._seq = self.mark.seq
         self.position = self.mark.position
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.abandon()
 
     @property
     def mark(self) -> Mark:

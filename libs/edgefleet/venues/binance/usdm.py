@@ -47,21 +47,9 @@ class DepthDiff(wire.DepthDiff, frozen=True, gc=False):
     pu: int
 
 
-class _TradeEnvelope(msgspec.Struct, frozen=True, gc=False):
-    data: Trade
-
-
-class _TickerEnvelope(msgspec.Struct, frozen=True, gc=False):
-    data: BookTicker
-
-
-class _DepthEnvelope(msgspec.Struct, frozen=True, gc=False):
-    data: DepthDiff
-
-
-_TRADE = msgspec.json.Decoder(_TradeEnvelope)
-_TICKER = msgspec.json.Decoder(_TickerEnvelope)
-_DEPTH = msgspec.json.Decoder(_DepthEnvelope)
+_TRADE = msgspec.json.Decoder(wire.Envelope[Trade])
+_TICKER = msgspec.json.Decoder(wire.Envelope[BookTicker])
+_DEPTH = msgspec.json.Decoder(wire.Envelope[DepthDiff])
 
 
 class UsdmFeed(BinanceFeed):

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from edgefleet.matching.wire import SNAPSHOT, DepthSnapshot
+from edgefleet.matching.wire import SNAPSHOT, DepthSnapshot, Envelope
 
 __all__ = [
     "AGGREGATE",
@@ -22,6 +22,7 @@ __all__ = [
     "BookTicker",
     "DepthDiff",
     "DepthSnapshot",
+    "Envelope",
     "Print",
     "Trade",
     "is_depth_body",
@@ -81,22 +82,6 @@ class Aggregate(msgspec.Struct, frozen=True, gc=False):
 Print = Trade | Aggregate
 
 
-class _TradeEnvelope(msgspec.Struct, frozen=True, gc=False):
-    data: Trade
-
-
-class _TickerEnvelope(msgspec.Struct, frozen=True, gc=False):
-    data: BookTicker
-
-
-class _DepthEnvelope(msgspec.Struct, frozen=True, gc=False):
-    data: DepthDiff
-
-
-class _AggregateEnvelope(msgspec.Struct, frozen=True, gc=False):
-    data: Aggregate
-
-
 class Probe(msgspec.Struct, gc=False):
     """What tells an unusual frame apart: an envelope of an unknown stream, an acknowledgement, a bare depth body."""
 
@@ -113,10 +98,10 @@ class _Stamped(msgspec.Struct, gc=False):
     data: _StampedData | None = None
 
 
-TRADE: Final = msgspec.json.Decoder(_TradeEnvelope)
-TICKER: Final = msgspec.json.Decoder(_TickerEnvelope)
-DEPTH: Final = msgspec.json.Decoder(_DepthEnvelope)
-AGGREGATE: Final = msgspec.json.Decoder(_AggregateEnvelope)
+TRADE: Final = msgspec.json.Decoder(Envelope[Trade])
+TICKER: Final = msgspec.json.Decoder(Envelope[BookTicker])
+DEPTH: Final = msgspec.json.Decoder(Envelope[DepthDiff])
+AGGREGATE: Final = msgspec.json.Decoder(Envelope[Aggregate])
 PROBE: Final = msgspec.json.Decoder(Probe)
 _STAMPED: Final = msgspec.json.Decoder(_Stamped)
 
