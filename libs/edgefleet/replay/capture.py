@@ -52,6 +52,12 @@ class Contents:
         """
         if symbols:
             return Wanted(dict(self._asked(symbol, known) for symbol in symbols), ())
+        everything = self._everything(known)
+        if not everything.symbols:
+            raise Misuse(everything.unread[0])
+        return everything
+
+    def _everything(self, known: Dialect) -> Wanted:
         found: dict[str, str] = {}
         unread: list[str] = []
         for name in self.frames:
@@ -59,8 +65,6 @@ class Contents:
                 found[name] = known.canonical(name)
             except Misuse as error:
                 unread.append(f"{name} is left out: {error}")
-        if not found:
-            raise Misuse(unread[0])
         return Wanted(found, tuple(unread))
 
     def _asked(self, symbol: str, known: Dialect) -> tuple[str, str]:
@@ -71,11 +75,8 @@ class Contents:
                 return name, ours
         if symbol in self.frames:
             return symbol, known.canonical(symbol)
-        there = []
-        for name in self.frames:
-            with suppress(Misuse):
-                there.append(known.canonical(name))
-        raise Misuse(f"{symbol} is not in the capture; it holds {', '.join(sorted(there) or self.frames)}")
+        there = sorted(self._everything(known).symbols.values()) or self.frames
+        raise Misuse(f"{symbol} is not in the capture; it holds {', '.join(there)}")
 
 
 class Wanted(NamedTuple):
