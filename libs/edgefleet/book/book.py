@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
+import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from decimal import Decimal
+from heapq import heapify, heappop, heappush, nlargest, nsmallest
 from typing import Literal, NamedTuple
 
-from edgefleet.messages.market import Level
+from edgefleet.messages.market import Level, WrittenLevels
 from edgefleet.units import BPS, ZERO
 
 Top = tuple[Decimal, Decimal, Decimal, Decimal]  # bid, bid size, ask, ask size
@@ -18,7 +19,13 @@ _SLACK = 1_024
 # Prices kept in order once somebody asked for more than the best: enough that a touch that walks seldom empties it.
 _WINDOW = 64
 _WALK = 16  # levels that a sweep looks at first
-_NOWHERE = {True: Decimal("-Infinity"), False: Decimal("Infinity")}  # the worst price that bids and asks can have
+_NOWHERE = {True: -math.inf, False: math.inf}  # the worst price that bids and asks can have
+
+_Held = Level | tuple[str, str]  # a level as it came: its figures, or their texts
+
+
+class Indistinct(ValueError):
+    """Two prices of one side are not the same and cannot be told apart: they agree to fifteen digits."""
 
 
 class Sweep(NamedTuple):
@@ -37,23 +44,39 @@ class Sweep(NamedTuple):
 class Side:
     """One side of a book. The best price is on a heap; prices that left are dropped when they come to its top.
 
-    Who asks for `levels(count)` or a sweep makes the side keep its best prices in order from then on: the window holds
-    every price that is no worse than `_edge`. That costs a comparison per changed level; who never asks does not pay.
+    Levels are found and ordered by their price as a float, for a fraction of what a Decimal's own hash and order cost,
+    and are given exactly as they came. Who asks for `levels(count)` or a sweep makes the side keep its best prices in
+    order from then on: the window holds every price that is no worse than `_edge`. That costs a comparison per changed
+    level; who never asks does not pay.
+
+    `load` and `apply` raise `Indistinct`, and leave a side that must be loaded anew, where two different prices are the
+    same as floats.
     """
 
-    __slots__ = ("_edge", "_heap", "_sign", "_width", "_window", "sizes")
+    __slots__ = ("_edge", "_heap", "_held", "_sign", "_width", "_window")
 
     def __init__(self, *, bids: bool) -> None:
-        self.sizes: dict[Decimal, Decimal] = {}
-        self._heap: list[Decimal] = []
+        self._held: dict[float, _Held] = {}
+        self._heap: list[float] = []  # prices times `_sign`
         self._sign = -1 if bids else 1
-        self._window: list[Decimal] | None = None  # ascending, for bids too
+        self._window: list[float] | None = None  # ascending, for bids too
         self._edge = _NOWHERE[bids]
         self._width = _WINDOW
 
+    @property
+    def sizes(self) -> dict[Decimal, Decimal]:
+        """Return the size of every price. Reads every level: for who looks at a book seldom."""
+        return dict(map(_exact, self._held.values()))
+
     def load(self, levels: Iterable[Level]) -> None:
         """Replace everything with `levels`; a size of zero is no level."""
-        self.sizes = {price: size for price, size in levels if size}
+        held = self._held = {}
+        for (key, size), level in _keyed(levels):
+            if size:
+                before = held.get(key)
+                if before is not None and before[0] != level[0]:
+                    _must_be_same(before, level)
+                held[key] = level
         self._window = None
         self._rebuild()
 
@@ -62,60 +85,68 @@ class Side:
         if self._window is not None:
             self._apply_in_order(levels, self._window)
             return
-        sizes = self.sizes
-        for price, size in levels:
-            if not size:
-                sizes.pop(price, None)
-            elif price in sizes:
-                sizes[price] = size
-            else:
-                sizes[price] = size
-                heapq.heappush(self._heap, price if self._sign > 0 else price.copy_negate())
-        if len(self._heap) > 2 * len(sizes) + _SLACK:
+        held, heap, sign = self._held, self._heap, self._sign
+        for (key, size), level in _keyed(levels):
+            before = held.get(key)
+            if before is not None:
+                if before[0] != level[0]:
+                    _must_be_same(before, level)
+                if size:
+                    held[key] = level
+                else:
+                    del held[key]
+            elif size:
+                held[key] = level
+                heappush(heap, sign * key)
+        if len(heap) > 2 * len(held) + _SLACK:
             self._rebuild()
 
-    def _apply_in_order(self, levels: Iterable[Level], window: list[Decimal]) -> None:
-        sizes, heap, edge, bids = self.sizes, self._heap, self._edge, self._sign < 0
-        for price, size in levels:
-            if size and price in sizes:
-                sizes[price] = size
-                continue
-            inside = price >= edge if bids else price <= edge
-            if size:
-                sizes[price] = size
-                heapq.heappush(heap, price.copy_negate() if bids else price)
-                if inside:
-                    insort(window, price)
-            elif sizes.pop(price, None) is not None and inside:
-                del window[bisect_left(window, price)]
+    def _apply_in_order(self, levels: Iterable[Level], window: list[float]) -> None:
+        held, heap, sign = self._held, self._heap, self._sign
+        edge = sign * self._edge
+        for (key, size), level in _keyed(levels):
+            before = held.get(key)
+            if before is not None:
+                if before[0] != level[0]:
+                    _must_be_same(before, level)
+                if size:
+                    held[key] = level
+                else:
+                    del held[key]
+                    if sign * key <= edge:
+                        del window[bisect_left(window, key)]
+            elif size:
+                held[key] = level
+                heappush(heap, sign * key)
+                if sign * key <= edge:
+                    insort(window, key)
         if len(window) > 4 * self._width:
             self._trim(window)
-        if len(heap) > 2 * len(sizes) + _SLACK:
+        if len(heap) > 2 * len(held) + _SLACK:
             self._rebuild()
 
     def best(self) -> Level | None:
         """Return the best price and its size, None where the side is empty."""
-        heap, sizes = self._heap, self.sizes
+        heap, held, sign = self._heap, self._held, self._sign
         while heap:
-            price = heap[0] if self._sign > 0 else heap[0].copy_negate()
-            size = sizes.get(price)
-            if size is not None:
-                return price, size
-            heapq.heappop(heap)
+            level = held.get(sign * heap[0])
+            if level is not None:
+                return _exact(level)
+            heappop(heap)
         return None
 
     def levels(self, count: int | None = None) -> tuple[Level, ...]:
         """Return the best `count` levels, or all, best first."""
-        sizes = self.sizes
-        if count is None or count >= len(sizes):
-            return tuple(sorted(sizes.items(), reverse=self._sign < 0))
+        held = self._held
+        if count is None or count >= len(held):
+            return tuple([_exact(held[key]) for key in sorted(held, reverse=self._sign < 0)])
         if count <= 0:
             return ()
         window = self._window
         if window is None or len(window) < count:
             window = self._look(count)
         best = window[: -count - 1 : -1] if self._sign < 0 else window[:count]
-        return tuple([(price, sizes[price]) for price in best])
+        return tuple([_exact(held[key]) for key in best])
 
     def depth(self, count: int) -> Decimal:
         """Return the sum of the best `count` levels' sizes, base units."""
@@ -146,16 +177,16 @@ class Side:
                 return Sweep(filled, notional, worst)
             count, seen = 4 * count, count
 
-    def _look(self, count: int) -> list[Decimal]:
+    def _look(self, count: int) -> list[float]:
         """Put the best prices in order, twice as many as are asked for."""
         self._width = max(self._width, 2 * count)
         bids = self._sign < 0
-        best = (heapq.nlargest if bids else heapq.nsmallest)(self._width, self.sizes)
-        self._edge = _NOWHERE[bids] if len(best) == len(self.sizes) else best[-1]
+        best = (nlargest if bids else nsmallest)(self._width, self._held)
+        self._edge = _NOWHERE[bids] if len(best) == len(self._held) else best[-1]
         self._window = best[::-1] if bids else best
         return self._window
 
-    def _trim(self, window: list[Decimal]) -> None:
+    def _trim(self, window: list[float]) -> None:
         if self._sign < 0:
             del window[: -self._width]
             self._edge = window[0]
@@ -164,8 +195,26 @@ class Side:
             self._edge = window[-1]
 
     def _rebuild(self) -> None:
-        self._heap = list(self.sizes) if self._sign > 0 else [price.copy_negate() for price in self.sizes]
-        heapq.heapify(self._heap)
+        self._heap = list(self._held) if self._sign > 0 else [-key for key in self._held]
+        heapify(self._heap)
+
+
+def _keyed(levels: Iterable[Level]) -> Iterable[tuple[tuple[float, float | Decimal], _Held]]:
+    """Return each level behind its price as a float and its size, which is only asked whether it is zero."""
+    if type(levels) is WrittenLevels:
+        return zip(levels.figures, levels.texts, strict=True)
+    return [((float(level[0]), level[1]), level) for level in levels]
+
+
+def _exact(level: _Held) -> Level:
+    price, size = level
+    return (Decimal(price), Decimal(size)) if type(price) is str else level  # type: ignore[return-value]  # both are
+
+
+def _must_be_same(one: _Held, other: _Held) -> None:
+    """Refuse two prices that are the same as floats and not as what they are; ``1.0`` and ``1.00`` are the same."""
+    if Decimal(one[0]) != Decimal(other[0]):
+        raise Indistinct(f"prices {one[0]} and {other[0]} of one side cannot be told apart")
 
 
 class Book:

@@ -18,6 +18,7 @@ from edgefleet.messages.market import (
     TouchAge,
     Trade,
     VenueStatus,
+    WrittenLevels,
 )
 from edgefleet.messages.orders import (
     Account,
@@ -99,6 +100,7 @@ __all__ = [
     "VenueTrade",
     "Watermark",
     "WeightedEdge",
+    "WrittenLevels",
     "decode",
     "encode",
     "tag_of",

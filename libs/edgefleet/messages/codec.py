@@ -54,7 +54,16 @@ _TAGS = {kind: tag for tag, kind in MESSAGE_TYPES.items()}
 _DECODE: dict[str, Callable[[bytes], Message]] = {
     tag: msgspec.json.Decoder(kind).decode for tag, kind in MESSAGE_TYPES.items()
 }
-_ENCODE = msgspec.json.Encoder().encode
+
+
+def _written(value: object) -> object:
+    """Return what stands in a stream for a value that JSON does not know."""
+    if isinstance(value, market.WrittenLevels):
+        return value.texts
+    raise NotImplementedError(f"a message cannot hold a {type(value).__name__}")
+
+
+_ENCODE = msgspec.json.Encoder(enc_hook=_written).encode
 
 
 def _may_hold_floats(annotation: object) -> bool:

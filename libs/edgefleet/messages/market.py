@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, overload
 
 import msgspec
 
 Level = tuple[Decimal, Decimal]  # price in quote per base unit, size in base units
+
+
+class WrittenLevels(Sequence[Level]):
+    """Levels as a venue wrote them: exact when one is looked at, and most of a book are sent on and never looked at.
+
+    It stands in a message where levels do, is the same levels, and is written into a stream as its texts, which whoever
+    reads the stream gets as figures.
+
+    Parameters
+    ----------
+    texts
+        Price and size of each level.
+    figures
+        The same as floats, of which somebody has seen that they can be a price and a size.
+    """
+
+    __slots__ = ("figures", "texts")
+
+    def __init__(self, texts: Sequence[tuple[str, str]], figures: Sequence[tuple[float, float]]) -> None:
+        self.texts = texts
+        self.figures = figures
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __iter__(self) -> Iterator[Level]:
+        return iter([(Decimal(price), Decimal(size)) for price, size in self.texts])
+
+    @overload
+    def __getitem__(self, at: int) -> Level: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Level, ...]: ...
+    def __getitem__(self, at: int | slice) -> Level | tuple[Level, ...]:
+        if isinstance(at, slice):
+            return tuple(self)[at]
+        price, size = self.texts[at]
+        return Decimal(price), Decimal(size)
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, tuple | WrittenLevels) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # as every sequence that may change
+
+    def __repr__(self) -> str:
+        return f"WrittenLevels({self.texts!r})"
 
 
 class Trade(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="trade.v1"):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar, cast
 
 import msgspec
 
-from edgefleet.book import Book, LeapGuard, Top
+from edgefleet.book import Book, Indistinct, LeapGuard, Top
 from edgefleet.book.minute import MinuteVwap
 from edgefleet.book.quality import Judgement, QualityMonitor
 from edgefleet.book.sessions import ALWAYS_OPEN, Calendar
@@ -542,9 +542,13 @@ class FeedCore(Generic[F]):
         ts_init: int,
         out: list[Output],
     ) -> None:
-        """Begin a book from a plausible snapshot and send it."""
+        """Begin a book from a plausible snapshot and send it; where it cannot be kept, the book is lost again."""
         self.counts.snapshots += 1
-        followed.book.load(bids, asks)
+        try:
+            followed.book.load(bids, asks)
+        except Indistinct as error:
+            self.lose(followed, str(error), ts_init, out)
+            return
         top = followed.book.top()
         if top is not None:
             followed.bids.believe(top[0])
@@ -566,8 +570,8 @@ class FeedCore(Generic[F]):
     def apply_delta(
         self,
         followed: F,
-        bids: tuple[Level, ...],
-        asks: tuple[Level, ...],
+        bids: Sequence[Level],
+        asks: Sequence[Level],
         first_update_id: int,
         last_update_id: int,
         stamp: int,
@@ -576,10 +580,15 @@ class FeedCore(Generic[F]):
     ) -> bool:
         """Apply a delta that is next in the sequence and send it; return False, sending nothing, where it crosses.
 
-        The caller then begins the book anew: see `lose`.
+        So it does where two of its prices cannot be told apart. The caller then begins the book anew: see `lose`.
         """
-        followed.book.apply(bids, asks)
-        if followed.book.is_crossed:
+        try:
+            followed.book.apply(bids, asks)
+            crosses = followed.book.is_crossed
+        except Indistinct as error:
+            self._notices.append(f"{followed.instrument}: {error}")
+            crosses = True
+        if crosses:
             self.counts.book_crossed += 1
             followed.counts.crossed += 1
             return False
@@ -590,8 +599,8 @@ class FeedCore(Generic[F]):
             instrument=followed.instrument,
             first_update_id=first_update_id,
             last_update_id=last_update_id,
-            bids=bids,
-            asks=asks,
+            bids=cast(tuple[Level, ...], bids),  # as it is when it is read from the stream
+            asks=cast(tuple[Level, ...], asks),
             ts_event=stamp,
             ts_init=ts_init,
             trace_id=f"{followed.trace}{last_update_id}",

@@ -1,9 +1,9 @@
-"""Prices and sizes as a venue writes them, to Decimal: each text is read and judged once. Knows no frame."""
+"""Prices and sizes as a venue writes them, judged: tops and prints as Decimal, levels as they stand. Knows no frame."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
+from typing import Annotated
 
 import msgspec
 
@@ -12,7 +12,6 @@ from edgefleet.units import ZERO
 ABSURD = Decimal("1e15")  # no price or size of a venue is near it, and no infinity passes
 _MOST_PLACES = 30  # no venue writes so many behind the point; sums of prints are exact, and need all of them
 _SHORT, _SMALL = 20, Decimal("1e-8")  # what is written shorter and is not smaller has fewer places, exponent or not
-_REMEMBERED = 4_096  # texts, of one instrument; a market walks on, so what is full is begun anew
 
 
 def is_plausible(value: Decimal) -> bool:
@@ -31,65 +30,95 @@ def is_size(value: Decimal) -> bool:
     return value.is_zero() or is_plausible(value)
 
 
-class Figures(dict[str, Decimal]):
-    """The value of each text, ``figures["60000.10"]``, for streams that say the same texts again and again.
-
-    Reading is half of what is saved: the same text gives the same object, which knows its hash when a book asks for it.
-
-    Parameters
-    ----------
-    zero
-        Whether zero can be: it can for a size on a book, where it is none, and not for a price.
+def price_of(text: str) -> Decimal:
+    """Return the price or traded quantity that `text` is.
 
     Raises
     ------
     msgspec.ValidationError
-        By the look-up, if the text is no number or one that no venue can mean.
+        If it is no number, or none that a venue can mean.
     """
+    try:
+        value = Decimal(text)
+        if (len(text) <= _SHORT and _SMALL <= value < ABSURD) or is_plausible(value):
+            return value
+    except InvalidOperation:  # no number
+        pass
+    raise msgspec.ValidationError(f"{text[:40]!r} is a price or quantity that cannot be")
 
-    __slots__ = ("_zero",)
 
-    def __init__(self, *, zero: bool) -> None:
-        super().__init__()
-        self._zero = zero
-
-    def __missing__(self, text: str) -> Decimal:
-        try:
-            value = Decimal(text)
-            if (len(text) <= _SHORT and _SMALL <= value < ABSURD) or is_plausible(value) or (self._zero and not value):
-                if len(self) >= _REMEMBERED:
-                    self.clear()
-                self[text] = value
-                return value
-        except InvalidOperation:  # no number
-            pass
-        what = "size" if self._zero else "price or quantity"
-        raise msgspec.ValidationError(f"{text[:40]!r} is a {what} that cannot be")
+def size_of(text: str) -> Decimal:
+    """Return the size on a book that `text` is, where zero is none. Raises as `price_of`."""
+    try:
+        value = Decimal(text)
+        if (len(text) <= _SHORT and _SMALL <= value < ABSURD) or is_size(value):
+            return value
+    except InvalidOperation:
+        pass
+    raise msgspec.ValidationError(f"{text[:40]!r} is a size that cannot be")
 
 
 class Reader:
-    """The figures of one instrument, each text read once.
+    """The tops and prints of one instrument. A figure that stands as it stood in the frame before is not read again.
 
     Every method raises `msgspec.ValidationError` for a text that is no figure, or one that no venue can mean.
     """
 
-    __slots__ = ("prices", "sizes")
+    __slots__ = (
+        "_ask", "_ask_size", "_ask_size_text", "_ask_text",
+        "_bid", "_bid_size", "_bid_size_text", "_bid_text",
+        "_price", "_price_text",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.prices = Figures(zero=False)
-        self.sizes = Figures(zero=True)
+        self._bid = self._bid_size = self._ask = self._ask_size = self._price = ZERO
+        nothing: str | None = None
+        self._bid_text = self._bid_size_text = self._ask_text = self._ask_size_text = self._price_text = nothing
 
     def top(self, bid: str, bid_size: str, ask: str, ask_size: str) -> tuple[Decimal, Decimal, Decimal, Decimal]:
         """Return a top of book; a size may be zero."""
-        prices, sizes = self.prices, self.sizes
-        return prices[bid], sizes[bid_size], prices[ask], sizes[ask_size]
+        if bid != self._bid_text:
+            self._bid = price_of(bid)
+            self._bid_text = bid
+        if bid_size != self._bid_size_text:
+            self._bid_size = size_of(bid_size)
+            self._bid_size_text = bid_size
+        if ask != self._ask_text:
+            self._ask = price_of(ask)
+            self._ask_text = ask
+        if ask_size != self._ask_size_text:
+            self._ask_size = size_of(ask_size)
+            self._ask_size_text = ask_size
+        return self._bid, self._bid_size, self._ask, self._ask_size
 
     def print(self, price: str, quantity: str) -> tuple[Decimal, Decimal]:
         """Return a print's price and quantity, both positive."""
-        prices = self.prices
-        return prices[price], prices[quantity]
+        if price != self._price_text:
+            self._price = price_of(price)
+            self._price_text = price
+        return self._price, price_of(quantity)
 
-    def levels(self, texts: Iterable[tuple[str, str]]) -> tuple[tuple[Decimal, Decimal], ...]:
-        """Return levels of a book; a size may be zero."""
-        prices, sizes = self.prices, self.sizes
-        return tuple([(prices[price], sizes[size]) for price, size in texts])
+
+# A level's two figures as their texts, and the same as floats that can be a price and a size. What decodes both from
+# one frame, the floats with `strict=False`, has judged the texts: no JSON number, NaN, out of bounds are refused.
+Text = Annotated[str, msgspec.Meta(max_length=2 + _MOST_PLACES)]
+TextLevel = tuple[Text, Text]
+FloatLevel = tuple[
+    Annotated[float, msgspec.Meta(ge=10.0**-_MOST_PLACES, lt=float(ABSURD))],
+    Annotated[float, msgspec.Meta(ge=0.0, lt=float(ABSURD))],
+]
+
+
+def judge_smallest(raw: bytes, *sides: list[TextLevel]) -> None:
+    """See that no size of a frame that was decoded both ways is so small that its float is zero.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        If one is.
+    """
+    if b"-" not in raw:  # without an exponent there are not enough places for it
+        return
+    for levels in sides:
+        for _, size in levels:
+            size_of(size)

@@ -533,3 +533,30 @@ def test_a_book_that_was_refused_is_asked_for_again_on_the_next_connection() -> 
     feed.on_disconnect("gone", ts_init=0)
 
     assert feed.awaiting == (ETH,)
+
+
+ALIKE = ("98.000000000000001", "98.000000000000002")  # not the same, and the same as floats
+
+
+def test_a_book_whose_prices_cannot_be_told_apart_is_lost_and_said_to_be() -> None:
+    feed = synced()
+    feed.on_frame(at(0), depth(11, 11, bids=[(ALIKE[0], "1")]), ts_init=0)
+
+    outputs = feed.on_frame(at(0), depth(12, 12, bids=[(ALIKE[1], "1")]), ts_init=0)
+
+    assert of(BookDelta, outputs) == []
+    assert [status.status for status in of(VenueStatus, outputs)] == ["resync"]
+    assert feed.awaiting == (BTC,)
+    assert any("cannot be told apart" in notice for notice in feed.take_notices())
+
+
+def test_a_snapshot_whose_prices_cannot_be_told_apart_begins_no_book() -> None:
+    feed = BinanceFeed("sim", ["BTC/USDT"])
+    feed.on_frame(at(0), trade(1), ts_init=0)
+
+    outputs = feed.on_snapshot(BTC, snapshot(10, bids=[(price, "1") for price in ALIKE]), ts_init=0)
+
+    assert of(BookSnapshot, outputs) == []
+    assert feed.awaiting == (BTC,)
+    assert any("cannot be told apart" in notice for notice in feed.take_notices())
+    assert of(BookSnapshot, feed.on_snapshot(BTC, snapshot(11), ts_init=0)) != []

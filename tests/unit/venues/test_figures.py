@@ -1,22 +1,26 @@
-"""Texts of a venue to figures: exact, read once, and none that cannot be."""
+"""Texts of a venue to figures: exact, and none that cannot be."""
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgefleet.venues import figures
-from edgefleet.venues.figures import Figures, Reader, is_plausible, is_size
+from edgefleet.venues.binance import wire
+from edgefleet.venues.figures import Reader, is_plausible, is_size, price_of, size_of
 
+WRITTEN = st.decimals(min_value=0, max_value=10**7, places=8).map(lambda value: f"{value:f}")
 TEXTS = st.one_of(
     st.decimals(allow_nan=True, allow_infinity=True).map(str),
-    st.decimals(min_value=0, max_value=10**7, places=8).map(str),
+    WRITTEN,
+    st.text(alphabet="0123456789.eE+-_ nNiIfF", max_size=36),
     st.text(max_size=12),
 )
+SIDES = st.lists(st.tuples(TEXTS, TEXTS), max_size=3)
 
 
 def judged_plainly(text: str, *, zero: bool) -> Decimal | None:
@@ -30,42 +34,78 @@ def judged_plainly(text: str, *, zero: bool) -> Decimal | None:
 @given(TEXTS, st.booleans())
 def test_a_text_means_what_decimal_says_or_is_refused(text: str, zero: bool) -> None:
     expected = judged_plainly(text, zero=zero)
+    read = size_of if zero else price_of
 
     if expected is None:
         with pytest.raises(msgspec.ValidationError, match="cannot be"):
-            Figures(zero=zero)[text]
+            read(text)
     else:
-        assert str(Figures(zero=zero)[text]) == str(expected)
+        assert str(read(text)) == str(expected)
 
 
-def test_the_same_text_is_the_same_object_and_what_was_refused_is_refused_again() -> None:
-    prices = Figures(zero=False)
-
-    assert prices["60000.10"] is prices["60000.10"]
-    for _ in range(2):
-        with pytest.raises(msgspec.ValidationError, match=r"'0\.00' is a price or quantity that cannot be"):
-            prices["0.00"]
-
-
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "_REMEMBERED", 3)
-    sizes = Figures(zero=True)
-
-    found = [sizes[str(n)] for n in range(10)]
-
-    assert found == [Decimal(n) for n in range(10)]
-    assert len(sizes) <= 3
+@given(st.lists(st.tuples(*[st.sampled_from(["", "0", "0.00", "1", "1.0", "2", "x"])] * 4), max_size=8))
+def test_a_reader_reads_each_frame_as_if_it_were_the_first(frames: list[tuple[str, str, str, str]]) -> None:
+    read = Reader()
+    for bid, bid_size, ask, ask_size in frames:
+        try:
+            expected = price_of(bid), size_of(bid_size), price_of(ask), size_of(ask_size)
+        except msgspec.ValidationError:
+            with pytest.raises(msgspec.ValidationError, match="cannot be"):
+                read.top(bid, bid_size, ask, ask_size)
+        else:
+            assert list(map(str, read.top(bid, bid_size, ask, ask_size))) == list(map(str, expected))
 
 
-def test_levels_tops_and_prints() -> None:
+def test_prints() -> None:
     read = Reader()
 
-    levels = read.levels([("100.5", "2"), ("100.4", "0.00")])
-    assert levels == ((Decimal("100.5"), Decimal(2)), (Decimal("100.4"), Decimal(0)))
-    assert read.top("100", "0", "101", "1") == (Decimal(100), Decimal(0), Decimal(101), Decimal(1))
     assert read.print("100.5", "0.25") == (Decimal("100.5"), Decimal("0.25"))
-    with pytest.raises(msgspec.ValidationError, match="'0' is a price or quantity that cannot be"):
-        read.print("100", "0")
+    assert read.print("100.5", "0.5") == (Decimal("100.5"), Decimal("0.5"))
+    for _ in range(2):
+        with pytest.raises(msgspec.ValidationError, match="'0' is a price or quantity that cannot be"):
+            read.print("100", "0")
+
+
+def depth_frame(bids: list[tuple[str, str]], asks: list[tuple[str, str]]) -> bytes:
+    data = {"e": "depthUpdate", "E": 1, "s": "BTCUSDT", "U": 1, "u": 2, "b": bids, "a": asks}
+    return json.dumps({"stream": "btcusdt@depth@100ms", "data": data}).encode()
+
+
+@given(SIDES, SIDES)
+@example([("1", "1e-400")], [])
+@example([("1e-31", "1")], [])
+@example([("1", "-0")], [("2", "9" * 15)])
+@example([("1", "0." + "0" * 29 + "1")], [])
+def test_levels_that_are_let_through_are_levels(bids: list[tuple[str, str]], asks: list[tuple[str, str]]) -> None:
+    raw = depth_frame(bids, asks)
+    try:
+        found = wire.levels_of(raw, wire.DEPTH.decode(raw).data)
+    except msgspec.ValidationError:
+        return
+    for levels, texts in zip(found, (bids, asks), strict=True):
+        assert levels == tuple((Decimal(price), Decimal(size)) for price, size in texts)
+        for (price, size), (near_price, near_size) in zip(levels, levels.figures, strict=True):
+            assert 0 < price < Decimal("1e15")
+            assert 0 <= size < Decimal("1e15")
+            assert (float(price), float(size)) == (near_price, near_size)
+            assert (near_size == 0) is (size == 0)
+
+
+@given(st.lists(st.tuples(WRITTEN.filter(lambda text: Decimal(text) > 0), WRITTEN), max_size=20))
+def test_what_a_venue_writes_is_let_through(levels: list[tuple[str, str]]) -> None:
+    raw = depth_frame(levels, levels)
+
+    bids, asks = wire.levels_of(raw, wire.DEPTH.decode(raw).data)
+
+    assert bids == asks == tuple((Decimal(price), Decimal(size)) for price, size in levels)
+
+
+@pytest.mark.parametrize("level", [("0", "1"), ("NaN", "1"), ("1", "NaN"), ("1", "-1"), ("1e15", "1"), ("1", "1e-400"),
+    ("1", "Infinity"), ("", "1"), ("1", ""), ("1_0", "1"), (" 1", "1"), ("1", "0." + "0" * 40 + "1")])  # fmt: skip
+def test_a_frame_with_a_level_that_cannot_be_is_refused(level: tuple[str, str]) -> None:
+    for raw in (depth_frame([("1", "1"), level], []), depth_frame([], [level])):
+        with pytest.raises(msgspec.ValidationError):
+            wire.levels_of(raw, wire.DEPTH.decode(raw).data)
 
 
 @pytest.mark.parametrize("text", ["1e-999", "0." + "1" * 31, "1e15", "-1", "0", "NaN", "sNaN", "Infinity"])

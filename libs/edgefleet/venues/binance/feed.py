@@ -14,7 +14,7 @@ from typing import NamedTuple
 from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Poison
 from edgefleet.instruments import instrument_id
-from edgefleet.messages.market import Level
+from edgefleet.messages.market import WrittenLevels
 from edgefleet.stage import Output
 from edgefleet.venues.binance import wire
 from edgefleet.venues.feed import FUTURE_NS, UNREADABLE, Aggressor, FeedCore, Followed, are_levels
@@ -27,8 +27,8 @@ class Delta(NamedTuple):
     """A change of a book that is plausible: its place in the sequence, and its levels."""
 
     data: wire.DepthDiff
-    bids: tuple[Level, ...]
-    asks: tuple[Level, ...]
+    bids: WrittenLevels
+    asks: WrittenLevels
     ts_init: int
 
 
@@ -316,7 +316,7 @@ class BinanceFeed(FeedCore[Pair]):
         followed = self.hear(data.s, stamp_ns)
         if followed is None:
             return
-        bids, asks = followed.read.levels(data.b), followed.read.levels(data.a)
+        bids, asks = wire.levels_of(raw, data)
         stamp = data.E * NS_PER_MS
         if not 0 < stamp <= stamp_ns + FUTURE_NS:
             self.refuse(raw, f"stamp {data.E} cannot be")

@@ -1,7 +1,8 @@
 """Binance Spot frames as a feed takes them, their figures as text, and what is unusual beside them.
 
-Frames say the same texts again and again, so `Figures` reads them faster than a decoder would. Snapshots are as
-matching knows them.
+Tops and prints say the same texts again and again, so `Figures` reads them faster than a decoder would. The levels of a
+delta are decoded twice, as they stand and as floats, which judges them for less than it takes to make one half of them
+Decimal. Snapshots are as matching knows them.
 """
 
 from __future__ import annotations
@@ -11,21 +12,26 @@ from typing import Final
 import msgspec
 
 from edgefleet.matching.wire import SNAPSHOT, DepthSnapshot, Envelope
+from edgefleet.messages.market import WrittenLevels
+from edgefleet.venues.figures import FloatLevel, TextLevel, judge_smallest
 
 __all__ = [
     "AGGREGATE",
     "DEPTH",
+    "DEPTH_FIGURES",
     "PROBE",
     "SNAPSHOT",
     "TICKER",
     "TRADE",
     "BookTicker",
     "DepthDiff",
+    "DepthFigures",
     "DepthSnapshot",
     "Envelope",
     "Print",
     "Trade",
     "is_depth_body",
+    "levels_of",
     "stamp_ms",
 ]
 
@@ -53,9 +59,6 @@ class BookTicker(msgspec.Struct, frozen=True, gc=False):
     A: str
 
 
-Levels = list[tuple[str, str]]
-
-
 class DepthDiff(msgspec.Struct, frozen=True, gc=False):
     """The levels that changed in book updates `U` to `u`, with their quantity after `u`; 0 removes the level."""
 
@@ -63,8 +66,15 @@ class DepthDiff(msgspec.Struct, frozen=True, gc=False):
     E: int
     U: int
     u: int
-    b: Levels
-    a: Levels
+    b: list[TextLevel]
+    a: list[TextLevel]
+
+
+class DepthFigures(msgspec.Struct, frozen=True, gc=False):
+    """The levels of a `DepthDiff` as floats that can be prices and sizes."""
+
+    b: list[FloatLevel]
+    a: list[FloatLevel]
 
 
 class Aggregate(msgspec.Struct, frozen=True, gc=False):
@@ -101,9 +111,23 @@ class _Stamped(msgspec.Struct, gc=False):
 TRADE: Final = msgspec.json.Decoder(Envelope[Trade])
 TICKER: Final = msgspec.json.Decoder(Envelope[BookTicker])
 DEPTH: Final = msgspec.json.Decoder(Envelope[DepthDiff])
+DEPTH_FIGURES: Final = msgspec.json.Decoder(Envelope[DepthFigures], strict=False)
 AGGREGATE: Final = msgspec.json.Decoder(Envelope[Aggregate])
 PROBE: Final = msgspec.json.Decoder(Probe)
 _STAMPED: Final = msgspec.json.Decoder(_Stamped)
+
+
+def levels_of(raw: bytes, data: DepthDiff) -> tuple[WrittenLevels, WrittenLevels]:
+    """Return the bids and asks of a delta that was decoded from `raw`.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        If one is no price or size that can be.
+    """
+    figures = DEPTH_FIGURES.decode(raw).data
+    judge_smallest(raw, data.b, data.a)
+    return WrittenLevels(data.b, figures.b), WrittenLevels(data.a, figures.a)
 
 
 def stamp_ms(raw: bytes) -> int | None:

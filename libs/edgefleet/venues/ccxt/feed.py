@@ -228,5 +228,6 @@ class CcxtFeed(FeedCore[Watched]):
 def difference(side: Side, levels: tuple[Level, ...]) -> tuple[Level, ...]:
     """Return the levels that make `side` what `levels` are: changed and new ones, and zero for those that are gone."""
     wanted = {price: size for price, size in levels if size}
-    gone = tuple((price, _NOTHING) for price in side.sizes if price not in wanted)
-    return (*gone, *((price, size) for price, size in wanted.items() if side.sizes.get(price) != size))
+    there = side.sizes
+    gone = tuple((price, _NOTHING) for price in there if price not in wanted)
+    return (*gone, *((price, size) for price, size in wanted.items() if there.get(price) != size))
