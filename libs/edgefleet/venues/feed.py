@@ -32,7 +32,7 @@ from edgefleet.messages.market import (
 from edgefleet.params.schema.quality import QualityParams
 from edgefleet.stage import Output
 from edgefleet.units import ZERO
-from edgefleet.venues.figures import ABSURD
+from edgefleet.venues.figures import ABSURD, SMALLEST
 
 # After a silence longer than this only the newest beats are made: they say the same with a larger age.
 MAX_BEATS_AT_ONCE = 60
@@ -752,7 +752,7 @@ def are_levels(levels: Sequence[Level]) -> bool:
     """Return whether every price and size of `levels` can be one."""
     try:
         for price, size in levels:
-            if not (ZERO < price < ABSURD and ZERO <= size < ABSURD):
+            if not (SMALLEST <= price < ABSURD and (SMALLEST <= size < ABSURD or size == ZERO)):
                 return False
     except InvalidOperation:
         return False

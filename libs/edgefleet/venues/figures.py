@@ -10,6 +10,7 @@ import msgspec
 from edgefleet.units import ZERO
 
 ABSURD = Decimal("1e15")  # no price or size of a venue is near it, and no infinity passes
+SMALLEST = Decimal("1e-30")
 _MOST_PLACES = 30  # no venue writes so many behind the point; sums of prints are exact, and need all of them
 _SHORT, _SMALL = 20, Decimal("1e-8")  # what is written shorter and is not smaller has fewer places, exponent or not
 
@@ -104,7 +105,7 @@ class Reader:
 Text = Annotated[str, msgspec.Meta(max_length=2 + _MOST_PLACES)]
 TextLevel = tuple[Text, Text]
 FloatLevel = tuple[
-    Annotated[float, msgspec.Meta(ge=10.0**-_MOST_PLACES, lt=float(ABSURD))],
+    Annotated[float, msgspec.Meta(ge=float(SMALLEST), lt=float(ABSURD))],
     Annotated[float, msgspec.Meta(ge=0.0, lt=float(ABSURD))],
 ]
 

@@ -15,7 +15,7 @@ from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Poison
 from edgefleet.messages import Beat, BookDelta, BookSnapshot, Quote, Touch, Trade, VenueStatus, encode
 from edgefleet.stage import Output
-from edgefleet.venues.binance.feed import BinanceFeed, stream_names
+from edgefleet.venues.binance.feed import MOST_PENDING, BinanceFeed, stream_names
 from edgefleet.venues.feed import MAX_BEATS_AT_ONCE
 
 BTC, ETH = "BTC/USDT@sim", "ETH/USDT@sim"
@@ -560,3 +560,16 @@ def test_a_snapshot_whose_prices_cannot_be_told_apart_begins_no_book() -> None:
     assert feed.awaiting == (BTC,)
     assert any("cannot be told apart" in notice for notice in feed.take_notices())
     assert of(BookSnapshot, feed.on_snapshot(BTC, snapshot(11), ts_init=0)) != []
+
+
+def test_what_waits_for_a_lost_book_is_bounded_and_a_later_book_goes_on() -> None:
+    feed = synced()
+    feed.on_frame(at(0), depth(13, 13), ts_init=0)  # 11 and 12 are missing: the book is lost
+
+    for number in range(14, 14 + 2 * MOST_PENDING):
+        feed.on_frame(at(0), depth(number, number, bids=[("98.00", "1")]), ts_init=0)
+    last = 13 + 2 * MOST_PENDING
+    outputs = feed.on_snapshot(BTC, snapshot(last - 2), ts_init=0)
+
+    assert [delta.last_update_id for delta in of(BookDelta, outputs)] == [last - 1, last]
+    assert feed.awaiting == ()

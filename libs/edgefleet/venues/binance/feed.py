@@ -20,6 +20,7 @@ from edgefleet.venues.binance import wire
 from edgefleet.venues.feed import FUTURE_NS, UNREADABLE, Aggressor, FeedCore, Followed, are_levels
 from edgefleet.venues.figures import Reader
 
+MOST_PENDING = 4_096  # changes that wait for a lost book, 7 minutes of them; a later book holds what the oldest say
 _DAY_MS = 86_400_000  # a trade and the event that tells of it are nearer
 
 
@@ -41,7 +42,7 @@ class Pair(Followed):
         super().__init__(name, instrument, trace)
         self.lost_at: int | None = None  # the update after which the book was lost; None: it is whole, or never was
         self.fresh = False  # no delta was applied since the snapshot: the first may overlap it
-        self.pending: list[Delta] = []  # what waits for a snapshot
+        self.pending: deque[Delta] = deque(maxlen=MOST_PENDING)  # what waits for a snapshot
         self.read = Reader()
         self.quote_id = 0
         self.prints_from = ""  # the stream its prints come from; where there are two, they tell of the same trades
@@ -54,7 +55,7 @@ class Pair(Followed):
 
     def lose_book(self) -> None:
         super().lose_book()
-        self.pending = []
+        self.pending.clear()
 
 
 class BinanceFeed(FeedCore[Pair]):
@@ -189,7 +190,7 @@ class BinanceFeed(FeedCore[Pair]):
         self._bookless.add(instrument)
         self._notices.append(f"{instrument} has no book on this connection: {reason}")
         followed.lost_at = None
-        followed.pending = []
+        followed.pending.clear()
         self._release_if_complete(out)
         return out
 
@@ -356,7 +357,8 @@ class BinanceFeed(FeedCore[Pair]):
         followed.lost_at = None
         self.load_book(followed, body.bids, body.asks, body.lastUpdateId, stamp, ts_init, out)
         self._top_from_book(followed, stamp, ts_init, out)
-        pending, followed.pending = followed.pending, []
+        pending = tuple(followed.pending)
+        followed.pending.clear()
         for delta in pending:
             if followed.synced:
                 self._apply(followed, delta, out)
