@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from heapq import heapify, heappop, heappush, nlargest, nsmallest
 from typing import Literal, NamedTuple
 
@@ -22,10 +23,11 @@ _WALK = 16  # levels that a sweep looks at first
 _NOWHERE = {True: -math.inf, False: math.inf}  # the worst price that bids and asks can have
 
 _Held = Level | tuple[str, str]  # a level as it came: its figures, or their texts
+_Key = float | Fraction
 
 
-class Indistinct(ValueError):
-    """Two prices of one side are not the same and cannot be told apart: they agree to fifteen digits."""
+class _Alike(Exception):
+    """Two prices of one side are not the same and the same as floats."""
 
 
 class Sweep(NamedTuple):
@@ -44,23 +46,23 @@ class Sweep(NamedTuple):
 class Side:
     """One side of a book. The best price is on a heap; prices that left are dropped when they come to its top.
 
-    Levels are found and ordered by their price as a float, for a fraction of what a Decimal's own hash and order cost,
-    and are given exactly as they came. Who asks for `levels(count)` or a sweep makes the side keep its best prices in
-    order from then on: the window holds every price that is no worse than `_edge`. That costs a comparison per changed
-    level; who never asks does not pay.
+    Levels are found and ordered by a key, their price as a float, for a fraction of what a Decimal's own hash and order
+    cost, and are given exactly as they came. Where two different prices are the same as floats (they agree to fifteen
+    digits), the side goes on with exact keys until it is loaded anew.
 
-    `load` and `apply` raise `Indistinct`, and leave a side that must be loaded anew, where two different prices are the
-    same as floats.
+    Who asks for `levels(count)` or a sweep makes the side keep its best prices in order from then on: the window holds
+    every price that is no worse than `_edge`. That costs a comparison per changed level; who never asks does not pay.
     """
 
-    __slots__ = ("_edge", "_heap", "_held", "_sign", "_width", "_window")
+    __slots__ = ("_edge", "_heap", "_held", "_is_exact", "_sign", "_width", "_window")
 
     def __init__(self, *, bids: bool) -> None:
-        self._held: dict[float, _Held] = {}
-        self._heap: list[float] = []  # prices times `_sign`
+        self._held: dict[_Key, _Held] = {}
+        self._heap: list[_Key] = []  # keys times `_sign`
         self._sign = -1 if bids else 1
-        self._window: list[float] | None = None  # ascending, for bids too
-        self._edge = _NOWHERE[bids]
+        self._is_exact = False  # keys are fractions
+        self._window: list[_Key] | None = None  # ascending, for bids too
+        self._edge: _Key = _NOWHERE[bids]
         self._width = _WINDOW
 
     @property
@@ -70,60 +72,49 @@ class Side:
 
     def load(self, levels: Iterable[Level]) -> None:
         """Replace everything with `levels`; a size of zero is no level."""
-        held = self._held = {}
-        for (key, size), level in _keyed(levels):
-            if size:
-                before = held.get(key)
-                if before is not None and before[0] != level[0]:
-                    _must_be_same(before, level)
-                held[key] = level
-        self._window = None
-        self._rebuild()
+        self._held, self._heap, self._window, self._is_exact = {}, [], None, False
+        self.apply(levels)
 
     def apply(self, levels: Iterable[Level]) -> None:
         """Set each level's size; zero removes it."""
-        if self._window is not None:
-            self._apply_in_order(levels, self._window)
-            return
-        held, heap, sign = self._held, self._heap, self._sign
-        for (key, size), level in _keyed(levels):
-            before = held.get(key)
-            if before is not None:
-                if before[0] != level[0]:
-                    _must_be_same(before, level)
-                if size:
-                    held[key] = level
-                else:
-                    del held[key]
-            elif size:
-                held[key] = level
-                heappush(heap, sign * key)
-        if len(heap) > 2 * len(held) + _SLACK:
-            self._rebuild()
+        if not isinstance(levels, WrittenLevels | tuple | list):
+            levels = tuple(levels)
+        try:
+            self._apply(levels)
+        except _Alike:
+            self._tell_apart()
+            self._apply(levels)  # what was done is done again
 
-    def _apply_in_order(self, levels: Iterable[Level], window: list[float]) -> None:
-        held, heap, sign = self._held, self._heap, self._sign
+    def _apply(self, levels: Sequence[Level]) -> None:
+        held, heap, sign, window = self._held, self._heap, self._sign, self._window
         edge = sign * self._edge
-        for (key, size), level in _keyed(levels):
+        for (key, size), level in _exactly_keyed(levels) if self._is_exact else _keyed(levels):
             before = held.get(key)
             if before is not None:
-                if before[0] != level[0]:
-                    _must_be_same(before, level)
+                if before[0] != level[0] and Decimal(before[0]) != Decimal(level[0]):
+                    raise _Alike
                 if size:
                     held[key] = level
-                else:
-                    del held[key]
-                    if sign * key <= edge:
-                        del window[bisect_left(window, key)]
+                    continue
+                del held[key]
+                if window is not None and sign * key <= edge:
+                    del window[bisect_left(window, key)]
             elif size:
                 held[key] = level
                 heappush(heap, sign * key)
-                if sign * key <= edge:
+                if window is not None and sign * key <= edge:
                     insort(window, key)
-        if len(window) > 4 * self._width:
+        if window is not None and len(window) > 4 * self._width:
             self._trim(window)
         if len(heap) > 2 * len(held) + _SLACK:
             self._rebuild()
+
+    def _tell_apart(self) -> None:
+        """Go on with keys that are exact."""
+        self._is_exact = True
+        self._held = {Fraction(level[0]): level for level in self._held.values()}
+        self._window = None
+        self._rebuild()
 
     def best(self) -> Level | None:
         """Return the best price and its size, None where the side is empty."""
@@ -177,7 +168,7 @@ class Side:
                 return Sweep(filled, notional, worst)
             count, seen = 4 * count, count
 
-    def _look(self, count: int) -> list[float]:
+    def _look(self, count: int) -> list[_Key]:
         """Put the best prices in order, twice as many as are asked for."""
         self._width = max(self._width, 2 * count)
         bids = self._sign < 0
@@ -186,7 +177,7 @@ class Side:
         self._window = best[::-1] if bids else best
         return self._window
 
-    def _trim(self, window: list[float]) -> None:
+    def _trim(self, window: list[_Key]) -> None:
         if self._sign < 0:
             del window[: -self._width]
             self._edge = window[0]
@@ -199,22 +190,22 @@ class Side:
         heapify(self._heap)
 
 
-def _keyed(levels: Iterable[Level]) -> Iterable[tuple[tuple[float, float | Decimal], _Held]]:
+def _keyed(levels: Sequence[Level]) -> Iterable[tuple[tuple[float, float | Decimal], _Held]]:
     """Return each level behind its price as a float and its size, which is only asked whether it is zero."""
     if type(levels) is WrittenLevels:
         return zip(levels.figures, levels.texts, strict=True)
     return [((float(level[0]), level[1]), level) for level in levels]
 
 
+def _exactly_keyed(levels: Sequence[Level]) -> Iterable[tuple[tuple[Fraction, Decimal], _Held]]:
+    """Return each level behind its price, which is a key as it is, and its size."""
+    texts: Sequence[_Held] = levels.texts if isinstance(levels, WrittenLevels) else levels
+    return [((Fraction(price), Decimal(size)), (price, size)) for price, size in texts]  # type: ignore[misc]  # as it came
+
+
 def _exact(level: _Held) -> Level:
     price, size = level
     return (Decimal(price), Decimal(size)) if type(price) is str else level  # type: ignore[return-value]  # both are
-
-
-def _must_be_same(one: _Held, other: _Held) -> None:
-    """Refuse two prices that are the same as floats and not as what they are; ``1.0`` and ``1.00`` are the same."""
-    if Decimal(one[0]) != Decimal(other[0]):
-        raise Indistinct(f"prices {one[0]} and {other[0]} of one side cannot be told apart")
 
 
 class Book:

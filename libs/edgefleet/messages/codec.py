@@ -59,7 +59,7 @@ _DECODE: dict[str, Callable[[bytes], Message]] = {
 def _written(value: object) -> object:
     """Return what stands in a stream for a value that JSON does not know."""
     if isinstance(value, market.WrittenLevels):
-        return value.texts
+        return value.spelled
     raise NotImplementedError(f"a message cannot hold a {type(value).__name__}")
 
 

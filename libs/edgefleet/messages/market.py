@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal, overload
 
 import msgspec
@@ -11,16 +12,23 @@ import msgspec
 Level = tuple[Decimal, Decimal]  # price in quote per base unit, size in base units
 
 
+_MILLIONTH = "0.000001"  # of texts that are digits and a point, those that sort before it are smaller, or zero
+
+
+@lru_cache(maxsize=1_024)
+def _spelled(text: str) -> str:
+    return str(Decimal(text)) if text < _MILLIONTH else text
+
+
 class WrittenLevels(Sequence[Level]):
     """Levels as a venue wrote them: exact when one is looked at, and most of a book are sent on and never looked at.
 
-    It stands in a message where levels do, is the same levels, and is written into a stream as its texts, which whoever
-    reads the stream gets as figures.
+    They stand in a message where levels do, are the same levels, and are written into a stream as Decimals would be.
 
     Parameters
     ----------
     texts
-        Price and size of each level.
+        Price and size of each level, digits and a point: no sign, no exponent.
     figures
         The same as floats, of which somebody has seen that they can be a price and a size.
     """
@@ -30,6 +38,14 @@ class WrittenLevels(Sequence[Level]):
     def __init__(self, texts: Sequence[tuple[str, str]], figures: Sequence[tuple[float, float]]) -> None:
         self.texts = texts
         self.figures = figures
+
+    @property
+    def spelled(self) -> list[tuple[str, str]]:
+        """Return the texts as `Decimal` spells them: it writes what is smaller than a millionth with an exponent."""
+        return [
+            (price, size) if size >= _MILLIONTH and price >= _MILLIONTH else (_spelled(price), _spelled(size))
+            for price, size in self.texts
+        ]
 
     def __len__(self) -> int:
         return len(self.texts)

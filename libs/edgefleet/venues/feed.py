@@ -12,7 +12,7 @@ from typing import Generic, Literal, Protocol, TypeVar, cast
 
 import msgspec
 
-from edgefleet.book import Book, Indistinct, LeapGuard, Top
+from edgefleet.book import Book, LeapGuard, Top
 from edgefleet.book.minute import MinuteVwap
 from edgefleet.book.quality import Judgement, QualityMonitor
 from edgefleet.book.sessions import ALWAYS_OPEN, Calendar
@@ -542,13 +542,9 @@ class FeedCore(Generic[F]):
         ts_init: int,
         out: list[Output],
     ) -> None:
-        """Begin a book from a plausible snapshot and send it; where it cannot be kept, the book is lost again."""
+        """Begin a book from a plausible snapshot and send it."""
         self.counts.snapshots += 1
-        try:
-            followed.book.load(bids, asks)
-        except Indistinct as error:
-            self.lose(followed, str(error), ts_init, out)
-            return
+        followed.book.load(bids, asks)
         top = followed.book.top()
         if top is not None:
             followed.bids.believe(top[0])
@@ -580,15 +576,10 @@ class FeedCore(Generic[F]):
     ) -> bool:
         """Apply a delta that is next in the sequence and send it; return False, sending nothing, where it crosses.
 
-        So it does where two of its prices cannot be told apart. The caller then begins the book anew: see `lose`.
+        The caller then begins the book anew: see `lose`.
         """
-        try:
-            followed.book.apply(bids, asks)
-            crosses = followed.book.is_crossed
-        except Indistinct as error:
-            self._notices.append(f"{followed.instrument}: {error}")
-            crosses = True
-        if crosses:
+        followed.book.apply(bids, asks)
+        if followed.book.is_crossed:
             self.counts.book_crossed += 1
             followed.counts.crossed += 1
             return False

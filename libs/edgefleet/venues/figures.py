@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from edgefleet.messages.market import Level
 from edgefleet.units import ZERO
 
 ABSURD = Decimal("1e15")  # no price or size of a venue is near it, and no infinity passes
@@ -110,16 +111,15 @@ FloatLevel = tuple[
 ]
 
 
-def judge_smallest(raw: bytes, *sides: list[TextLevel]) -> None:
-    """See that no size of a frame that was decoded both ways is so small that its float is zero.
+def is_plain(raw: bytes) -> bool:
+    """Return whether a frame's levels, from its first bracket on, are digits and points: no sign, no exponent.
 
-    Raises
-    ------
-    msgspec.ValidationError
-        If one is.
+    Texts that were let through as floats are then what Decimal reads from them, and zero where the float is zero.
     """
-    if b"-" not in raw:  # without an exponent there are not enough places for it
-        return
-    for levels in sides:
-        for _, size in levels:
-            size_of(size)
+    at = raw.find(b"[")
+    return not (raw.find(b"e", at) >= 0 or raw.find(b"E", at) >= 0 or raw.find(b"-", at) >= 0 or b"\\" in raw)
+
+
+def exactly(levels: list[TextLevel]) -> tuple[Level, ...]:
+    """Return levels each of whose texts is judged. Raises as `price_of`."""
+    return tuple([(price_of(price), size_of(size)) for price, size in levels])

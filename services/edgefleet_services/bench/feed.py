@@ -2,8 +2,8 @@
 
 Reading is compared with reading, and the whole way with the whole way: `json.loads` and ccxt's parsers stand beside
 decoding to what the feed goes on with, Decimals of tops and prints and, of a book's levels, texts beside judged floats;
-ccxt.pro's own handling of the frame, book and caches included, beside the feed. Of what reads, each is told beforehand
-which kind a frame is; of what handles, each finds out.
+ccxt.pro's own handling of the frame, book and caches included, beside the feed. Beside `json.loads` the kind of a frame
+is found out, as the feed must; beside ccxt's parsers both are told it.
 All take turns of blocks, so that what else the machine does meets all. Processor time.
 """
 
@@ -57,7 +57,9 @@ def run_feed(tape: Sequence[Path], say: Say, *, quick: bool = False) -> SuiteRep
     lines = list(islice(read_tape(tape), _QUICK_LINES if quick else None))
     judged, plain = _feed(), _feed()
     judged.set_quality(QualityParams())
-    readers: dict[str, _Readers] = {"read": _reader(), "json": {_SNAPSHOT: json.loads}}
+    readers: dict[str, _Readers] = {
+        "read": {_SNAPSHOT: _finding_out(_reader())}, "parsed": _reader(), "json": {_SNAPSHOT: json.loads},
+    }  # fmt: skip
     takers: dict[str, _Take] = {"plain": plain.on_line, "judged": judged.on_line}
     peers = _ccxt()
     if peers is None:
@@ -84,7 +86,9 @@ def run_feed(tape: Sequence[Path], say: Say, *, quick: bool = False) -> SuiteRep
     results: list[Figure] = [figure("frame_read", reading, "us", name, median["json"], "at most", _OF_JSON)]
     if peers is not None:
         name = "ccxt's parsers, the same frames"
-        results.append(figure("frame_read_beside_ccxt", reading, "us", name, median["parsers"], "at most", _OF_PARSERS))
+        results.append(
+            figure("frame_parsed_beside_ccxt", median["parsed"], "us", name, median["parsers"], "at most", _OF_PARSERS)
+        )
         name = "ccxt.pro's handling, the same frames"
         results.append(figure("frame_to_messages", whole, "us", name, median["handling"], "at most", _OF_HANDLING))
     results.append(figure("frame_judged", ours, "us", "limit", _LIMIT_US, "at most", 1.0))
@@ -119,6 +123,17 @@ def _reader() -> _Readers:
         wire.levels_of(body, wire.DEPTH.decode(body).data)
 
     return {b"book": ticker, b"trad": trade, b"dept": depth, _SNAPSHOT: wire.SNAPSHOT.decode}
+
+
+def _finding_out(kinds: _Readers) -> _Read:
+    """Return what reads a frame of any kind."""
+    other = kinds[_SNAPSHOT]
+
+    def read(body: bytes) -> None:
+        at = body.find(b"@", 0, 64)
+        kinds.get(body[at + 1 : at + 5], other)(body)
+
+    return read
 
 
 def _kind(body: bytes) -> bytes:

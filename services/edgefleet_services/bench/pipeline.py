@@ -7,6 +7,7 @@ While one is measured the other only idles.
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,8 +29,9 @@ _BLOCK_S = 10.0
 _RAMP_FROM, _RAMP_TIMES, _RAMP_S = 1_000.0, 1.3, 2.5
 _FLAT_S, _QUICK_FLAT_S = 20.0, 5.0
 _LAG_EVERY_S = 0.25
-_MAX_TRIALS = 6
+_MAX_TRIALS = 8
 _STEP_DOWN, _STEP_UP = 0.88, 1.1
+_NEAR_ENOUGH = 1.05  # between the highest rate that was held and the lowest that was not
 _IS_LATE_S = 0.25  # a lag of more than so many seconds' events is no keeping up
 _MAY_GROW_S = 0.05  # the mean lag of the last quarter against the first, in seconds' events
 
@@ -134,27 +136,28 @@ async def _sustained(fleet: Rig, floor: Rig, flat_s: float, say: Say) -> Figure:
 async def highest_rate(rig: Rig, flat_s: float, say: Say) -> float:
     """Return the highest rate (events/s) found at which the lag stays flat for `flat_s`, 0 where none was.
 
-    A ramp of short steps finds where to look; trials of the whole length then go up or down from there.
+    A ramp of short steps finds where to look; trials of the whole length then go up or down from there, and between
+    what was held and what was not.
     """
     rate = _RAMP_FROM
     while await keeps_up(rig, rate, _RAMP_S, flat=False):
         rate *= _RAMP_TIMES
     say(f"ramp ended at {rate:.0f} events/s")
     rate /= _RAMP_TIMES
-    best, failed = 0.0, float("inf")
+    best, failed = 0.0, math.inf
     for _ in range(_MAX_TRIALS):
         held = await keeps_up(rig, rate, flat_s, flat=True)
         say(f"{rate:.0f} events/s for {flat_s:g} s: lag {'flat' if held else 'grows'}")
         if held:
             best = rate
-            if rate * _STEP_UP >= failed:
-                break
-            rate *= _STEP_UP
         else:
             failed = rate
-            if best:
+        if best and failed < math.inf:
+            if failed <= _NEAR_ENOUGH * best:
                 break
-            rate *= _STEP_DOWN
+            rate = math.sqrt(best * failed)
+        else:
+            rate *= _STEP_UP if held else _STEP_DOWN
     return best
 
 

@@ -39,7 +39,6 @@ _CLOCK_EVERY_S = 60.0
 _MOST_TRIES = 20
 _MOST_REFUSALS = 3  # of one REST book
 _ANOTHER_TIME_MS = 60_000
-MOST_HELD = 20_000  # frames of a live market that wait for a REST book: about 10 MB, half a minute of a busy one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,10 +340,6 @@ class Follower:
             await asyncio.sleep(self.pace.rest_s(self.host.clock.monotonic_ns()))
             frames.read_on()
         outputs = self._answered_snapshots()
-        if not self.tape and self.feed.held > MOST_HELD:
-            waiting = ", ".join(self.feed.awaiting)
-            self.broken_off = f"{self.feed.held} frames waited for the REST book of {waiting}"
-            return True
         taken = [] if self.feed.lost else frames.take(FRAMES_PER_COMMIT)
         self.pace.took(len(taken), self.host.clock.monotonic_ns())
         for frame in taken:

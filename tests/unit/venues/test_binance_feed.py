@@ -15,6 +15,7 @@ from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Poison
 from edgefleet.messages import Beat, BookDelta, BookSnapshot, Quote, Touch, Trade, VenueStatus, encode
 from edgefleet.stage import Output
+from edgefleet.venues.binance import feed as feeds
 from edgefleet.venues.binance.feed import MOST_PENDING, BinanceFeed, stream_names
 from edgefleet.venues.feed import MAX_BEATS_AT_ONCE
 
@@ -535,31 +536,31 @@ def test_a_book_that_was_refused_is_asked_for_again_on_the_next_connection() -> 
     assert feed.awaiting == (ETH,)
 
 
-ALIKE = ("98.000000000000001", "98.000000000000002")  # not the same, and the same as floats
-
-
-def test_a_book_whose_prices_cannot_be_told_apart_is_lost_and_said_to_be() -> None:
+def test_a_book_whose_prices_are_the_same_as_floats_is_exact() -> None:
+    one, other = "98.000000000000001", "98.000000000000002"
     feed = synced()
-    feed.on_frame(at(0), depth(11, 11, bids=[(ALIKE[0], "1")]), ts_init=0)
 
-    outputs = feed.on_frame(at(0), depth(12, 12, bids=[(ALIKE[1], "1")]), ts_init=0)
+    outputs = feed.on_frame(at(0), depth(11, 11, bids=[("99.00", "0"), (one, "1"), (other, "2")]), ts_init=0)
+    outputs += feed.on_frame(at(0), depth(12, 12, bids=[(other, "0")]), ts_init=0)
 
-    assert of(BookDelta, outputs) == []
-    assert [status.status for status in of(VenueStatus, outputs)] == ["resync"]
-    assert feed.awaiting == (BTC,)
-    assert any("cannot be told apart" in notice for notice in feed.take_notices())
+    assert len(of(BookDelta, outputs)) == 2
+    assert feed._followed["BTCUSDT"].book.bids.sizes == {Decimal(one): 1}
 
 
-def test_a_snapshot_whose_prices_cannot_be_told_apart_begins_no_book() -> None:
-    feed = BinanceFeed("sim", ["BTC/USDT"])
-    feed.on_frame(at(0), trade(1), ts_init=0)
+def test_frames_of_a_live_market_do_not_wait_without_end_for_a_book(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "MOST_HELD", 20)
+    feed = BinanceFeed("sim", ["BTC/USDT", "ETH/USDT"])
+    feed.on_snapshot(BTC, snapshot(10), ts_init=0)
+    frames = [depth(11, 11), *(trade(number) for number in range(1, 19)), depth(20, 21, symbol="ETHUSDT"), trade(19)]
 
-    outputs = feed.on_snapshot(BTC, snapshot(10, bids=[(price, "1") for price in ALIKE]), ts_init=0)
+    outputs = [output for frame in frames for output in feed.on_frame(at(0), frame, ts_init=0)]
 
-    assert of(BookSnapshot, outputs) == []
-    assert feed.awaiting == (BTC,)
-    assert any("cannot be told apart" in notice for notice in feed.take_notices())
-    assert of(BookSnapshot, feed.on_snapshot(BTC, snapshot(11), ts_init=0)) != []
+    assert [len(of(kind, outputs)) for kind in (BookSnapshot, BookDelta, Trade)] == [1, 1, 19]
+    assert (feed.held, feed.awaiting) == (0, (ETH,))
+    assert any("go on without" in notice for notice in feed.take_notices())
+    later = feed.on_snapshot(ETH, snapshot(20), ts_init=0)
+    assert [delta.last_update_id for delta in of(BookDelta, later)] == [21]
+    assert feed.awaiting == ()
 
 
 def test_what_waits_for_a_lost_book_is_bounded_and_a_later_book_goes_on() -> None:

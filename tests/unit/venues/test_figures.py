@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from edgefleet.messages import WrittenLevels
 from edgefleet.venues.binance import wire
 from edgefleet.venues.figures import Reader, is_plausible, is_size, price_of, size_of
 
@@ -74,6 +75,7 @@ def depth_frame(bids: list[tuple[str, str]], asks: list[tuple[str, str]]) -> byt
 @given(SIDES, SIDES)
 @example([("1", "1e-400")], [])
 @example([("1e-31", "1")], [])
+@example([("1", "1e5"), ("1", "0.00000000")], [("0.00000012", "1")])
 @example([("1", "-0")], [("2", "9" * 15)])
 @example([("1", "0." + "0" * 29 + "1")], [])
 def test_levels_that_are_let_through_are_levels(bids: list[tuple[str, str]], asks: list[tuple[str, str]]) -> None:
@@ -84,11 +86,25 @@ def test_levels_that_are_let_through_are_levels(bids: list[tuple[str, str]], ask
         return
     for levels, texts in zip(found, (bids, asks), strict=True):
         assert levels == tuple((Decimal(price), Decimal(size)) for price, size in texts)
-        for (price, size), (near_price, near_size) in zip(levels, levels.figures, strict=True):
-            assert 0 < price < Decimal("1e15")
-            assert 0 <= size < Decimal("1e15")
-            assert (float(price), float(size)) == (near_price, near_size)
-            assert (near_size == 0) is (size == 0)
+        assert all(is_plausible(price) and is_size(size) for price, size in levels)
+        if isinstance(levels, WrittenLevels):
+            assert levels.spelled == [(str(price), str(size)) for price, size in levels]
+            for (price, size), (near_price, near_size) in zip(levels, levels.figures, strict=True):
+                assert (float(price), float(size)) == (near_price, near_size)
+                assert (near_size == 0) is (size == 0)
+
+
+@pytest.mark.parametrize("size", ["1e\\u002d400", "1\\u00452", "\\u0031"])
+def test_what_is_escaped_is_judged_as_what_it_is(size: str) -> None:
+    raw = depth_frame([("1", "@")], []).replace(b"@", size.encode())
+    data = wire.DEPTH.decode(raw).data
+    value = Decimal(data.b[0][1])
+
+    if is_size(value):
+        assert wire.levels_of(raw, data)[0] == ((Decimal(1), value),)
+    else:
+        with pytest.raises(msgspec.ValidationError):
+            wire.levels_of(raw, data)
 
 
 @given(st.lists(st.tuples(WRITTEN.filter(lambda text: Decimal(text) > 0), WRITTEN), max_size=20))
@@ -98,6 +114,7 @@ def test_what_a_venue_writes_is_let_through(levels: list[tuple[str, str]]) -> No
     bids, asks = wire.levels_of(raw, wire.DEPTH.decode(raw).data)
 
     assert bids == asks == tuple((Decimal(price), Decimal(size)) for price, size in levels)
+    assert isinstance(bids, WrittenLevels)
 
 
 @pytest.mark.parametrize("level", [("0", "1"), ("NaN", "1"), ("1", "NaN"), ("1", "-1"), ("1e15", "1"), ("1", "1e-400"),

@@ -14,22 +14,24 @@ from typing import NamedTuple
 from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Poison
 from edgefleet.instruments import instrument_id
-from edgefleet.messages.market import WrittenLevels
+from edgefleet.messages.market import Level
 from edgefleet.stage import Output
 from edgefleet.venues.binance import wire
 from edgefleet.venues.feed import FUTURE_NS, UNREADABLE, Aggressor, FeedCore, Followed, are_levels
 from edgefleet.venues.figures import Reader
 
-MOST_PENDING = 4_096  # changes that wait for a lost book, 7 minutes of them; a later book holds what the oldest say
+# Frames that wait for the first books of a live market, and changes that wait for a lost one: some MB of each. Past
+# that the frames go on without the books that are missing, and of the changes the oldest go: a later book has them.
+MOST_HELD, MOST_PENDING = 20_000, 2_048
 _DAY_MS = 86_400_000  # a trade and the event that tells of it are nearer
 
 
-class Delta(NamedTuple):
-    """A change of a book that is plausible: its place in the sequence, and its levels."""
+class Pending(NamedTuple):
+    """A change of a book that waits for a snapshot: its last update, the venue's stamp of it in ms, and its frame."""
 
-    data: wire.DepthDiff
-    bids: WrittenLevels
-    asks: WrittenLevels
+    update_id: int
+    stamp_ms: int
+    raw: bytes
     ts_init: int
 
 
@@ -42,7 +44,7 @@ class Pair(Followed):
         super().__init__(name, instrument, trace)
         self.lost_at: int | None = None  # the update after which the book was lost; None: it is whole, or never was
         self.fresh = False  # no delta was applied since the snapshot: the first may overlap it
-        self.pending: deque[Delta] = deque(maxlen=MOST_PENDING)  # what waits for a snapshot
+        self.pending: deque[Pending] = deque(maxlen=MOST_PENDING)
         self.read = Reader()
         self.quote_id = 0
         self.prints_from = ""  # the stream its prints come from; where there are two, they tell of the same trades
@@ -144,7 +146,12 @@ class BinanceFeed(FeedCore[Pair]):
             self._held.append((stamp_ns, raw, ts_init))
             if self._last_stamp is None:
                 self._stamp_from(stamp_ns, raw)
-            self._release_if_complete(out)
+            if len(self._held) > MOST_HELD and not self.waits_for_books:
+                missing = ", ".join(self.awaiting)
+                self._notices.append(f"{MOST_HELD} frames waited for the book of {missing}; they go on without")
+                self._release(self._held, out)
+            else:
+                self._release_if_complete(out)
         return out
 
     def on_line(self, stamp_ns: int, body: bytes, ts_init: int) -> list[Output]:
@@ -213,8 +220,11 @@ class BinanceFeed(FeedCore[Pair]):
     def _release_if_complete(self, out: list[Output]) -> None:
         """Let held frames go once every book has a snapshot and the connection has a stamp to give them."""
         held = self._held
-        if held is None or self._last_stamp is None or self.awaiting:
-            return
+        if held is not None and self._last_stamp is not None and not self.awaiting:
+            self._release(held, out)
+
+    def _release(self, held: deque[tuple[int, bytes, int]], out: list[Output]) -> None:
+        """Let held frames go, behind the snapshots that are there."""
         snapshots, self._snapshots = self._snapshots, {}
         if held:
             self.connected(held[0][2], out)
@@ -310,7 +320,11 @@ class BinanceFeed(FeedCore[Pair]):
             self.touch_if_due(followed, stamp, ts_init, out)
 
     def _on_depth(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
-        self.take_depth(wire.DEPTH.decode(raw).data, stamp_ns, raw, ts_init, out)
+        self.take_depth(self.depth(raw), stamp_ns, raw, ts_init, out)
+
+    def depth(self, raw: bytes) -> wire.DepthDiff:
+        """Return the change of a book that a frame is."""
+        return wire.DEPTH.decode(raw).data
 
     def take_depth(self, data: wire.DepthDiff, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         """Apply a plausible delta, or keep it until the book has its snapshot; one that is refused loses the book."""
@@ -325,13 +339,12 @@ class BinanceFeed(FeedCore[Pair]):
                 self._resync(followed, data.u, ts_init, "a change was refused for its stamp", out)
             return
         self._last_stamp = stamp
-        delta = Delta(data, bids, asks, ts_init)
         if followed.synced:
-            self._apply(followed, delta, out)
+            self._apply(followed, data, bids, asks, raw, ts_init, out)
         elif followed.instrument in self._bookless:
             self.count_stale(followed)
         else:
-            followed.pending.append(delta)
+            followed.pending.append(Pending(data.u, data.E, raw, ts_init))
 
     def _on_unusual(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         """Take a frame whose stream is not within its first bytes: other key order, acknowledgement, bare snapshot."""
@@ -349,9 +362,9 @@ class BinanceFeed(FeedCore[Pair]):
     def _load(self, followed: Pair, body: wire.DepthSnapshot, ts_init: int, out: list[Output]) -> None:
         """Begin a book from its snapshot, then apply what waited for it."""
         stamp = self._last_stamp or 0
-        for delta in followed.pending:  # the answer has no stamp of its own, and is from before what follows on it
-            if delta.data.u > body.lastUpdateId:
-                stamp = min(stamp, delta.data.E * NS_PER_MS)
+        for one in followed.pending:  # the answer has no stamp of its own, and is from before what follows on it
+            if one.update_id > body.lastUpdateId:
+                stamp = min(stamp, one.stamp_ms * NS_PER_MS)
                 break
         followed.fresh = True
         followed.lost_at = None
@@ -359,11 +372,12 @@ class BinanceFeed(FeedCore[Pair]):
         self._top_from_book(followed, stamp, ts_init, out)
         pending = tuple(followed.pending)
         followed.pending.clear()
-        for delta in pending:
+        for one in pending:
             if followed.synced:
-                self._apply(followed, delta, out)
+                data = self.depth(one.raw)
+                self._apply(followed, data, *wire.levels_of(one.raw, data), one.raw, one.ts_init, out)
             else:
-                followed.pending.append(delta)
+                followed.pending.append(one)
 
     def is_stale(self, followed: Pair, data: wire.DepthDiff) -> bool:
         """Return whether the book holds all of a delta already."""
@@ -380,9 +394,17 @@ class BinanceFeed(FeedCore[Pair]):
         """Return the first update that a delta covers, so that each next begins one past where one ended."""
         return data.U
 
-    def _apply(self, followed: Pair, delta: Delta, out: list[Output]) -> None:
+    def _apply(
+        self,
+        followed: Pair,
+        data: wire.DepthDiff,
+        bids: Sequence[Level],
+        asks: Sequence[Level],
+        raw: bytes,
+        ts_init: int,
+        out: list[Output],
+    ) -> None:
         """Apply one delta by the venue's rule."""
-        data, bids, asks, ts_init = delta
         if self.is_stale(followed, data):
             self.count_stale(followed)
             return
@@ -390,7 +412,7 @@ class BinanceFeed(FeedCore[Pair]):
         if gap is not None:
             self.count_gap(followed)
             self._resync(followed, data.u, ts_init, gap, out)
-            followed.pending.append(delta)
+            followed.pending.append(Pending(data.u, data.E, raw, ts_init))
             return
         stamp = data.E * NS_PER_MS
         first = self.first_id(followed, data)

@@ -77,8 +77,9 @@ class UsdmFeed(BinanceFeed):
             return
         self.take_ticker(data, stamp, stamp_ns, raw, ts_init, out)
 
-    def _on_depth(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
-        self.take_depth(_DEPTH.decode(raw).data, stamp_ns, raw, ts_init, out)
+    def depth(self, raw: bytes) -> wire.DepthDiff:
+        """Return the change of a book that a frame is."""
+        return _DEPTH.decode(raw).data
 
     def is_stale(self, followed: Pair, data: wire.DepthDiff) -> bool:
         """Return whether the book holds all of an event; one that ends at the snapshot is the first of the sequence."""

@@ -1,19 +1,20 @@
 """Binance Spot frames as a feed takes them, their figures as text, and what is unusual beside them.
 
-Tops and prints say the same texts again and again, so `Figures` reads them faster than a decoder would. The levels of a
-delta are decoded twice, as they stand and as floats, which judges them for less than it takes to make one half of them
-Decimal. Snapshots are as matching knows them.
+Figures of tops and prints are text because most stand as they stood in the frame before. The levels of a delta are
+decoded twice, as they stand and as floats, which judges them for less than it takes to make one half of them Decimal.
+Snapshots are as matching knows them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from edgefleet.matching.wire import SNAPSHOT, DepthSnapshot, Envelope
-from edgefleet.messages.market import WrittenLevels
-from edgefleet.venues.figures import FloatLevel, TextLevel, judge_smallest
+from edgefleet.messages.market import Level, WrittenLevels
+from edgefleet.venues.figures import FloatLevel, TextLevel, exactly, is_plain
 
 __all__ = [
     "AGGREGATE",
@@ -117,7 +118,7 @@ PROBE: Final = msgspec.json.Decoder(Probe)
 _STAMPED: Final = msgspec.json.Decoder(_Stamped)
 
 
-def levels_of(raw: bytes, data: DepthDiff) -> tuple[WrittenLevels, WrittenLevels]:
+def levels_of(raw: bytes, data: DepthDiff) -> tuple[Sequence[Level], Sequence[Level]]:
     """Return the bids and asks of a delta that was decoded from `raw`.
 
     Raises
@@ -126,7 +127,8 @@ def levels_of(raw: bytes, data: DepthDiff) -> tuple[WrittenLevels, WrittenLevels
         If one is no price or size that can be.
     """
     figures = DEPTH_FIGURES.decode(raw).data
-    judge_smallest(raw, data.b, data.a)
+    if not is_plain(raw):
+        return exactly(data.b), exactly(data.a)
     return WrittenLevels(data.b, figures.b), WrittenLevels(data.a, figures.a)
 
 
