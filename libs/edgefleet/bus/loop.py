@@ -141,7 +141,9 @@ class _Batch:
     def add(self, made: Sequence[EncodedOutput]) -> None:
         """Add what an entry led to. Raises `Poison` where a commit cannot hold it."""
         if made:
-            size = self.size + sum([len(output.data) for output in made])
+            size = self.size
+            for output in made:
+                size += len(output.data)
             _refuse_too_large(len(self.outputs) + len(made), size)
             self.outputs += made
             self.size = size
