@@ -132,7 +132,8 @@ class Archiver:
             self._indexed = now
         self._spill()
         for buffer in self._buffers.values():
-            if buffer.rows >= self._flush_entries or (buffer.rows and now - buffer.since >= self._flush_ns):
+            rows = buffer.rows
+            if rows and (rows >= self._flush_entries or now - buffer.since >= self._flush_ns):
                 self._flush(buffer)
         if self._snapshots_at is None or now - self._snapshots_at >= SNAPSHOTS_EVERY_NS:
             self._save_snapshots()
