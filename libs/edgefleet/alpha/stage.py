@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar, Union, cast
 
@@ -14,7 +14,7 @@ from edgefleet.alpha.model import AlphaModel
 from edgefleet.alpha.registry import all_models
 from edgefleet.book import BarBuilder
 from edgefleet.clock import NS_PER_MS
-from edgefleet.features import FeatureEngine, Features, FeatureSpec, FeatureState, Top
+from edgefleet.features import FeatureEngine, Features, FeatureSpec, FeatureState, Top, TopReader
 from edgefleet.messages.market import Bar, Beat, BookDelta, BookSnapshot, Quote, Trade, VenueStatus
 from edgefleet.messages.signals import ModelEdge, Signals, Watermark
 from edgefleet.params.schema import FleetConfig, Params
@@ -84,6 +84,7 @@ class AlphaStage:
         self.state_type = _state_type(self._instrument_type)
         self._plan: _Plan | None = None
         self._engines: dict[str, FeatureEngine] = {}  # over the states' own `read`, by instrument
+        self._tops: dict[str, TopReader] = {}  # by instrument
 
     def initial(self) -> AlphaState:
         return self.state_type()
@@ -133,7 +134,10 @@ class AlphaStage:
         entry: Input,
         plan: _Plan,
     ) -> Sequence[Output]:
-        top = known.features.top()
+        reader = self._tops.get(message.instrument)
+        if reader is None:
+            reader = self._tops[message.instrument] = TopReader()
+        top = reader.read(known.features)
         if top is None:
             return ()
         edges = []
@@ -268,7 +272,12 @@ def _digest(top: Top, edges: Sequence[ModelEdge]) -> str:
     values = [top.bid, top.bid_size, top.ask, top.ask_size]
     for edge in edges:
         values += (edge.edge_bps, edge.confidence)
-    return blake2b(_doubles(len(values))(*values), digest_size=8).hexdigest()
+    return _name_of(_doubles(len(values))(*values))
+
+
+@lru_cache(maxsize=256)  # most events leave the top as it was, and what is said of it
+def _name_of(seen_and_said: bytes) -> str:
+    return blake2b(seen_and_said, digest_size=8).hexdigest()
 
 
 @cache

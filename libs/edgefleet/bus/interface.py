@@ -19,7 +19,7 @@ MAX_BATCH_BYTES = 512 * 1024
 MAX_FIELD_BYTES = 4096
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One stream entry, not yet decoded."""
 
     id: str
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     data: bytes
 
 
-class EncodedOutput(NamedTuple):
+class EncodedOutput(msgspec.Struct, frozen=True, gc=False):
     """One output, as it will stand in its stream."""
 
     stream: str
@@ -224,15 +224,18 @@ def encode_outputs(outputs: Sequence[tuple[str, Message]]) -> tuple[EncodedOutpu
     """Return outputs as bytes, in order."""
     if not outputs:
         return ()
-    return tuple([EncodedOutput(stream, tag_of(message), encode(message)) for stream, message in outputs])
+    made = []
+    for stream, message in outputs:
+        made.append(EncodedOutput(stream, tag_of(message), encode(message)))
+    return tuple(made)
 
 
 def outputs_crc(outputs: Sequence[EncodedOutput]) -> int:
     """Return the crc32 over every output's stream, type and data, in order: what a re-run must reproduce."""
-    crc = 0
-    for stream, kind, data in outputs:
-        crc = zlib.crc32(data, zlib.crc32(_heading(stream, kind), crc))
-    return crc
+    parts: list[bytes] = []
+    for output in outputs:
+        parts += (_heading(output.stream, output.type), output.data)
+    return zlib.crc32(b"".join(parts))
 
 
 @cache
@@ -259,7 +262,7 @@ def check_request(request: CommitRequest) -> None:
         raise ValueError(f"a batch has at most {MAX_BATCH_ENTRIES} entries, was {request.count}")
     if len(request.outputs) > MAX_BATCH_OUTPUTS:
         raise ValueError(f"a commit has at most {MAX_BATCH_OUTPUTS} outputs, was {len(request.outputs)}")
-    size = sum(len(output.data) for output in request.outputs)
+    size = sum([len(output.data) for output in request.outputs])
     if size > MAX_BATCH_BYTES:
         raise ValueError(f"a commit's outputs have at most {MAX_BATCH_BYTES} bytes, was {size}")
     size = sum(len(name.encode()) + len(value.encode()) for name, value in request.fields.items())

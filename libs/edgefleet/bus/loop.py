@@ -141,7 +141,9 @@ class _Batch:
     def add(self, made: Sequence[EncodedOutput]) -> None:
         """Add what an entry led to. Raises `Poison` where a commit cannot hold it."""
         if made:
-            size = self.size + sum([len(output.data) for output in made])
+            size = self.size
+            for output in made:
+                size += len(output.data)
             _refuse_too_large(len(self.outputs) + len(made), size)
             self.outputs += made
             self.size = size
@@ -296,11 +298,12 @@ class StageLoop:
         else:
             batch = _Batch(stream, self._configs.current, started)
         limit = 1 if self._singly else self._batch
+        stage, state, config, taken = self._stage, memory.state, batch.config, batch.taken
         while waiting and batch.has_room(limit):
             entry = waiting.popleft()
-            batch.taken.append(entry)
+            taken.append(entry)
             try:
-                batch.add(step_entry(self._stage, memory.state, stream, entry, batch.config))
+                batch.add(step_entry(stage, state, stream, entry, config))
             except Exception as error:  # noqa: BLE001 - the loop is the last place that can keep the service alive
                 return await self._failed(batch, before, error)
         now = self._clock.monotonic_ns()

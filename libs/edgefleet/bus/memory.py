@@ -205,8 +205,9 @@ class MemoryBus:
     def _write(self, outputs: Sequence[EncodedOutput]) -> tuple[tuple[str, ...], list[OutputSpan]]:
         ids: list[str] = []
         spans: dict[str, OutputSpan] = {}
-        for stream, tag, data in outputs:
-            entry_id = self._add(stream, tag, data)
+        for output in outputs:
+            stream = output.stream
+            entry_id = self._add(stream, output.type, output.data)
             ids.append(entry_id)
             span = spans.get(stream) or OutputSpan(stream=stream, first=entry_id, last=entry_id, count=0)
             spans[stream] = msgspec.structs.replace(span, last=entry_id, count=span.count + 1)

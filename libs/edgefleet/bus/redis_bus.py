@@ -348,21 +348,23 @@ def _streams(reply: Any) -> Iterable[tuple[bytes, Any]]:
 
 
 def _entries(raw: Any) -> list[Entry]:
-    return [_entry(entry_id, fields or ()) for entry_id, fields in raw]
+    entries = []
+    for entry_id, fields in raw:
+        if fields and len(fields) == 4 and fields[0] == b"type" and fields[2] == b"data":
+            tag, data = fields[1], fields[3]
+        else:  # not written by us: decoding will say so
+            found = dict(zip(fields[::2], fields[1::2], strict=False)) if fields else {}
+            tag, data = found.get(b"type", b""), found.get(b"data", b"")
+        entries.append(Entry(entry_id.decode(), _TYPES.get(tag) or _type_of(tag), data))
+    return entries
 
 
-def _entry(entry_id: bytes, fields: Any) -> Entry:
-    if len(fields) == 4 and fields[0] == b"type" and fields[2] == b"data":
-        tag, data = fields[1], fields[3]
-    else:  # not written by us: decoding will say so
-        found = dict(zip(fields[::2], fields[1::2], strict=False))
-        tag, data = found.get(b"type", b""), found.get(b"data", b"")
-    name = _TYPES.get(tag)
-    if name is None:
-        name = tag.decode(errors="replace")
-        if len(_TYPES) < 1_000:
-            _TYPES[tag] = name
-    return Entry(entry_id.decode(), name, data)
+def _type_of(tag: bytes) -> str:
+    """Return a tag as text, and keep it."""
+    name = tag.decode(errors="replace")
+    if len(_TYPES) < 1_000:
+        _TYPES[tag] = name
+    return name
 
 
 def _hash(reply: Any) -> dict[str, str]:
@@ -465,7 +467,7 @@ def _numbered(outputs: Sequence[EncodedOutput]) -> tuple[list[str], list[str | i
     """Return the distinct streams, and each output as (number of its stream from 1, type, data), flat."""
     numbers: dict[str, int] = {}
     flat: list[str | int] = []
-    for stream, kind, data in outputs:
+    for output in outputs:
         # As text: the server's msgpack is of before there were bytes.
-        flat += (numbers.setdefault(stream, len(numbers) + 1), kind, data.decode())
+        flat += (numbers.setdefault(output.stream, len(numbers) + 1), output.type, output.data.decode())
     return list(numbers), flat

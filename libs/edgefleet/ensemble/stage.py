@@ -78,9 +78,10 @@ class RouterStage:
             routes = self._routes = Routes(config)
         message = entry.message
         if type(message) is Signals:
-            latest = max(message.ts_event, message.watermark)
-            if latest > state.time:
-                state.time = latest
+            if message.ts_event > state.time:
+                state.time = message.ts_event
+            if message.watermark > state.time:
+                state.time = message.watermark
             known = state.instruments.get(message.instrument)
             if known is None:
                 known = state.instruments[message.instrument] = RoutedInstrument()
@@ -135,16 +136,21 @@ class RouterStage:
             selection = known.selections[route.rule] = Selection()
         settled = selection.since is None or now - selection.since >= routes.dwell_ns
         chosen: list[HeardEdge] = []
+        models: list[str] = []
+        edges_bps: list[float] = []
         abstained = list(nowhere)
         for heard in heard_edges:
-            reason = _objection(heard, now, route, routes)
-            if reason is None and not settled and heard.edge.model not in selection.models:
+            edge = heard.edge
+            reason = _objection(edge, now - heard.ts, route, routes)
+            if reason is None and not settled and edge.model not in selection.models:
                 reason = "DWELL"
             if reason is None:
                 chosen.append(heard)
+                models.append(edge.model)
+                edges_bps.append(edge.edge_bps)
             else:
-                abstained.append(Abstention(model=heard.edge.model, reason=reason))
-        after = tuple([heard.edge.model for heard in chosen])
+                abstained.append(Abstention(model=edge.model, reason=reason))
+        after = tuple(models)
         if after != selection.models:
             switched = _switched(route, selection, after, abstained, signals, entry, routes)
             out.append(Output(ENSEMBLES, switched))
@@ -158,7 +164,7 @@ class RouterStage:
             chosen=_weighted(chosen, now),
             abstained=tuple(abstained),
             regime=None,
-            uncertainty_bps=dispersion([heard.edge.edge_bps for heard in chosen]),
+            uncertainty_bps=dispersion(edges_bps),
             mid=signals.mid,
             watermark=state.time,
             ts_event=now,
@@ -182,15 +188,14 @@ def dispersion(edges_bps: Sequence[float]) -> float | None:
     if count < 2:
         return None
     mean = math.fsum(edges_bps) / count
-    return math.sqrt(math.fsum((edge - mean) ** 2 for edge in edges_bps) / count)
+    return math.sqrt(math.fsum([(edge - mean) ** 2 for edge in edges_bps]) / count)
 
 
-def _objection(heard: HeardEdge, now: int, route: Route, routes: Routes) -> str | None:
+def _objection(edge: ModelEdge, age_ns: int, route: Route, routes: Routes) -> str | None:
     """Return why an edge is not listened to, None where nothing speaks against it."""
-    edge = heard.edge
     if edge.model not in route.models:
         return "NOT_IN_RULE"
-    if not now - heard.ts <= edge.horizon_ms * NS_PER_MS * routes.freshness:
+    if not age_ns <= edge.horizon_ms * NS_PER_MS * routes.freshness:
         return "STALE"
     limits = routes.thresholds.get(edge.model)
     if limits is not None and limits.min_confidence is not None and not edge.confidence >= limits.min_confidence:
@@ -202,19 +207,21 @@ def _weighted(chosen: Sequence[HeardEdge], now: int) -> tuple[WeightedEdge, ...]
     if not chosen:
         return ()
     weight = 1.0 / len(chosen)
-    return tuple([_weighed(heard.edge, weight, now - heard.ts) for heard in chosen])
-
-
-def _weighed(edge: ModelEdge, weight: float, age_ns: int) -> WeightedEdge:
-    return WeightedEdge(
-        model=edge.model,
-        version=edge.version,
-        edge_bps=edge.edge_bps,
-        confidence=edge.confidence,
-        horizon_ms=edge.horizon_ms,
-        weight=weight,
-        age_ms=age_ns // NS_PER_MS if age_ns > 0 else 0,
-    )
+    weighted = []
+    for heard in chosen:
+        edge, age_ns = heard.edge, now - heard.ts
+        weighted.append(
+            WeightedEdge(
+                model=edge.model,
+                version=edge.version,
+                edge_bps=edge.edge_bps,
+                confidence=edge.confidence,
+                horizon_ms=edge.horizon_ms,
+                weight=weight,
+                age_ms=age_ns // NS_PER_MS if age_ns > 0 else 0,
+            )
+        )
+    return tuple(weighted)
 
 
 def _switched(

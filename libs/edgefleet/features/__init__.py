@@ -6,6 +6,6 @@
 from edgefleet.features.engine import FeatureEngine
 from edgefleet.features.spec import FeatureSpec
 from edgefleet.features.state import FeatureState
-from edgefleet.features.top import Features, Top
+from edgefleet.features.top import Features, Top, TopReader
 
-__all__ = ["FeatureEngine", "FeatureSpec", "FeatureState", "Features", "Top"]
+__all__ = ["FeatureEngine", "FeatureSpec", "FeatureState", "Features", "Top", "TopReader"]

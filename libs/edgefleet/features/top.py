@@ -56,3 +56,23 @@ class Top(msgspec.Struct, frozen=True, gc=False):
     def mid(self) -> float:
         """Return the price half-way, in quote per base unit."""
         return (self.bid + self.ask) / 2
+
+
+class TopReader:
+    """Reads the tops of one instrument, and makes none again that stands as it stood.
+
+    What it remembers changes no answer, so it is no part of a stage's state.
+    """
+
+    __slots__ = ("_seen", "_top")
+
+    def __init__(self) -> None:
+        self._seen: tuple[Decimal | None, ...] = ()
+        self._top: Top | None = None
+
+    def read(self, features: Features) -> Top | None:
+        """Return `features.top()`."""
+        seen = (features.bid, features.bid_size, features.ask, features.ask_size)
+        if seen != self._seen or not all(seen):  # zero equals minus zero, and a digest tells them apart
+            self._seen, self._top = seen, features.top()
+        return self._top

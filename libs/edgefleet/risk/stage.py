@@ -72,6 +72,7 @@ class RiskStage:
         self._plan: RiskPlan | None = None
         self._known: RiskState | None = None  # the state that the grounds are of
         self._grounds: dict[str, Ground | NoEquity | No] = {}
+        self._opinions: dict[str, tuple[tuple[WeightedEdge, ...], Opinion]] = {}  # by instrument: edges, their blend
 
     def initial(self) -> RiskState:
         """Return the shut state: HALTED, no account, no price."""
@@ -83,6 +84,7 @@ class RiskStage:
         if plan is None or plan.config is not config:
             plan = self._plan = RiskPlan(config)
             self._grounds.clear()
+            self._opinions.clear()
         if self._known is not state:
             self._known = state
             self._grounds.clear()
@@ -130,9 +132,8 @@ class RiskStage:
             desk = desk_of(state, message.instrument)
             self._grounds.clear()  # what the account holds of its base now counts
         edges = _hear(desk, message, plan.signal_stale_ns)
-        silent = "" if edges else "; ".join([f"{one.model} {one.reason}" for one in message.abstained])
         desk.opinion_cause = entry.cause
-        desk.opinion = form_opinion(edges, plan.params.edge_blending, silent)
+        desk.opinion = self._opinion(message, edges, plan)
         return _tell(state, desk, entry, message, self._ground(state, desk, plan), plan)
 
     def _take_beat(self, state: RiskState, entry: Input, message: Beat, plan: RiskPlan) -> Sequence[Output]:
@@ -150,6 +151,17 @@ class RiskStage:
             for desk in touched
             for output in _tell(state, desk, entry, message, self._ground(state, desk, plan), plan)
         ]
+
+    def _opinion(self, message: Ensemble, edges: tuple[WeightedEdge, ...], plan: RiskPlan) -> Opinion:
+        """Return what the edges come to; models mostly repeat themselves."""
+        known = self._opinions.get(message.instrument)
+        if known is not None and known[0] == edges:
+            return known[1]
+        silent = "" if edges else "; ".join([f"{one.model} {one.reason}" for one in message.abstained])
+        opinion = form_opinion(edges, plan.params.edge_blending, silent)
+        if opinion.reason is None:  # the others quote an edge's numbers, where the sign of a zero would show
+            self._opinions[message.instrument] = edges, opinion
+        return opinion
 
     def _ground(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Ground | NoEquity | No:
         """Return what decisions on the desk rest on. It follows from the state, so it is kept out of it."""

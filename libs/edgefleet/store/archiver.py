@@ -23,6 +23,7 @@ INDEX = "index"  # the reader's name in `stream_positions`
 INDEXED = frozenset({"targets", "refusals", "orders", "fills", "venue.events"})
 DISCOVER_EVERY_NS = 2 * NS_PER_S
 SNAPSHOTS_EVERY_NS = 300 * NS_PER_S
+INDEX_EVERY_NS = 500 * NS_PER_MS  # while there is more to read: a transaction costs what archiving 75 entries does
 MAX_BUFFERED_BYTES = 2 * 1024 * 1024
 READ_COUNT = 64  # of each stream: while Redis gathers a reply it serves nobody on the way of an order
 
@@ -107,6 +108,8 @@ class Archiver:
         self._flush_ns = flush_ms * NS_PER_MS
         self._buffered_bytes = buffered_bytes
         self._buffers: dict[str, _Buffer] = {}
+        self._unindexed: dict[str, Columns] = {}
+        self._indexed: int | None = None
         self._discovered: int | None = None
         self._snapshots_at: int | None = None
         self.written = 0  # entries in closed files since this process began
@@ -118,15 +121,19 @@ class Archiver:
         return sum(buffer.size for buffer in self._buffers.values())
 
     def turn(self) -> bool:
-        """Read once, index, close the files that are due; return whether there may be more to read."""
+        """Read once, index and close the files that are due; return whether there may be more to read."""
         now = self._clock.monotonic_ns()
         if self._discovered is None or now - self._discovered >= DISCOVER_EVERY_NS:
             self._discover()
             self._discovered = now
         more = self._read(now)
+        if not more or self._indexed is None or now - self._indexed >= INDEX_EVERY_NS:
+            self._index()
+            self._indexed = now
         self._spill()
         for buffer in self._buffers.values():
-            if buffer.rows >= self._flush_entries or (buffer.rows and now - buffer.since >= self._flush_ns):
+            rows = buffer.rows
+            if rows and (rows >= self._flush_entries or now - buffer.since >= self._flush_ns):
                 self._flush(buffer)
         if self._snapshots_at is None or now - self._snapshots_at >= SNAPSHOTS_EVERY_NS:
             self._save_snapshots()
@@ -138,6 +145,7 @@ class Archiver:
         self._discover()
         while self._read(self._clock.monotonic_ns()):
             self._spill()
+        self._index()
         for buffer in self._buffers.values():
             if buffer.rows:
                 self._flush(buffer)
@@ -162,9 +170,10 @@ class Archiver:
     def _read(self, now: int) -> bool:
         positions = {stream: buffer.position for stream, buffer in self._buffers.items()}
         found = self._source.read(positions, READ_COUNT)
-        self._index(found)
         for stream, columns in found.items():
             self._buffers[stream].take(columns, now)
+            if self._database is not None and stream in INDEXED:
+                self._unindexed.setdefault(stream, Columns()).add(columns)
         unread = [columns.ids[-1].decode() for columns in found.values() if len(columns) >= READ_COUNT]
         oldest_ms = min((id_key(entry_id)[0] for entry_id in unread), default=None)
         self.behind_s = 0.0 if oldest_ms is None else max(0.0, self._clock.wall_ns() / NS_PER_S - oldest_ms / 1_000)
@@ -185,14 +194,15 @@ class Archiver:
         self._source.save_mark(buffer.stream, buffer.mark)
         buffer.merge(self._archive)
 
-    def _index(self, found: Mapping[str, Columns]) -> None:
-        wanted = {stream: columns for stream, columns in found.items() if stream in INDEXED}
-        if self._database is None or not wanted:
+    def _index(self) -> None:
+        """Index what was read since the last time. What a kill leaves out is read again, or found in the archive."""
+        if self._database is None or not self._unindexed:
             return
         with self._database.transaction() as transaction:
-            for stream, columns in wanted.items():
+            for stream, columns in self._unindexed.items():
                 transaction.add_lookup(lookups(stream, columns.entries()))
-            transaction.move(INDEX, {stream: columns.ids[-1].decode() for stream, columns in wanted.items()})
+            transaction.move(INDEX, {stream: columns.ids[-1].decode() for stream, columns in self._unindexed.items()})
+        self._unindexed = {}
 
     def _index_missed(self, stream: str, mark: str) -> None:
         """Index what is archived and not indexed: another database, or none, was there when it was written."""

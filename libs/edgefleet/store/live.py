@@ -118,16 +118,14 @@ def _unreachable(error: redis.RedisError) -> OutOfReach:
 
 def _columns(pairs: list[Any]) -> Columns:
     try:
-        rows = [
-            (entry_id, kind, data)
-            for entry_id, (first, kind, second, data) in pairs
-            if first == b"type" and second == b"data"
-        ]
+        ids, fields = zip(*pairs, strict=True)
+        first, types, second, data = zip(*fields, strict=True)
+        is_ours = set(first) == {b"type"} and set(second) == {b"data"}
     except (TypeError, ValueError):
-        rows = []
-    if len(rows) < len(pairs):  # something there was not written by us: decoding will say so
+        is_ours = False
+    if not is_ours:  # something there was not written by us: decoding will say so
         return Columns.of([_entry(*pair) for pair in pairs])
-    return Columns(*map(list, zip(*rows, strict=True)))
+    return Columns(list(ids), list(types), list(data))
 
 
 def _entry(entry_id: bytes, fields: Any) -> Entry:

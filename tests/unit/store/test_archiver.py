@@ -10,8 +10,9 @@ import pytest
 from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.clock import NS_PER_MS
 from edgefleet.store.archive import MERGE_FILES, Archive
-from edgefleet.store.archiver import READ_COUNT, Archiver
+from edgefleet.store.archiver import INDEX, INDEX_EVERY_NS, READ_COUNT, Archiver
 from edgefleet.store.columns import Columns
+from edgefleet.store.db import LedgerDatabase, database_url
 from edgefleet.testing.clock import FakeClock
 
 SIZE = 300
@@ -136,3 +137,37 @@ def test_how_far_it_is_behind_is_told_until_all_is_read(tmp_path: Path) -> None:
 
     one.turn()
     assert one.behind_s == 0.0
+
+
+def test_a_burst_is_indexed_when_it_is_read_or_takes_too_long(tmp_path: Path) -> None:
+    source = Streams({"orders": entries(0, 3 * READ_COUNT + 1), "market": entries(0, 1)})
+    ids = [entry.id for entry in source.held["orders"]]
+    database = LedgerDatabase(database_url(tmp_path)).open()
+    clock = FakeClock()
+    one = Archiver(source, Archive(tmp_path), database, clock)
+    indexed = []
+
+    for pause_ns in (0, 0, INDEX_EVERY_NS, 0):
+        clock.advance(ns=pause_ns)
+        one.turn()
+        with database.reading() as transaction:
+            indexed.append(transaction.positions(INDEX).get("orders"))
+
+    assert indexed == [ids[READ_COUNT - 1], ids[READ_COUNT - 1], ids[3 * READ_COUNT - 1], ids[-1]]
+    database.close()
+
+
+def test_what_a_killed_archiver_had_read_and_not_indexed_is_indexed_by_the_next(tmp_path: Path) -> None:
+    source = Streams({"orders": entries(0, 2 * READ_COUNT + 1)})
+    database = LedgerDatabase(database_url(tmp_path)).open()
+    killed = Archiver(source, Archive(tmp_path), database, FakeClock(), flush_entries=2 * READ_COUNT)
+    assert killed.turn()
+    assert killed.turn()
+    assert source.marks == {"orders": source.held["orders"][2 * READ_COUNT - 1].id}
+
+    successor = Archiver(source, Archive(tmp_path), database, FakeClock())
+    successor.close()
+
+    with database.reading() as transaction:
+        assert transaction.positions(INDEX) == {"orders": source.held["orders"][-1].id}
+    database.close()
