@@ -80,8 +80,8 @@ class Source:
         config: str,
         fields: Mapping[str, str] | None = None,
         keep_trying: Callable[[], bool] = lambda: True,
-    ) -> list[str]:
-        """Write `outputs` in order, in as many commits as they need; return the ids of those heard to be OK.
+    ) -> None:
+        """Write `outputs` in order, in as many commits as they need.
 
         While the bus does not answer, the same commit is sent again: its counter tells whether it was written.
         `fields` describe the source after the last output and go with it.
@@ -100,17 +100,15 @@ class Source:
         parts = list(in_parts(encode_outputs(outputs)))
         if not parts and fields:
             parts = [()]
-        ids: list[str] = []
         for i, part in enumerate(parts, start=1):
-            ids += await self._until_heard(part, config, fields if i == len(parts) else None, keep_trying)
+            await self._until_heard(part, config, fields if i == len(parts) else None, keep_trying)
         if fields:
             self.fields.update(fields)
-        return ids
 
     async def attempt(
         self, outputs: tuple[EncodedOutput, ...], *, config: str, fields: Mapping[str, str] | None = None
-    ) -> tuple[str, ...]:
-        """Send the next commit once; return its ids, none where only an earlier sending of it was heard of.
+    ) -> None:
+        """Send the next commit once.
 
         Raises
         ------
@@ -121,7 +119,7 @@ class Source:
         """
         if self._unheard is not None and self._unheard.outputs != outputs:
             await self._send(self._unheard)  # what was said before comes before, written already or not
-        return await self._send(self.request(outputs, config=config, fields=fields))
+        await self._send(self.request(outputs, config=config, fields=fields))
 
     def request(
         self,
@@ -146,13 +144,14 @@ class Source:
             config=config,
             outputs=outputs,
             fields=dict(fields or {}),
+            wants_ids=False,
         )
 
     def written(self, request: CommitRequest) -> None:
         """Count a commit that `request` gave."""
         self._counters[request.input] = id_key(request.last)[0]
 
-    async def _send(self, request: CommitRequest) -> tuple[str, ...]:
+    async def _send(self, request: CommitRequest) -> None:
         repeated = self._unheard is not None
         self._unheard = request
         result = await self._bus.commit(request)
@@ -160,10 +159,8 @@ class Source:
         match result.answer:
             case Answer.OK:
                 self.written(request)
-                return result.ids
             case Answer.DUP if repeated:
                 self.written(request)
-                return ()
             case Answer.FENCED:
                 raise self._fenced()
             case Answer.CONFLICT:
@@ -178,11 +175,11 @@ class Source:
         config: str,
         fields: Mapping[str, str] | None,
         keep_trying: Callable[[], bool],
-    ) -> tuple[str, ...]:
+    ) -> None:
         failures = 0
         while True:
             try:
-                ids = await self.attempt(outputs, config=config, fields=fields)
+                await self.attempt(outputs, config=config, fields=fields)
             except RolledBack:
                 self.failure = None
                 raise
@@ -194,7 +191,7 @@ class Source:
                 failures += 1
             else:
                 self.failure = None
-                return ids
+                return
 
     def _stand_on(self, record: Record) -> Record:
         if self._unheard is not None and (

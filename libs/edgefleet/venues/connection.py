@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.frames import DATA_OPCODES
-from websockets.frames import Frame as WireFrame
-from websockets.protocol import Event
 
 from edgefleet.clock import NS_PER_S, Clock
 from edgefleet.errors import Misuse, OutOfReach, Transient
 from edgefleet.venues.answers import GEO_BLOCKED, is_address, refusal, unverified, words_of
+from edgefleet.venues.websocket import MessageSocket
 
 TAPE_HEADER = "X-Edgefleet-Tape"
 TAPE_ENDED = "tape ended"
@@ -165,27 +162,6 @@ class Frames:
         return (self._clock.monotonic_ns() - self.heard_ns) / NS_PER_S
 
 
-class _Connection(ClientConnection):
-    """A connection that gives each message away as it is parsed: no queue between, no task that is woken for each."""
-
-    def __init__(self, receive: Callable[[bytes], None], protocol: ClientProtocol, **options: Any) -> None:
-        super().__init__(protocol, **options)
-        self._receive = receive
-        self._fragments: list[bytes] = []
-
-    def process_event(self, event: Event) -> None:
-        """Take one frame of a message; leave what else there is to the library."""
-        if not isinstance(event, WireFrame) or event.opcode not in DATA_OPCODES:
-            super().process_event(event)
-        elif event.fin and not self._fragments:
-            self._receive(bytes(event.data))
-        else:
-            self._fragments.append(bytes(event.data))
-            if event.fin:
-                self._receive(b"".join(self._fragments))
-                self._fragments = []
-
-
 @asynccontextmanager
 async def open_frames(
     url: str, clock: Clock, *, stamped: bool = False, waits: bool = False, headers: Mapping[str, str] | None = None
@@ -217,7 +193,7 @@ async def open_frames(
             additional_headers=sent_headers,
             compression=None,
             max_size=_MAX_FRAME_BYTES,
-            create_connection=partial(_Connection, frames.receive),  # type: ignore[arg-type]  # any callable
+            create_connection=partial(MessageSocket, frames.receive),  # type: ignore[arg-type]  # any callable
             ping_interval=ping,
             ping_timeout=ping,
             open_timeout=10,

@@ -339,6 +339,7 @@ class Follower:
         if frames.is_held:
             await asyncio.sleep(self.pace.rest_s(self.host.clock.monotonic_ns()))
             frames.read_on()
+            await asyncio.sleep(0)  # what was held is here after the loop's next look; a turn without it finds nothing
         outputs = self._answered_snapshots()
         taken = [] if self.feed.lost else frames.take(FRAMES_PER_COMMIT)
         self.pace.took(len(taken), self.host.clock.monotonic_ns())

@@ -93,11 +93,10 @@ async def test_many_outputs_go_into_as_many_commits_as_they_need_in_order() -> N
     bus = MemoryBus()
     source = await _opened(bus)
 
-    ids = await source.commit([("market", trade) for trade in trades(600)], config="c", fields={"at": "600"})
+    await source.commit([("market", trade) for trade in trades(600)], config="c", fields={"at": "600"})
 
-    entries = await bus.span("market", "-", "+")
     counts = [journal_of(entry).outputs[0].count for entry in await bus.span("journal.ingestion", "-", "+")]
-    assert ids == [entry.id for entry in entries]
+    assert await of_type(bus, "market", Trade) == trades(600)
     assert counts == [256, 256, 88]
     assert (await bus.load("ingestion", source.inputs)).fields == {"at": "600"}
 
@@ -106,7 +105,7 @@ async def test_fields_alone_are_a_commit_too() -> None:
     bus = MemoryBus()
     source = await _opened(bus)
 
-    assert await source.commit([], config="c", fields={"ended": "1"}) == []
+    await source.commit([], config="c", fields={"ended": "1"})
 
     assert (await bus.load("ingestion", source.inputs)).fields == {"ended": "1"}
 
@@ -255,7 +254,7 @@ async def test_nothing_to_say_is_no_commit() -> None:
     bus = LosingBus()
     source = await _opened(bus)
 
-    assert await source.commit([], config="c") == []
+    await source.commit([], config="c")
 
     assert (bus.fields, source.counter) == ([], 0)
 
