@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgefleet.clock import NS_PER_MS, NS_PER_S
 
 BUSY_PER_S = 2_000  # from here on reading and committing each frame alone costs more than all that is in the frames
-TURN_NS = NS_PER_MS  # from one reading to the next in a busy market
+TURN_NS = 4 * NS_PER_MS  # from one reading to the next in a busy market: a commit costs what ten of its frames do
 _FINEST_NS = NS_PER_MS // 4  # an event loop's timer knows milliseconds
 _WINDOW_NS = 50 * NS_PER_MS
 
