@@ -128,16 +128,24 @@ class Side:
 
     def levels(self, count: int | None = None) -> tuple[Level, ...]:
         """Return the best `count` levels, or all, best first."""
+        return tuple(self._found(self._best(count)))
+
+    def _best(self, count: int | None) -> list[_Key]:
+        """Return the keys of the best `count` levels, or of all, best first."""
         held = self._held
         if count is None or count >= len(held):
-            return tuple([_exact(held[key]) for key in sorted(held, reverse=self._sign < 0)])
+            return sorted(held, reverse=self._sign < 0)
         if count <= 0:
-            return ()
+            return []
         window = self._window
         if window is None or len(window) < count:
             window = self._look(count)
-        best = window[: -count - 1 : -1] if self._sign < 0 else window[:count]
-        return tuple([_exact(held[key]) for key in best])
+        return window[: -count - 1 : -1] if self._sign < 0 else window[:count]
+
+    def _found(self, keys: Sequence[_Key]) -> list[Level]:
+        held = self._held
+        levels = [held[key] for key in keys]
+        return [_exact(level) if type(level[0]) is str else level for level in levels]  # type: ignore[misc]  # exact
 
     def depth(self, count: int) -> Decimal:
         """Return the sum of the best `count` levels' sizes, base units."""
@@ -156,15 +164,15 @@ class Side:
         count, seen = _WALK, 0
         filled, notional, worst = ZERO, ZERO, None
         while True:
-            levels = self.levels(count)
-            for price, there in levels[seen:]:
+            keys = self._best(count)
+            for price, there in self._found(keys[seen:]):
                 taken = min(there, size - filled)
                 filled += taken
                 notional += price * taken
                 worst = price
                 if filled == size:
                     return Sweep(filled, notional, worst)
-            if len(levels) < count:
+            if len(keys) < count:
                 return Sweep(filled, notional, worst)
             count, seen = 4 * count, count
 
