@@ -62,11 +62,15 @@ def fit_garch(returns: Floats, *, backcast: float | None = None) -> Garch:
        Journal of Applied Econometrics 11, 1996, p. 399; the benchmark of McCullough and Renfro, 1999.
     """
     if len(returns) < LEAST_FOR_GARCH:
-        raise ValueError(f"has {len(returns)} returns; {LEAST_FOR_GARCH} are the least that a GARCH is fitted to")
+        raise ValueError(
+            f"has {len(returns)} returns, {LEAST_FOR_GARCH} are the least that a GARCH is fitted to; bring more"
+        )
     if not np.isfinite(returns).all():
         raise ValueError(f"a return must be finite, was {float(returns[~np.isfinite(returns)][0])!r}")
     if is_constant(returns):
-        raise ValueError(f"all {len(returns)} returns are {float(returns[0])!r}: the variance is 0")
+        raise ValueError(
+            f"all {len(returns)} returns are {float(returns[0])!r}: the variance is 0; bring one that moves"
+        )
     if backcast is not None and not 0 < backcast < math.inf:
         raise ValueError(f"backcast must be positive and finite, was {backcast!r}")
     unit = float(returns.std())

@@ -284,9 +284,13 @@ def check_series(returns: Floats) -> None:
     if not np.isfinite(returns).all():
         raise ValueError(f"a return must be finite, was {float(returns[~np.isfinite(returns)][0])!r}")
     if len(returns) < 2:
-        raise ValueError(f"has {len(returns)} return{'' if len(returns) == 1 else 's'}, 2 are the least that vary")
+        raise ValueError(
+            f"has {len(returns)} return{'' if len(returns) == 1 else 's'}, 2 are the least that vary; bring more"
+        )
     if is_constant(returns):
-        raise ValueError(f"all {len(returns)} returns are {float(returns[0])!r}: the variance is 0")
+        raise ValueError(
+            f"all {len(returns)} returns are {float(returns[0])!r}: the variance is 0; bring one that moves"
+        )
 
 
 def check_level(level: float) -> None:

@@ -98,7 +98,7 @@ def fit_tail(losses: Floats, threshold: float) -> ParetoTail:
     if len(excesses) < LEAST_EXCEEDANCES:
         raise ValueError(
             f"only {len(excesses)} of {len(losses)} losses exceed {threshold!r}; {LEAST_EXCEEDANCES} are the least "
-            "that two parameters are fitted to"
+            "that two parameters are fitted to; take a lower threshold"
         )
     unit = float(excesses.mean())
     if not np.ptp(excesses) > 1e-12 * unit:

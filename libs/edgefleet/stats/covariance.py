@@ -73,9 +73,9 @@ def check_returns(returns: Floats, names: Sequence[str] | None = None) -> None:
     for place, label in enumerate(labels):
         values = returns[~missing[:, place], place]
         if len(values) < 2:
-            raise ValueError(f"{label}: {_counted(len(values), 'return')}, 2 are the least that vary")
+            raise ValueError(f"{label}: {_counted(len(values), 'return')}, 2 are the least that vary; bring more rows")
         if is_constant(values):
-            raise ValueError(f"{label}: all {len(values)} returns are {float(values[0])!r}: the variance is 0")
+            raise ValueError(f"{label}: all {len(values)} returns are {float(values[0])!r}, variance 0; leave it out")
     if not missing.any():
         return
     present = (~missing).astype(np.float64)
@@ -84,7 +84,7 @@ def check_returns(returns: Floats, names: Sequence[str] | None = None) -> None:
         one, other = np.argwhere(common < 2)[0]
         raise ValueError(
             f"{labels[one]} and {labels[other]}: {_counted(int(common[one, other]), 'row')} in common, "
-            "2 are the least that vary"
+            "2 are the least that vary; leave one of them out"
         )
 
 

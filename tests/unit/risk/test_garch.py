@@ -85,7 +85,7 @@ def test_a_long_horizon_goes_back_to_the_long_run_variance() -> None:
 @pytest.mark.parametrize(
     ("returns", "backcast", "told"),
     [
-        (np.arange(99.0), None, "has 99 returns; 100 are the least"),
+        (np.arange(99.0), None, "has 99 returns, 100 are the least"),
         (np.full(200, 0.01), None, "all 200 returns are 0.01: the variance is 0"),
         (np.full(200, math.nan), None, "a return must be finite, was nan"),
         (simulated(0.1, 0.8, 200), -1.0, "backcast must be positive and finite, was -1.0"),

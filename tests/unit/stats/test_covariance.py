@@ -124,7 +124,7 @@ def test_no_price_is_carried_over_a_gap() -> None:
     ("returns", "told"),
     [
         (np.array([[0.01]]), "1 return, 2 are the least"),
-        (np.array([[0.01, 0.0], [0.02, 0.0], [0.03, 0.0]]), "column 2: all 3 returns are 0.0: the variance is 0"),
+        (np.array([[0.01, 0.0], [0.02, 0.0], [0.03, 0.0]]), "column 2: all 3 returns are 0.0, variance 0"),
         (np.array([[0.01, np.inf], [0.02, 0.0]]), "column 2: a return must be finite, was inf"),
         (
             np.array([[0.01, np.nan], [0.02, np.nan], [np.nan, 1], [np.nan, 2]]),
