@@ -286,7 +286,7 @@ def test_what_the_fleet_imports_is_a_dependency() -> None:
     modules = {name for path in shipped for name in imported_modules(path.read_text())}
 
     # What is imported only when a user asked for it, by the name of its extra.
-    assert undeclared(modules, declared_distributions("postgres", "venues")) == set()
+    assert undeclared(modules, declared_distributions("postgres", "research", "venues")) == set()
 
 
 def test_what_the_tests_import_is_in_the_development_set() -> None:

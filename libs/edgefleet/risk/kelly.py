@@ -90,9 +90,12 @@ def kelly_fractions(covariance: Sequence[Sequence[float]], edges: Sequence[float
     Raises
     ------
     ValueError
-        If the shapes differ, `covariance` is not symmetric, or it is not positive definite.
+        If an edge is not finite, the shapes differ, `covariance` is not symmetric, or it is not positive definite.
     """
     size = len(edges)
+    for edge in edges:
+        if not math.isfinite(edge):
+            raise ValueError(f"an edge must be finite, was {edge!r}")
     if len(covariance) != size or any(len(row) != size for row in covariance):
         raise ValueError(f"a covariance of {size} assets must be {size} x {size}")
     for i in range(size):
@@ -110,6 +113,27 @@ def kelly_fractions(covariance: Sequence[Sequence[float]], edges: Sequence[float
     return tuple(solved)
 
 
+def portfolio_growth_rate(
+    fractions: Sequence[float], edges: Sequence[float], covariance: Sequence[Sequence[float]], *, rate: float = 0.0
+) -> float:
+    """Return the expected log-growth of wealth that holds `fractions` of itself in bets and the rest at `rate`.
+
+    ``g(F) = rate + F'M - F'CF / 2``, all over the same horizon, the edges `M` in excess of `rate`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    if not len(fractions) == len(edges) == len(covariance):
+        raise ValueError(f"{len(fractions)} fractions, {len(edges)} edges and {len(covariance)} rows do not fit")
+    gain = math.fsum(f * m for f, m in zip(fractions, edges, strict=True))
+    spread = math.fsum(
+        f * g * c for f, row in zip(fractions, covariance, strict=True) for g, c in zip(fractions, row, strict=True)
+    )
+    return rate + gain - spread / 2
+
+
 def _cholesky(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
     lower: list[list[float]] = []
     for i, row in enumerate(matrix):
@@ -120,7 +144,9 @@ def _cholesky(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
             if j < i:
                 line.append(rest / lower[j][j])
             elif not rest > 1e-12 * abs(row[i]):
-                raise ValueError(f"covariance is not positive definite: pivot {i} is {rest!r}")
+                raise ValueError(
+                    f"covariance is not positive definite: pivot {i} is {rest!r}; shrink it, or leave an asset out"
+                )
             else:
                 line.append(math.sqrt(rest))
         lower.append(line)

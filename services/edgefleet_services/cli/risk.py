@@ -1,0 +1,465 @@
+"""The commands `risk ...`: for researchers, the arithmetic of the fleet on tables of their own. Needs no fleet."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from edgefleet.errors import Misuse
+
+if TYPE_CHECKING:
+    from edgefleet_services.data.tables import Floats, Table
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+TAIL_LEVELS = (0.99, 0.999)
+
+Returns = Annotated[Path | None, typer.Option("--returns", metavar="FILE", help="Simple returns, CSV or Parquet.")]
+Prices = Annotated[Path | None, typer.Option("--prices", metavar="FILE", help="Prices, CSV or Parquet.")]
+Decay = Annotated[float, typer.Option("--decay", help="Lambda of the exponential weights; ewma and filtered.")]
+Column = Annotated[str | None, typer.Option("--column", help="Which series, where the file has several.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+
+
+@app.command("hrp")
+def hrp(
+    returns: Returns = None,
+    prices: Prices = None,
+    convention: Annotated[
+        str, typer.Option("--convention", metavar="A|B|C|D", help="Whose HRP it is: A, B, C or D.")
+    ] = "B",
+    as_json: AsJson = False,
+) -> int:
+    """Weigh assets by hierarchical risk parity.
+
+    A is the paper of 2016, B PyPortfolioOpt, C skfolio with single linkage, D is C with the standard deviation.
+    """
+    from edgefleet.risk.allocation import hierarchical_risk_parity
+    from edgefleet.stats.covariance import check_returns
+
+    path, names, values = _returns(returns, prices)
+    with _told(path):
+        check_returns(values, names)
+        found = hierarchical_risk_parity(values, convention=convention.upper())  # type: ignore[arg-type]  # it refuses
+    weights = dict(zip(names, found.weights.tolist(), strict=True))
+    order = [names[place] for place in found.order]
+    _answer({"weights": weights, "order": order}, as_json, _rows((name, f"{weights[name]:.6f}") for name in order))
+    return 0
+
+
+@app.command("cov")
+def cov(
+    returns: Returns = None,
+    prices: Prices = None,
+    method: Annotated[
+        str, typer.Option("--method", metavar="ledoit-wolf|ewma|sample", help="ledoit-wolf, ewma or sample.")
+    ] = "ledoit-wolf",
+    decay: Decay = 0.94,
+    as_json: AsJson = False,
+) -> int:
+    """Estimate the covariance of returns, per row of the file squared.
+
+    sample (n - 1) and ewma (mean zero) judge each pair by the rows which both have; ledoit-wolf takes whole rows only.
+    """
+    from edgefleet.stats.covariance import check_returns, ewma_covariance, ledoit_wolf, sample_covariance
+
+    path, names, values = _returns(returns, prices)
+    shrinkage: float | None = None
+    with _told(path):
+        check_returns(values, names)
+        if method == "ledoit-wolf":
+            covariance, shrinkage, _ = ledoit_wolf(values)
+        elif method == "ewma":
+            covariance = ewma_covariance(values, decay=decay)
+        elif method == "sample":
+            covariance = sample_covariance(values)
+        else:
+            raise Misuse(f"--method {method!r} is unknown; take ledoit-wolf, ewma or sample")
+    lines = _rows(
+        [("", *names), *((name, *map(_short, row)) for name, row in zip(names, covariance.tolist(), strict=True))]
+    )
+    if shrinkage is not None:
+        lines.append(f"shrinkage {_short(shrinkage)}")
+    _answer({"assets": names, "covariance": covariance.tolist(), "shrinkage": shrinkage}, as_json, lines)
+    return 0
+
+
+@app.command("var")
+def var(
+    returns: Returns = None,
+    prices: Prices = None,
+    column: Column = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Of a portfolio of all columns, comma-separated.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            metavar="normal|ewma|historical|filtered|cornish-fisher|monte-carlo|garch",
+            help="normal, ewma, historical, filtered, cornish-fisher, monte-carlo or garch.",
+        ),
+    ] = "historical",
+    level: Annotated[float, typer.Option("--level", help="Probability that the loss stays below, above 0.5.")] = 0.95,
+    horizon: Annotated[str, typer.Option("--horizon", metavar="1h|1d|1w|1m", help="1h, 1d, 1w or 1m.")] = "1d",
+    period: Annotated[
+        str, typer.Option("--period", metavar="1h|1d|1w|1m", help="What one row spans: 1h, 1d, 1w or 1m.")
+    ] = "1d",
+    calendar: Annotated[
+        str, typer.Option("--calendar", metavar="XNYS|24/7", help="XNYS, 252 days of 6.5 hours, or 24/7.")
+    ] = "XNYS",
+    decay: Decay = 0.94,
+    paths: Annotated[int, typer.Option("--paths", help="Of monte-carlo.")] = 100_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of monte-carlo.")] = 0,
+    draws: Annotated[
+        str,
+        typer.Option(
+            "--draws", metavar="normal|bootstrap", help="What monte-carlo draws: normal, or bootstrap from the returns."
+        ),
+    ] = "normal",
+    backcast: Annotated[
+        float | None, typer.Option("--backcast", help="Variance before the first return of garch; else of all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Tell value at risk and expected shortfall of one series or portfolio, as positive fractions lost."""
+    from edgefleet.risk.horizons import periods_in
+    from edgefleet.risk.shortfall import METHODS
+
+    path, names, values = _returns(returns, prices)
+    if method not in METHODS:
+        raise Misuse(f"--method {method!r} is unknown; take one of {', '.join(METHODS)}")
+    options: dict[str, Any] = {}
+    if method in ("ewma", "filtered"):
+        options["decay"] = decay
+    elif method == "monte-carlo":
+        options.update(paths=paths, seed=seed, draws=draws)
+    elif method == "garch":
+        options["backcast"] = backcast
+    name, series = _one_series(path, names, values, column, weights)
+    with _told(path, name):
+        periods = periods_in(horizon, period, calendar)  # type: ignore[arg-type]  # it refuses what it does not know
+        found = METHODS[method](series, level=level, periods=periods, **options)
+    lines = [
+        f"{name}: {len(series)} returns of {period}; {method}, level {level:g}, horizon {horizon}: "
+        f"{_short(periods)} of these returns by {calendar}",
+        *_rows([("value at risk", f"{found.var:.6%}"), ("expected shortfall", f"{found.es:.6%}")]),
+    ]
+    _answer({"var": found.var, "es": found.es}, as_json, lines)
+    return 0
+
+
+@app.command("gpd")
+def gpd(
+    losses: Annotated[Path, typer.Option("--losses", metavar="FILE", help="Losses, positive; CSV or Parquet.")],
+    threshold: Annotated[float | None, typer.Option("--threshold", help="What is larger is fitted.")] = None,
+    column: Column = None,
+    propose: Annotated[bool, typer.Option("--propose", help="Tell what other thresholds would give.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Fit the generalised Pareto distribution to the losses beyond a threshold."""
+    from edgefleet.risk.tails import fit_tail, propose_thresholds
+    from edgefleet_services.data.tables import read_table
+
+    name, series = read_table(losses).column(losses, column)
+    series = _whole(losses, name, series)
+    if propose:
+        with _told(losses, name):
+            candidates = propose_thresholds(series)
+        _answer({"candidates": [_candidate(one) for one in candidates]}, as_json, _proposed(candidates))
+        return 0
+    if threshold is None:
+        raise Misuse("--threshold is missing; give one, or see what each would give with --propose")
+    with _told(losses, name):
+        tail = fit_tail(series, threshold)
+    body = {
+        "xi": tail.xi,
+        "beta": tail.beta,
+        "se_xi": tail.se_xi,
+        "se_beta": tail.se_beta,
+        "n_exceed": tail.n_exceed,
+        "var": {f"{level:g}": tail.var(level) for level in TAIL_LEVELS},
+        "es": {f"{level:g}": tail.es(level) for level in TAIL_LEVELS},
+    }
+    lines = [
+        f"{name}: {tail.n_exceed} of {tail.n} losses exceed {threshold:g}",
+        *_rows(
+            [
+                ("", "estimate", "standard error"),
+                ("xi", _short(tail.xi), _short(tail.se_xi)),
+                ("beta", _short(tail.beta), _short(tail.se_beta)),
+            ]
+        ),
+        *_rows(
+            [
+                ("level", "value at risk", "expected shortfall"),
+                *((f"{level:g}", _short(tail.var(level)), _short(tail.es(level))) for level in TAIL_LEVELS),
+            ]
+        ),
+    ]
+    _answer(body, as_json, lines)
+    return 0
+
+
+@app.command("backtest")
+def backtest(
+    exceptions: Annotated[int | None, typer.Option("--exceptions", help="Losses beyond the value at risk.")] = None,
+    observations: Annotated[int | None, typer.Option("--observations", help="Periods in all.")] = None,
+    transitions: Annotated[
+        tuple[int, int, int, int] | None,
+        typer.Option(
+            "--transitions",
+            metavar="N00 N01 N10 N11",
+            help="Four counts n00 n01 n10 n11: what followed what, 1 an exception.",
+        ),
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option("--level", help="How often exceptions should come; above 0.5 it is 1 minus that.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Test counted exceptions: Kupiec's coverage, Christoffersen's independence, both together, the Basel zone.
+
+    --level 0.05 and --level 0.95 are the same: above 0.5 it is the level of the value at risk. With --transitions,
+    coverage is that of the periods which followed another one. What cannot be computed is null.
+    """
+    from edgefleet.risk.backtests import (
+        Transitions,
+        christoffersen,
+        conditional_coverage,
+        kupiec,
+        rate_of,
+        traffic_light,
+    )
+
+    counts = None if transitions is None else Transitions(*transitions)
+    if (counts is None) == (exceptions is None and observations is None):
+        raise Misuse("name the counts by --exceptions and --observations, or by --transitions")
+    with _told():
+        rate = None if level is None else rate_of(level)
+        if counts is not None:
+            apart = christoffersen(counts)
+            exceptions, observations = counts.n01 + counts.n11, sum(counts)
+        else:
+            apart = None
+            if exceptions is None or observations is None or rate is None:
+                raise Misuse("--exceptions, --observations and --level go together; name all three")
+        coverage = None if rate is None else kupiec(exceptions, observations, rate)
+        both = None if counts is None or rate is None else conditional_coverage(counts, rate)
+        zone = None if rate is None else traffic_light(exceptions, observations, rate)
+    body: dict[str, float | str | None] = {}
+    for short, test in (("pof", coverage), ("cci", apart), ("cc", both)):
+        body[f"lr_{short}"], body[f"p_{short}"] = test or (None, None)
+    body["zone"] = zone
+    expected = "" if rate is None else f", {_short(rate * observations)} expected at a rate of {rate:g}"
+    if level is not None and rate != level:
+        expected += f" (1 minus the level {level:g})"
+    named = (("coverage (Kupiec)", coverage), ("independence (Christoffersen)", apart), ("both", both))
+    lines = [
+        f"{exceptions} exceptions in {observations} periods{expected}",
+        *_rows(
+            [
+                ("test", "likelihood ratio", "p"),
+                *((name, *((_short(x) for x in test) if test else ("-", "-"))) for name, test in named),
+            ]
+        ),
+        f"Basel zone: {zone or '-'}",
+    ]
+    _answer(body, as_json, lines)
+    return 0
+
+
+@app.command("kelly")
+def kelly(
+    mean: Annotated[float | None, typer.Option("--mean", help="Expected return, cash included.")] = None,
+    sd: Annotated[float | None, typer.Option("--sd", help="Standard deviation of it.")] = None,
+    rate: Annotated[float, typer.Option("--rate", help="Return of cash over the same horizon.")] = 0.0,
+    covariance: Annotated[
+        Path | None, typer.Option("--cov", metavar="FILE", help="Covariance of several assets.")
+    ] = None,
+    means: Annotated[
+        Path | None, typer.Option("--means", metavar="FILE", help="Their expected returns: a row, or a column.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Tell the share of wealth that makes it grow fastest, and how fast.
+
+    (mean - rate) / sd^2 of one bet, C^-1 (means - rate) of several; growth is of the logarithm of wealth.
+    """
+    from edgefleet.risk.kelly import growth_rate, kelly_fraction, kelly_fractions, portfolio_growth_rate
+
+    if not math.isfinite(rate):
+        raise Misuse(f"--rate must be finite, was {rate!r}")
+    if covariance is not None and means is not None and mean is None and sd is None:
+        names, matrix, expected = _assets(covariance, means)
+        edges = [value - rate for value in expected]
+        with _told(covariance):
+            shares = kelly_fractions(matrix, edges)
+        growth = portfolio_growth_rate(shares, edges, matrix, rate=rate)
+        by_name = dict(zip(names, shares, strict=True))
+        lines = _rows([*((name, _short(share)) for name, share in by_name.items()), ("growth", _short(growth))])
+        _answer({"fraction": by_name, "growth": growth}, as_json, lines)
+        return 0
+    if mean is None or sd is None or covariance is not None or means is not None:
+        raise Misuse("name one bet by --mean and --sd, or several by --cov and --means")
+    if not 0 < sd < math.inf:
+        raise Misuse(f"--sd must be positive and finite, was {sd!r}")
+    with _told():
+        share = kelly_fraction(mean - rate, sd * sd, share=1.0)
+    growth = growth_rate(share, mean - rate, sd * sd, rate=rate)
+    _answer(
+        {"fraction": share, "growth": growth}, as_json, _rows([("fraction", _short(share)), ("growth", _short(growth))])
+    )
+    return 0
+
+
+def _returns(returns: Path | None, prices: Path | None) -> tuple[Path, list[str], Floats]:
+    """Return where returns come from, their columns' names and themselves."""
+    from edgefleet.stats.covariance import returns_of
+    from edgefleet_services.data.tables import read_table
+
+    path = returns if prices is None else prices
+    if path is None or (returns is not None and prices is not None):
+        raise Misuse("name the data by --returns or by --prices, one of them")
+    table = read_table(path)
+    values = table.values
+    if prices is not None:
+        _check_prices(path, table)
+        with _told(path):
+            values = returns_of(values)
+    return path, list(table.names), values
+
+
+def _check_prices(path: Path, table: Table) -> None:
+    for name, column in zip(table.names, table.values.T, strict=True):
+        for price in column.tolist():
+            if price <= 0:
+                raise Misuse(f"{path}: column {name!r}: a price must be positive, was {price!r}; are these --returns?")
+
+
+def _one_series(
+    path: Path, names: list[str], values: Floats, column: str | None, weights: str | None
+) -> tuple[str, Floats]:
+    import numpy as np
+
+    from edgefleet_services.data.tables import Table
+
+    if weights is None:
+        name, series = Table(tuple(names), values, None).column(path, column)
+    elif column is not None:
+        raise Misuse("name one series by --column or a portfolio of all by --weights, one of them")
+    else:
+        name, series = "portfolio", values @ np.array(_numbers(weights, names))
+    # A series that begins later than others has missing values at an end, where nothing is lost by leaving them out.
+    present = np.flatnonzero(~np.isnan(series))
+    return name, _whole(path, name, series[present[0] : present[-1] + 1] if len(present) else series[:0])
+
+
+def _whole(path: Path, name: str, series: Floats) -> Floats:
+    import numpy as np
+
+    missing = np.flatnonzero(np.isnan(series))
+    if len(missing):
+        raise Misuse(
+            f"{path}, {name}: value {missing[0] + 1} of {len(series)} is missing, {len(missing)} in all; "
+            "leave these rows out or fill them"
+        )
+    return series
+
+
+def _numbers(text: str, names: Sequence[str]) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise Misuse(f"--weights {text!r} are no numbers; separate them by commas") from error
+    if len(numbers) != len(names) or not all(map(math.isfinite, numbers)):
+        raise Misuse(f"--weights {text!r} must be {len(names)} finite numbers, one for each of {', '.join(names)}")
+    return numbers
+
+
+def _assets(covariance: Path, means: Path) -> tuple[list[str], list[list[float]], list[float]]:
+    """Return names, covariance and expected returns; means come by name where their file has the names."""
+    from edgefleet_services.data.tables import read_table
+
+    matrix, expected = (read_table(path, header_optional=True) for path in (covariance, means))
+    names = list(matrix.names)
+    for path, table in ((covariance, matrix), (means, expected)):
+        for name, column in zip(table.names, table.values.T, strict=True):
+            _whole(path, name, column)
+    if len(matrix.values) != len(names):
+        raise Misuse(f"{covariance}: has {len(matrix.values)} rows and {len(names)} columns; a covariance is square")
+    if matrix.labels is not None and list(matrix.labels) != names:
+        raise Misuse(f"{covariance}: rows are {', '.join(matrix.labels)}, columns {', '.join(names)}; order them alike")
+    if len(expected.values) == 1 and (len(names) > 1 or expected.labels is None):
+        found = dict(zip(expected.names, expected.values[0].tolist(), strict=True))
+    elif len(expected.names) == 1:
+        column = expected.values[:, 0].tolist()
+        labels = expected.labels or (tuple(names) if len(column) == len(names) else tuple(map(str, range(len(column)))))
+        found = dict(zip(labels, column, strict=True))
+    else:
+        rows, columns = expected.values.shape
+        raise Misuse(f"{means}: has {rows} rows and {columns} columns; give means as one row, or as one column")
+    if len(found) == len(names) and set(found) != set(names) and all(name.isdigit() for name in found):
+        found = dict(zip(names, found.values(), strict=True))
+    if set(found) != set(names):
+        raise Misuse(f"{means}: has means of {', '.join(found)}; the covariance is of {', '.join(names)}")
+    return names, matrix.values.tolist(), [found[name] for name in names]
+
+
+@contextmanager
+def _told(*where: object) -> Iterator[None]:
+    """Say where it was that arithmetic refused its input, or which extra is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise Misuse(f"{error.name} is not installed; pip install 'edgefleet[research]'") from error
+    except ValueError as error:
+        raise Misuse(": ".join(filter(None, (", ".join(map(str, where)), str(error))))) from error
+
+
+def _answer(body: dict[str, Any], as_json: bool, lines: Iterable[str]) -> None:
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(body).decode() + "\n")
+        return
+    for line in lines:
+        typer.echo(line)
+
+
+def _rows(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return rows as aligned text: the first column to the left, the others to the right."""
+    table = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
+
+
+def _short(number: float | None) -> str:
+    return "-" if number is None else f"{number:.6g}"
+
+
+def _candidate(one: Any) -> dict[str, Any]:
+    tail = one.tail
+    return {
+        "threshold": one.threshold,
+        "n_exceed": one.n_exceed,
+        "mean_excess": one.mean_excess,
+        "xi": None if tail is None else tail.xi,
+        "se_xi": None if tail is None else tail.se_xi,
+    }
+
+
+def _proposed(candidates: Sequence[Any]) -> list[str]:
+    found = [_candidate(one) for one in candidates]
+    return _rows([tuple(found[0]), *(tuple(_short(value) for value in one.values()) for one in found)]) if found else []
