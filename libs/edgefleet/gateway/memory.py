@@ -10,7 +10,7 @@ import msgspec
 from edgefleet.messages import GatewayOutcome, OrderEvent, VenueOrder, VenueTrade
 from edgefleet.units import ZERO
 
-KEEP_DONE = 5_000
+KEEP_DONE = 2_000
 OUR_PREFIX: Final = "ef"
 
 Standing = Literal["intended", "unknown", "live", "done", "absent"]
