@@ -162,18 +162,17 @@ class Side:
         if not (size.is_finite() and size > 0):
             raise ValueError(f"a size to sweep must be positive, was {size}")
         count, seen = _WALK, 0
-        filled, notional, worst = ZERO, ZERO, None
+        left, notional, worst = size, ZERO, None
         while True:
             keys = self._best(count)
             for price, there in self._found(keys[seen:]):
-                taken = min(there, size - filled)
-                filled += taken
-                notional += price * taken
                 worst = price
-                if filled == size:
-                    return Sweep(filled, notional, worst)
+                if there >= left:
+                    return Sweep(size, notional + price * left, worst)
+                left -= there
+                notional += price * there
             if len(keys) < count:
-                return Sweep(filled, notional, worst)
+                return Sweep(size - left, notional, worst)
             count, seen = 4 * count, count
 
     def _look(self, count: int) -> list[_Key]:
