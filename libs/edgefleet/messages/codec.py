@@ -60,6 +60,7 @@ def _written(value: object) -> object:
     """Return what stands in a stream for a value that JSON does not know."""
     if isinstance(value, market.WrittenLevels):
         return value.spelled
+    # How an enc_hook says no.
     raise NotImplementedError(f"a message cannot hold a {type(value).__name__}")
 
 

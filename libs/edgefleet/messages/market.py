@@ -15,9 +15,9 @@ Level = tuple[Decimal, Decimal]  # price in quote per base unit, size in base un
 _MILLIONTH = "0.000001"  # of texts that are digits and a point, those that sort before it are smaller, or zero
 
 
-@lru_cache(maxsize=1_024)
+@lru_cache(maxsize=1_024)  # most are a zero
 def _spelled(text: str) -> str:
-    return str(Decimal(text)) if text < _MILLIONTH else text
+    return str(Decimal(text))
 
 
 class WrittenLevels(Sequence[Level]):
@@ -43,7 +43,7 @@ class WrittenLevels(Sequence[Level]):
     def spelled(self) -> list[tuple[str, str]]:
         """Return the texts as `Decimal` spells them: it writes what is smaller than a millionth with an exponent."""
         return [
-            (price, size) if size >= _MILLIONTH and price >= _MILLIONTH else (_spelled(price), _spelled(size))
+            (_spelled(price) if price < _MILLIONTH else price, _spelled(size) if size < _MILLIONTH else size)
             for price, size in self.texts
         ]
 

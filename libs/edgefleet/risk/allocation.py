@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
+from edgefleet.stats.checks import check_finite
 from edgefleet.stats.covariance import check_returns, sample_moments
 
 Floats = npt.NDArray[np.float64]
@@ -206,8 +207,7 @@ def cholesky(covariance: Floats) -> Floats:
 def _check_covariance(covariance: Floats) -> None:
     if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1] or not len(covariance):
         raise ValueError(f"a covariance must be square, was shape {covariance.shape}")
-    if not np.isfinite(covariance).all():
-        raise ValueError(f"a covariance must be finite, has {float(covariance[~np.isfinite(covariance)][0])!r}")
+    check_finite(covariance, "a covariance must be finite, has")
     variances = np.diag(covariance)
     if not (variances > 0).all():
         place = int(np.argmin(variances))

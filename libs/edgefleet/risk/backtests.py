@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edgefleet.stats.checks import check_finite
+
 Floats = npt.NDArray[np.float64]
 Zone = Literal["green", "yellow", "red"]
 
@@ -249,8 +251,7 @@ def acerbi_szekely(returns: Floats, var: Floats, es: Floats, rate: float) -> flo
             f"returns, var and es must be as long as each other, were {len(returns)}, {len(var)}, {len(es)}"
         )
     for name, numbers in (("returns", returns), ("var", var), ("es", es)):
-        if not np.isfinite(numbers).all():
-            raise ValueError(f"{name} must be finite, has {float(numbers[~np.isfinite(numbers)][0])!r}")
+        check_finite(numbers, f"{name} must be finite, has")
     wrong = ~((es > 0) & (es >= var))
     if wrong.any():
         place = int(np.argmax(wrong))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefleet.risk.shortfall import check_level
+from edgefleet.stats.checks import check_finite
 
 Floats = npt.NDArray[np.float64]
 
@@ -68,8 +69,7 @@ def component_var(
             f"{len(weights)} weights do not fit a covariance of {covariance.shape} and means of {drift.shape}"
         )
     for name, numbers in (("weights", weights), ("covariance", covariance), ("means", drift)):
-        if not np.isfinite(numbers).all():
-            raise ValueError(f"{name} must be finite, has {float(numbers[~np.isfinite(numbers)][0])!r}")
+        check_finite(numbers, f"{name} must be finite, has")
     with_all = covariance @ weights
     variance = float(weights @ with_all)
     if not variance > 0:

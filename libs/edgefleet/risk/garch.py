@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgefleet.stats.covariance import is_constant
+from edgefleet.stats.checks import check_series
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,12 +65,7 @@ def fit_garch(returns: Floats, *, backcast: float | None = None) -> Garch:
         raise ValueError(
             f"has {len(returns)} returns, {LEAST_FOR_GARCH} are the least that a GARCH is fitted to; bring more"
         )
-    if not np.isfinite(returns).all():
-        raise ValueError(f"a return must be finite, was {float(returns[~np.isfinite(returns)][0])!r}")
-    if is_constant(returns):
-        raise ValueError(
-            f"all {len(returns)} returns are {float(returns[0])!r}: the variance is 0; bring one that moves"
-        )
+    check_series(returns)
     if backcast is not None and not 0 < backcast < math.inf:
         raise ValueError(f"backcast must be positive and finite, was {backcast!r}")
     unit = float(returns.std())

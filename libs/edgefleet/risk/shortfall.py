@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefleet.risk.garch import fit_garch
-from edgefleet.stats.covariance import decay_weights, is_constant
+from edgefleet.stats.checks import check_decay, check_series
+from edgefleet.stats.covariance import decay_weights
 
 Floats = npt.NDArray[np.float64]
 Method = Literal["normal", "ewma", "historical", "filtered", "cornish-fisher", "monte-carlo", "garch"]
@@ -134,10 +135,10 @@ def filtered(returns: Floats, *, level: float = 0.95, periods: float = 1.0, deca
        securities", Journal of Futures Markets 19, 1999, p. 583.
     """
     check_series(returns)
-    if not 0 < decay < 1:
-        raise ValueError(f"decay must be in (0, 1), was {decay!r}")
-    variances = [float(np.mean(returns**2))]
-    for square in (returns**2).tolist():
+    check_decay(decay)
+    squares = returns**2
+    variances = [float(np.mean(squares))]
+    for square in squares.tolist():
         variances.append(decay * variances[-1] + (1 - decay) * square)
     deviations = np.sqrt(variances)
     return historical(returns / deviations[:-1] * deviations[-1], level=level, periods=periods)
@@ -269,28 +270,6 @@ METHODS: dict[Method, Callable[..., Risk]] = {
     "monte-carlo": monte_carlo,
     "garch": garch,
 }
-
-
-def check_series(returns: Floats) -> None:
-    """Refuse what has no risk to tell.
-
-    Raises
-    ------
-    ValueError
-        If `returns` is not one series of two numbers at least, one is not finite, or all are equal.
-    """
-    if returns.ndim != 1:
-        raise ValueError(f"returns must be one series, was shape {returns.shape}")
-    if not np.isfinite(returns).all():
-        raise ValueError(f"a return must be finite, was {float(returns[~np.isfinite(returns)][0])!r}")
-    if len(returns) < 2:
-        raise ValueError(
-            f"has {len(returns)} return{'' if len(returns) == 1 else 's'}, 2 are the least that vary; bring more"
-        )
-    if is_constant(returns):
-        raise ValueError(
-            f"all {len(returns)} returns are {float(returns[0])!r}: the variance is 0; bring one that moves"
-        )
 
 
 def check_level(level: float) -> None:

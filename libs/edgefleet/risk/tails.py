@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edgefleet.stats.checks import check_finite
+
 Floats = npt.NDArray[np.float64]
 
 # Two parameters by maximum likelihood: with fewer the maximum often does not exist, and its errors say nothing.
@@ -124,8 +126,7 @@ def _excesses(losses: Floats, threshold: float) -> Floats:
         raise ValueError(f"threshold must be finite, was {threshold!r}")
     if losses.ndim != 1 or not len(losses):
         raise ValueError(f"losses must be one series with one loss at least, was shape {losses.shape}")
-    if not np.isfinite(losses).all():
-        raise ValueError(f"a loss must be finite, was {float(losses[~np.isfinite(losses)][0])!r}")
+    check_finite(losses, "a loss must be finite, was")
     found: Floats = losses[losses > threshold] - threshold
     return found
 

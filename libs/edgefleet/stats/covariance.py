@@ -12,10 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from edgefleet.stats.checks import check_decay, is_constant
 
-# What is left of a constant column of size 1 after rounding; a spread below this share of the size is none.
-_ROUNDING = 1e-12
+Floats = npt.NDArray[np.float64]
 
 
 class Shrunk(NamedTuple):
@@ -90,12 +89,6 @@ def check_returns(returns: Floats, names: Sequence[str] | None = None) -> None:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
-
-
-def is_constant(values: Floats) -> bool:
-    """Return whether the values differ by no more than rounding does."""
-    least, most = float(values.min()), float(values.max())
-    return most - least <= _ROUNDING * max(abs(least), abs(most))
 
 
 def sample_covariance(returns: Floats) -> Floats:
@@ -198,8 +191,7 @@ def decay_weights(count: int, decay: float) -> Floats:
     ValueError
         If `decay` is outside (0, 1).
     """
-    if not 0 < decay < 1:
-        raise ValueError(f"decay must be in (0, 1), was {decay!r}")
+    check_decay(decay)
     found: Floats = decay ** np.arange(count - 1, -1, -1, dtype=np.float64)
     return found
 

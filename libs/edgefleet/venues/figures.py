@@ -11,8 +11,8 @@ from edgefleet.messages.market import Level
 from edgefleet.units import ZERO
 
 ABSURD = Decimal("1e15")  # no price or size of a venue is near it, and no infinity passes
-SMALLEST = Decimal("1e-30")
 _MOST_PLACES = 30  # no venue writes so many behind the point; sums of prints are exact, and need all of them
+SMALLEST = Decimal(1).scaleb(-_MOST_PLACES)
 _SHORT, _SMALL = 20, Decimal("1e-8")  # what is written shorter and is not smaller has fewer places, exponent or not
 
 
@@ -79,6 +79,7 @@ class Reader:
 
     def top(self, bid: str, bid_size: str, ask: str, ask_size: str) -> tuple[Decimal, Decimal, Decimal, Decimal]:
         """Return a top of book; a size may be zero."""
+        # Written out: a call for each figure would cost as much as reading one.
         if bid != self._bid_text:
             self._bid = price_of(bid)
             self._bid_text = bid

@@ -41,25 +41,14 @@ class MessageSocket(ClientConnection):
         if self.debug:  # the library's log names every frame
             super().data_received(data)
             return
-        receive = self._receive
         at, end = 0, len(data)
         while at < end:
             if self.protocol.state is OPEN and not (self._owed or self._begun or self._fragments):
-                while end - at >= 4 and (data[at] == _WHOLE_TEXT or data[at] == _WHOLE_BINARY):
-                    length, begin = data[at + 1], at + 2
-                    if length == _IN_2_BYTES:
-                        length, begin = data[at + 2] << 8 | data[at + 3], at + 4
-                    elif length > _IN_2_BYTES:
-                        break
-                    if begin + length > end:
-                        break
-                    at = begin + length
-                    receive(data[begin:at])
-                if at == end:
-                    return
-            stop = self._end_of_part(data, at)
-            super().data_received(data[at:stop])
-            at = stop
+                at = self._cut_out(data, at)
+            if at < end:
+                stop = self._end_of_part(data, at)
+                super().data_received(data[at:stop])
+                at = stop
 
     def process_event(self, event: Event) -> None:
         """Take one frame of a message; leave what else there is to the library."""
@@ -72,6 +61,21 @@ class MessageSocket(ClientConnection):
             if event.fin:
                 self._receive(b"".join(self._fragments))
                 self._fragments = []
+
+    def _cut_out(self, data: bytes, at: int) -> int:
+        """Give away the whole messages that stand from `at` on, one after the other, and return where they end."""
+        receive, end = self._receive, len(data)
+        while end - at >= 4 and (data[at] == _WHOLE_TEXT or data[at] == _WHOLE_BINARY):
+            length, begin = data[at + 1], at + 2
+            if length == _IN_2_BYTES:
+                length, begin = data[at + 2] << 8 | data[at + 3], at + 4
+            elif length > _IN_2_BYTES:
+                break
+            if begin + length > end:
+                break
+            at = begin + length
+            receive(data[begin:at])
+        return at
 
     def _end_of_part(self, data: bytes, at: int) -> int:
         """Return where the part ends that begins at `at` and that the library is given at once.

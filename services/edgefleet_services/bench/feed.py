@@ -130,8 +130,7 @@ def _finding_out(kinds: _Readers) -> _Read:
     other = kinds[_SNAPSHOT]
 
     def read(body: bytes) -> None:
-        at = body.find(b"@", 0, 64)
-        kinds.get(body[at + 1 : at + 5], other)(body)
+        kinds.get(_kind(body), other)(body)
 
     return read
 

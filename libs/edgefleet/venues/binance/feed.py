@@ -35,6 +35,21 @@ class Pending(NamedTuple):
     ts_init: int
 
 
+class Delta(NamedTuple):
+    """A change of a book that is plausible: its place in the sequence, its levels, and the frame that it is."""
+
+    data: wire.DepthDiff
+    bids: Sequence[Level]
+    asks: Sequence[Level]
+    raw: bytes
+    ts_init: int
+
+    @property
+    def pending(self) -> Pending:
+        """Return what is kept of it while it waits: its levels are many times as large as its frame."""
+        return Pending(self.data.u, self.data.E, self.raw, self.ts_init)
+
+
 class Pair(Followed):
     """A pair, with what its snapshot and its two sequences need."""
 
@@ -331,7 +346,7 @@ class BinanceFeed(FeedCore[Pair]):
         followed = self.hear(data.s, stamp_ns)
         if followed is None:
             return
-        bids, asks = wire.levels_of(raw, data)
+        delta = Delta(data, *wire.levels_of(raw, data), raw, ts_init)
         stamp = data.E * NS_PER_MS
         if not 0 < stamp <= stamp_ns + FUTURE_NS:
             self.refuse(raw, f"stamp {data.E} cannot be")
@@ -340,11 +355,11 @@ class BinanceFeed(FeedCore[Pair]):
             return
         self._last_stamp = stamp
         if followed.synced:
-            self._apply(followed, data, bids, asks, raw, ts_init, out)
+            self._apply(followed, delta, out)
         elif followed.instrument in self._bookless:
             self.count_stale(followed)
         else:
-            followed.pending.append(Pending(data.u, data.E, raw, ts_init))
+            followed.pending.append(delta.pending)
 
     def _on_unusual(self, stamp_ns: int, raw: bytes, ts_init: int, out: list[Output]) -> None:
         """Take a frame whose stream is not within its first bytes: other key order, acknowledgement, bare snapshot."""
@@ -375,7 +390,7 @@ class BinanceFeed(FeedCore[Pair]):
         for one in pending:
             if followed.synced:
                 data = self.depth(one.raw)
-                self._apply(followed, data, *wire.levels_of(one.raw, data), one.raw, one.ts_init, out)
+                self._apply(followed, Delta(data, *wire.levels_of(one.raw, data), one.raw, one.ts_init), out)
             else:
                 followed.pending.append(one)
 
@@ -394,17 +409,9 @@ class BinanceFeed(FeedCore[Pair]):
         """Return the first update that a delta covers, so that each next begins one past where one ended."""
         return data.U
 
-    def _apply(
-        self,
-        followed: Pair,
-        data: wire.DepthDiff,
-        bids: Sequence[Level],
-        asks: Sequence[Level],
-        raw: bytes,
-        ts_init: int,
-        out: list[Output],
-    ) -> None:
+    def _apply(self, followed: Pair, delta: Delta, out: list[Output]) -> None:
         """Apply one delta by the venue's rule."""
+        data, bids, asks, _, ts_init = delta
         if self.is_stale(followed, data):
             self.count_stale(followed)
             return
@@ -412,7 +419,7 @@ class BinanceFeed(FeedCore[Pair]):
         if gap is not None:
             self.count_gap(followed)
             self._resync(followed, data.u, ts_init, gap, out)
-            followed.pending.append(Pending(data.u, data.E, raw, ts_init))
+            followed.pending.append(delta.pending)
             return
         stamp = data.E * NS_PER_MS
         first = self.first_id(followed, data)
