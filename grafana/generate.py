@@ -73,6 +73,12 @@ class Dashboard:
 
 
 TRADING_STATE: Final = {"0": ("ACTIVE", "green"), "1": ("REDUCING", "orange"), "2": ("HALTED", "red")}
+BREAKER_STATE: Final = {
+    "0": ("CLOSED", "green"),
+    "1": ("HALF_OPEN", "orange"),
+    "2": ("OPEN", "red"),
+    "3": ("DISABLED", "purple"),
+}
 PER_SYMBOL: Final = '{symbol=~"$symbol"}'
 
 EDGE_RISK: Final = Dashboard(
@@ -141,6 +147,33 @@ EDGE_RISK: Final = Dashboard(
                     USD,
                     12,
                     8,
+                ),
+                Panel(
+                    "Circuit breakers",
+                    "state-timeline",
+                    [Query("max by (breaker, scope) (risk_breaker_state)", "{{breaker}} {{scope}}")],
+                    width=12,
+                    height=8,
+                    mappings=BREAKER_STATE,
+                    description="Each breaker by its last move; without one there is no line, and it is closed.",
+                ),
+                Panel(
+                    "Head-room of each limit",
+                    "timeseries",
+                    [Query("min by (limit) (risk_head_room_ratio)", "{{limit}}")],
+                    "percentunit",
+                    12,
+                    8,
+                    description="What the last approved targets leave of each limit, the least of all instruments.",
+                ),
+                Panel(
+                    "Loss in a stress scenario",
+                    "timeseries",
+                    [Query("max by (scenario) (risk_stress_loss_ratio)", "{{scenario}}")],
+                    "percentunit",
+                    12,
+                    8,
+                    description="Share of equity that the positions of now would lose, by scenario of conf/stress.yml.",
                 ),
                 Panel(
                     "Model confidence",
@@ -247,6 +280,13 @@ EDGE_RISK: Final = Dashboard(
                     COUNT,
                     8,
                     8,
+                ),
+                Panel(
+                    "Breaker moves in the last hour",
+                    "table",
+                    [Query("sum by (breaker, after) (increase(risk_breaker_moves_total[1h]))")],
+                    width=24,
+                    height=6,
                 ),
                 Panel(
                     "Dead letters",

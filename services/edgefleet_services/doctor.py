@@ -6,17 +6,21 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict
 
 import httpx
 
 from edgefleet.bus.embedded import find_server
+from edgefleet.bus.interface import Entry
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_MS, SYSTEM
-from edgefleet.errors import FleetError, Misuse, OutOfReach
+from edgefleet.errors import FleetError, Misuse, OutOfReach, Poison
+from edgefleet.messages import decode
 from edgefleet.params.files import load_fleet
 from edgefleet.params.schema import FleetConfig
+from edgefleet_services.monitor.view import FleetView
 from edgefleet_services.options import redis_url_from_environment
 from edgefleet_services.running import RunningFleet, find_running
 
@@ -37,7 +41,7 @@ async def examine(conf_dir: Path, data_dir: Path | None, redis_url: str | None) 
     """Return every check's finding, in the order in which a start needs them."""
     fleet = find_running(data_dir)
     config, configured = _configuration(conf_dir)
-    findings = [_python(), _disk(data_dir or Path("data")), configured, await _redis(redis_url, fleet)]
+    findings = [_python(), _disk(data_dir or Path("data")), configured, *await _redis(redis_url, fleet)]
     if fleet is not None:
         findings.append(await _monitor(fleet))
     if config is not None:
@@ -72,23 +76,42 @@ def _configuration(conf_dir: Path) -> tuple[FleetConfig | None, Finding]:
     return config, _finding("configuration", True, f"{conf_dir} is valid, hash {config.hash[:12]}")
 
 
-async def _redis(redis_url: str | None, fleet: RunningFleet | None) -> Finding:
+async def _redis(redis_url: str | None, fleet: RunningFleet | None) -> list[Finding]:
     url = redis_url or (fleet.redis_url if fleet is not None else redis_url_from_environment())
     if url is None:
         try:
             server = find_server()
         except FleetError as error:
-            return _finding("redis", False, str(error), "install redis-server >= 7.0, or set REDIS_URL")
-        return _finding("redis", True, f"none named; up brings its own: {server.kind}")
+            return [_finding("redis", False, str(error), "install redis-server >= 7.0, or set REDIS_URL")]
+        return [_finding("redis", True, f"none named; up brings its own: {server.kind}")]
     try:
         bus = await RedisBus.connect(url)
     except (OutOfReach, Misuse) as error:
-        return _finding("redis", False, str(error), "start it, or correct REDIS_URL")
+        return [_finding("redis", False, str(error), "start it, or correct REDIS_URL")]
     started = SYSTEM.monotonic_ns()
     await bus.trading_state()
     elapsed = (SYSTEM.monotonic_ns() - started) / NS_PER_MS
+    control = await bus.span("control", "-", "+")
     await bus.close()
-    return _finding("redis", True, f"answers in {elapsed:.2f} ms")
+    return [_finding("redis", True, f"answers in {elapsed:.2f} ms"), breakers(control)]
+
+
+def breakers(control: Iterable[Entry]) -> Finding:
+    """Return whether no circuit breaker is open, by the entries of `control`."""
+    view = FleetView()
+    try:
+        for entry in control:
+            view.take(decode(entry.type, entry.data))
+    except Poison as error:
+        return _finding("breakers", False, f"not known: {error}", "see the stream control")
+    found = [one for one in view.breaker_lines() if one["state"] == "OPEN"]
+    told = [
+        f"{one['breaker']}{' of ' if one['scope'] else ''}{one['scope']} is OPEN since {one['since']}: {one['reason']}"
+        for one in found
+    ]
+    return _finding(
+        "breakers", not found, "; ".join(told) or "none is open", "docs/runbook: A breaker is open; edgefleet status"
+    )
 
 
 async def _monitor(fleet: RunningFleet) -> Finding:

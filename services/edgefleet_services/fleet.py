@@ -23,6 +23,7 @@ from edgefleet.bus.interface import FIRST
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_S, SYSTEM
 from edgefleet.errors import Broken, FleetError, Misuse, OutOfReach, Transient
+from edgefleet.messages import SESSION_START
 from edgefleet.venues.binance.rest import BinanceVenue
 from edgefleet.venues.interface import AccountReport, TradeReport, Venue
 from edgefleet_services.opening import open_session, owned
@@ -186,7 +187,7 @@ class FleetRun:
                 venue=options.venue,
                 account=options.account,
                 symbols=options.symbols,
-                by="edgefleet up",
+                by=SESSION_START,
                 now=started_ns,
             )
             loop = asyncio.get_running_loop()

@@ -12,17 +12,20 @@ import msgspec
 
 from edgefleet.clock import NS_PER_MS, NS_PER_S, SYSTEM, iso
 from edgefleet.errors import Misuse
+from edgefleet.instruments import split_id
 from edgefleet.messages import (
     Approved,
     Beat,
     BookDelta,
     BookSnapshot,
+    BreakerMoved,
     Ensemble,
     Fill,
     GatewayOutcome,
     Message,
     OrderEvent,
     Quote,
+    Refusal,
     Refused,
     Signals,
     Touch,
@@ -36,6 +39,7 @@ from edgefleet.store.db import LedgerDatabase, LookupRow, Transaction, database_
 from edgefleet.store.history import History
 from edgefleet.units import decimal_text
 
+_BREAKER_TAG = str(BreakerMoved.__struct_config__.tag)
 MAX_CAUSES = 12  # a chain is market, signals, ensembles, targets, orders, venue.events, fills: a longer one is no chain
 
 
@@ -115,8 +119,34 @@ def _chain(history: History, rows: list[LookupRow]) -> tuple[tuple[Link, ...], t
         _follow(history, f"{row.stream}/{row.id}", links, missing)
     for link in tuple(links.values()):
         _follow(history, getattr(link.message, "edge_cause", "") or None, links, missing)
+        if isinstance(link.message, Refused) and link.message.reason is Refusal.BREAKER:
+            opened = _opening(history, link)
+            if opened is None:
+                missing.append(f"the opening of breaker {link.message.detail}")
+            _follow(history, opened, links, missing)
     ordered = sorted(links.values(), key=lambda link: (_ORDER.get(link.stream, len(_ORDER)), _key(link.id)))
     return tuple(ordered), tuple(missing)
+
+
+def _opening(history: History, refusal: Link) -> str | None:
+    """Return the entry of `control` that tells of the breaker a refusal names, as it stood then, None without one.
+
+    Its last move before the refusal, in the instrument's venue or account or in the whole fleet.
+    """
+    refused: Refused = refusal.message
+    symbol, venue = split_id(refused.instrument)
+    quote = symbol.rpartition("/")[2].partition(":")[0]
+    scopes, found = ("", venue, f"{venue}|{quote}", f"{refused.account}|{quote}"), None
+    # Ids begin with the server's ms, so what came later, of a later session too, is not looked at.
+    for entry in history.entries("control", last=f"{_key(refusal.id)[0]}-{2**64 - 1}"):
+        if entry.type != _BREAKER_TAG:
+            continue
+        moved = decode(entry.type, entry.data)
+        if not isinstance(moved, BreakerMoved) or moved.breaker != refused.detail:
+            continue
+        if moved.scope in scopes and moved.ts_event <= refused.ts_event:
+            found = f"control/{entry.id}" if moved.after == "OPEN" else None
+    return found
 
 
 def _follow(history: History, cited: str | None, links: dict[str, Link], missing: list[str]) -> None:
@@ -176,6 +206,10 @@ def _sentence(message: Message) -> str:
             return f"beat of {message.venue}; ages: {ages}"
         case TradingState():
             return f"trading state {message.state}: {message.reason} (by {message.by})"
+        case BreakerMoved():
+            name = f"{message.breaker} of {message.scope}" if message.scope else message.breaker
+            numbers = f"observed {_short(message.observed)}, limit {_short(message.limit)} ({message.unit})"
+            return f"breaker {name} {message.after}: {numbers}, action {message.action}; {message.reason}"
         case Signals():
             edges = ", ".join(
                 f"{e.model} {e.edge_bps:+.2f} bps at confidence {e.confidence:.2f}" for e in message.edges

@@ -119,6 +119,17 @@ def test_fill_of_a_running_fleet_is_explained(demo: Demo) -> None:
     assert {"market", "signals", "ensembles", "targets", "orders", "fills"} <= streams
 
 
+def test_portfolio_of_a_running_fleet_is_put_under_stress(demo: Demo) -> None:
+    until(demo.fills, within_s=60, what="a first fill")
+
+    finished = edgefleet("risk", "stress", "--data-dir", demo.data_dir, "--json")
+
+    assert finished.returncode == 0, finished.stderr
+    (account,) = report_of(finished)["accounts"]
+    assert (account["venue"], account["quote"]) == ("sim", "USDT")
+    assert {one["scenario"] for one in account["scenarios"]} >= {"march_2020", "ftx_november_2022"}
+
+
 def _applied(client: redis.Redis) -> dict[str, dict[str, Any]]:
     """Return what each service last said of the configuration it has in force."""
     said = {key.split(":")[2]: client.get(key) for key in client.scan_iter(match="param:applied:*")}

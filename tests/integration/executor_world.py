@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 import redis
@@ -22,7 +22,18 @@ from tests.integration.venue_server import RunningVenue, eventually, running
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_S, SYSTEM
 from edgefleet.instruments import instrument_id
-from edgefleet.messages import Beat, GatewayOutcome, Message, Reconciled, Refused, TouchAge, decode, encode, tag_of
+from edgefleet.messages import (
+    Beat,
+    Command,
+    GatewayOutcome,
+    Message,
+    Reconciled,
+    Refused,
+    TouchAge,
+    decode,
+    encode,
+    tag_of,
+)
 from edgefleet.params.store import ParamStore
 from edgefleet.params.writer import ParamWriter
 from edgefleet.testing import build
@@ -98,6 +109,11 @@ class World:
                 await bus.latch(state, reason="test", by=by, person=True, ts=SYSTEM.wall_ns())
 
         asyncio.run(write())
+
+    def command(self, verb: Literal["halt", "reduce"]) -> None:
+        """Ask as risk does when a breaker opens."""
+        now = SYSTEM.wall_ns()
+        self.add("control", Command(verb=verb, reason="a test", by="risk", ts_event=now, ts_init=now))
 
     def refused_or_denied(self) -> int:
         """Return how many targets were refused and orders denied for a halt."""

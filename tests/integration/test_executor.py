@@ -90,7 +90,7 @@ def test_nothing_is_sent_when_no_beat_came_for_three_seconds(world: World) -> No
     assert world.stop(process) == 0
 
 
-@pytest.mark.parametrize("way", ["file", "mode", "signal", "latch"])
+@pytest.mark.parametrize("way", ["file", "mode", "signal", "latch", "command"])
 def test_each_way_of_the_kill_switch_stops_new_orders_and_survives_a_restart(world: World, way: str) -> None:
     import signal
 
@@ -107,6 +107,8 @@ def test_each_way_of_the_kill_switch_stops_new_orders_and_survives_a_restart(wor
             world.client.set("mode", "halt")
         case "latch":
             world.halt("a person")
+        case "command":
+            world.command("halt")
     if way != "mode":  # the params service turns `mode` into a latch; alone it forbids intents
         eventually(lambda: not world.venue.signed("GET", "openOrders", symbol="BTCUSDT").json(), "the cancel")
     orders = len(world.venue_orders())
@@ -141,6 +143,39 @@ def test_halt_survives_a_flushed_redis_and_a_new_session(world: World) -> None:
     world.approve("0.02")
 
     eventually(lambda: world.all(Fill, "fills"), "a fill")
+
+
+def test_halt_that_a_breaker_asked_for_outlives_a_restart_and_a_flush_and_ends_with_a_person(world: World) -> None:
+    process = world.started()
+    world.kill(process)
+    world.command("halt")  # nobody is there to hear it
+    again = world.executor()
+    eventually(lambda: world.client.hget("trading:state", "state") == b"HALTED", "the latch")
+    world.kill(again)
+    world.client.flushall()
+    world.configure()
+
+    third = world.executor()
+    eventually(lambda: world.client.hget("trading:state", "state") == b"HALTED", "the latch again")
+    world.resume("a person")
+    eventually(lambda: "resumed" in world.log(), "the person's word")
+    eventually(lambda: any(world.gates()), "an open gate")
+    world.kill(third)
+    world.executor()  # reads the command once more, and the word after it
+    eventually(lambda: world.gates().count(True) == 2, "the gate again")
+    world.approve("0.02")
+
+    eventually(lambda: world.all(Fill, "fills"), "a fill")
+    assert world.client.hget("trading:state", "state") == b"ACTIVE"
+
+
+def test_reduce_that_a_breaker_asked_for_moves_the_latch(world: World) -> None:
+    world.started()
+
+    world.command("reduce")
+
+    eventually(lambda: world.client.hget("trading:state", "state") == b"REDUCING", "the latch")
+    assert world.client.hget("trading:state", "by") == b"risk"
 
 
 def test_venue_that_is_not_there_ends_in_one_line_and_exit_3(world: World) -> None:

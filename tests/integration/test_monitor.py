@@ -28,7 +28,7 @@ from edgefleet.params.schema import FleetConfig
 from edgefleet.params.store import ParamStore
 from edgefleet.params.writer import ParamWriter
 from edgefleet.stage import Input
-from edgefleet.testing.build import approved, beat, ensemble, fill, order_event, touch
+from edgefleet.testing.build import approved, beat, breaker_moved, ensemble, fill, order_event, touch
 from edgefleet.testing.clock import START_NS
 
 pytestmark = pytest.mark.integration
@@ -132,10 +132,21 @@ async def test_before_anything_happened_everything_is_absent_and_nothing_is_zero
 
     assert status["session"] is None
     assert status["trading_state"] is None
-    assert status["accounts"] == status["market"] == status["risk"] == []
-    assert (await client.get("/api/v1/orders")).json() == []
+    assert status["accounts"] == status["market"] == status["risk"] == status["breakers"] == []
+    assert (await client.get("/api/v1/breakers")).json() == []
+    assert (await client.get("/api/v1/orders")).json() == (await client.get("/api/v1/stress")).json() == []
     metrics = (await client.get("/metrics")).text
-    for money in ("equity_usd", "pnl_realized_usd", "var_pct{", "edge_blended_bps{", "trading_state "):
+    for money in (
+        "equity_usd",
+        "pnl_realized_usd",
+        "var_pct{",
+        "edge_blended_bps{",
+        "trading_state ",
+        "risk_stress_loss_ratio{",
+        "risk_breaker_state{",
+        "risk_breaker_moves_total{",
+        "risk_head_room_ratio{",
+    ):
         assert money not in metrics
 
 
@@ -147,6 +158,7 @@ async def test_what_the_fleet_did_is_told(client: httpx.AsyncClient, bus: RedisB
     orders = await until(client, "/api/v1/orders", lambda rows: rows and rows[0]["state"] == "FILLED")
     refusals = (await client.get("/api/v1/refusals")).json()
     curve = await until(client, "/api/v1/equity", lambda c: c.get("main@sim"))
+    (stressed,) = await until(client, "/api/v1/stress", lambda rows: rows and rows[0]["scenarios"])
 
     (books,) = status["accounts"]
     assert books["equity"] == "99993.999"
@@ -157,6 +169,9 @@ async def test_what_the_fleet_did_is_told(client: httpx.AsyncClient, bus: RedisB
     assert len(orders) == 1
     assert (refusals[0]["observed"], refusals[0]["limit"]) == (0.031, 0.02)
     assert curve["main@sim"][0][1] == "99993.999"
+    scenarios = {one["scenario"]: one for one in stressed["scenarios"]}
+    assert scenarios["march_2020"]["loss"] == pytest.approx(0.372 * 0.1 * 59_999.99)
+    assert scenarios["financial_crisis_2008"]["loss"] is None
 
 
 async def test_other_programs_find_their_keys_channels_and_metrics(client: httpx.AsyncClient, bus: RedisBus) -> None:
@@ -189,8 +204,54 @@ async def test_other_programs_find_their_keys_channels_and_metrics(client: httpx
         'model_switch_total{symbol="BTC/USDT"} 1.0',
         'edgefleet_refusals_total{reason="VAR_LIMIT"} 1.0',
         'edgefleet_data_age_seconds{symbol="BTC/USDT",venue="sim"} 0.005',
+        'risk_stress_loss_ratio{scenario="march_2020"} 0.0223213',
+        'risk_head_room_ratio{limit="position"} 0.5',
     ):
         assert line in metrics, metrics
+
+
+async def test_a_breaker_is_told_by_its_last_move_and_every_move_is_counted(
+    client: httpx.AsyncClient, bus: RedisBus
+) -> None:
+    for moved in (
+        breaker_moved(),
+        breaker_moved(before="OPEN", after="HALF_OPEN"),
+        breaker_moved(before="HALF_OPEN", observed=0.05),
+        breaker_moved(breaker="staleness", scope="sim", after="DISABLED", action="none"),
+    ):
+        await bus.append("control", moved)
+
+    lines = await until(client, "/api/v1/breakers", lambda rows: len(rows) == 2)
+
+    assert [(one["breaker"], one["state"], one["observed"], one["limit"]) for one in lines] == [
+        ("daily_loss", "OPEN", 0.05, 0.03),
+        ("staleness", "DISABLED", 0.04, 0.03),
+    ]
+    assert {"scope", "unit", "action", "since", "reason"} <= set(lines[0])
+    assert (await client.get("/api/v1/status")).json()["breakers"] == lines
+    metrics = (await client.get("/metrics")).text
+    for line in (
+        'risk_breaker_state{breaker="daily_loss",scope="main|USDT"} 2.0',
+        'risk_breaker_state{breaker="staleness",scope="sim"} 3.0',
+        'risk_breaker_moves_total{after="OPEN",breaker="daily_loss"} 2.0',
+        'risk_breaker_moves_total{after="HALF_OPEN",breaker="daily_loss"} 1.0',
+    ):
+        assert line in metrics, metrics
+
+
+async def test_head_room_that_no_target_tells_any_more_has_no_series(client: httpx.AsyncClient, bus: RedisBus) -> None:
+    async def exported(line: str, *, there: bool) -> None:
+        async with asyncio.timeout(10):
+            while (line in (await client.get("/metrics")).text) is not there:  # noqa: ASYNC110 - as in `until`
+                await asyncio.sleep(0.05)
+
+    await bus.append("targets", approved(head_room={"var": 0.4, "budget": 0.3}))
+    await exported('risk_head_room_ratio{limit="budget"} 0.3', there=True)
+
+    await bus.append("targets", approved(head_room={"var": 0.2}))
+
+    await exported('risk_head_room_ratio{limit="var"} 0.2', there=True)
+    await exported('limit="budget"', there=False)
 
 
 async def test_a_monitor_that_starts_late_shows_this_session_and_not_the_last(
@@ -259,6 +320,8 @@ async def test_the_page_is_live_in_a_real_browser(client: httpx.AsyncClient, bus
         await expect(page.locator("#link")).to_contain_text("live")
         await expect(page.locator("#equity")).to_have_text("—")
         await expect(page.get_by_text("No fill yet.")).to_be_visible()
+        await expect(page.get_by_text("No loss can be told yet")).to_be_visible()
+        await expect(page.get_by_text("None has moved: every breaker is closed.")).to_be_visible()
 
         await trade(bus)
         await expect(page.locator("#state")).to_have_text("ACTIVE")
@@ -267,6 +330,15 @@ async def test_the_page_is_live_in_a_real_browser(client: httpx.AsyncClient, bus
         await expect(page.locator("#refusals")).to_contain_text("VAR_LIMIT")
         await expect(page.locator("#refusals")).to_contain_text("0.031")
         await expect(page.locator("#market")).to_contain_text("59999.99")
+        march = page.locator("#stress tbody tr", has_text="march_2020").locator("td")
+        await expect(march).to_have_text(["march_2020", "2.23", "97,762.00", "nothing"])
+        crisis = page.locator("#stress tbody tr", has_text="financial_crisis_2008").locator("td")
+        await expect(crisis).to_have_text(["financial_crisis_2008", "—", "—", "—"])
+        await bus.append("control", breaker_moved())
+        opened = page.locator("#breakers tbody tr").locator("td")
+        await expect(opened).to_have_text(["daily_loss of main|USDT", "open", "0.04", "0.03", "reduce", "15:06:40.000"])
+        await expect(page.get_by_text("None has moved")).to_be_hidden()
+        await expect(page.locator("#stress-note")).to_contain_text("in no loss there: BTC/USDT@sim")
 
         if (pictures := os.environ.get("EDGEFLEET_TEST_PICTURES")) is not None:
             await page.screenshot(path=f"{pictures}/page.png", full_page=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from decimal import Decimal
@@ -18,12 +19,24 @@ from edgefleet.risk.stage import RiskStage, RiskState
 from edgefleet.testing import build
 
 Z = 1.6448536269514722
-TIGHT = {
+TIGHT: dict[str, dict[str, Any]] = {
     "risk_limits": {"concentration_limits": {"single": 0.25, "class": 0.30, "sector": 0.4, "geography": 0.7}},
     "position_sizing": {"min_dwell_ms": 2_000},
 }
 instruments = st.sampled_from([BTC, ETH])
 edges_bps = st.one_of(st.floats(-60, 60), st.sampled_from([0.0, 9.0, 12.0, 20.0, -20.0]))
+# The same with correlations that are known, and with the limits tight that hold the two together.
+TOGETHER = {
+    "risk_limits": {
+        **TIGHT["risk_limits"],
+        "exposure_limits": {"gross": 0.28, "net": 0.22, "venue": 0.28},
+        "max_correlation_exposure": 0.25,
+        "order_limits": {"price_collar_pct": 0.9},
+        "vol_multiplier_limit": 1_000.0,
+    },
+    "position_sizing": {"min_dwell_ms": 0},
+    "volatility": {"correlation_interval_s": 1.0, "min_returns": 20},
+}
 actions = st.one_of(
     st.tuples(st.just("edge"), instruments, edges_bps, st.floats(0.0, 1.0), st.sampled_from([1_000, 10_000, 600_000])),
     st.tuples(st.just("nobody"), instruments),
@@ -69,6 +82,40 @@ class Books:
         most = max(abs(held), abs(held + buys), abs(held + sells), abs(standing))
         return float(most * self.world.touch(name)[1])
 
+    def span(self, name: str) -> tuple[float, float]:
+        """Return from where to where the exposure may come, in quote units at the ask."""
+        buys = sum((u for where, u, _ in self.orders.values() if where == name and u > 0), Decimal(0))
+        sells = sum((u for where, u, _ in self.orders.values() if where == name and u < 0), Decimal(0))
+        units, expires = self.targets.get(name, (Decimal(0), 0))
+        ends = [self.held[name] + buys, self.held[name] + sells]
+        ends += [units] if expires > self.world.state.time else []
+        price = float(self.world.touch(name)[1])
+        return float(min(ends)) * price, float(max(ends)) * price
+
+    def least_var(self, name: str, own: float, equity: float) -> float:
+        """Return the value at risk of the worst corner of the others with `own` held, by what is known of both."""
+        names = list(self.held)
+        deviations = [self.deviation(one) for one in names]
+        rho = 1.0 if self.rho is None else self.rho
+        corners = itertools.product(*[(own, own) if one == name else self.span(one) for one in names])
+        found = 0.0
+        for corner in corners:
+            one, other = (at / equity * risk for at, risk in zip(corner, deviations, strict=True))
+            square = one * one + other * other
+            # Where the correlation is not known it is the one that hurts.
+            square += 2 * abs(one * other) if self.rho is None else 2 * rho * one * other
+            found = max(found, Z * math.sqrt(max(square, 0.0)))
+        return found
+
+    @property
+    def rho(self) -> float | None:
+        """Return the correlation as far as the stage may know it."""
+        joint = self.world.state.joint.get("sim")
+        table = None if joint is None else joint.correlations(self.world.config.risk_harmonizer.volatility.min_returns)
+        if joint is None or table is None or math.isnan(table[0, 1]):
+            return None
+        return float(table[0, 1])
+
     def deviation(self, name: str) -> float:
         variance = self.world.state.desks[name].returns.per_second
         assert variance is not None
@@ -84,6 +131,11 @@ def play(books: Books, action: Sequence[Any]) -> list[Approved | Refused]:
             return world.ensemble((), name)
         case "move", name, change:
             world.prices[name] = min(max(world.prices[name] * (1 + change), 10.0), 1e6)
+            return world.beat()
+        case "apart", n, rho:
+            one, two = 1 if n % 2 == 0 else -1, 1 if (n // 2) % 2 == 0 else -1
+            world.prices[BTC] *= math.exp(3e-4 * one)
+            world.prices[ETH] *= math.exp(3e-4 * (rho * one + math.sqrt(1 - rho * rho) * two))
             return world.beat()
         case "beat", seconds, alive:
             return world.beat(seconds, alpha_alive=alive)
@@ -152,15 +204,24 @@ def check(books: Books, said: Approved, shortable: bool) -> None:
     if said.quantity != 0:
         own = size * float(world.touch(name)[1]) / equity
         others = math.fsum(books.worst(other) / equity for other in books.held if other != name)
-        at_risk = math.fsum(
-            books.worst(other) / equity * books.deviation(other) for other in books.held if other != name
-        )
-        var = Z * (own * books.deviation(name) + at_risk)
+        var = books.least_var(name, math.copysign(own, said.quantity) * equity, equity)
+        (other,) = (one for one in books.held if one != name)
+        low, high = (end / equity for end in books.span(other))
+        signed = math.copysign(own, said.quantity)
         assert own <= 0.20 * (1 + 1e-9)
         assert own + others <= min(3.0, limits.concentration_limits.class_) * (1 + 1e-9)
-        assert var <= limits.var_hard_limit * (1 + 1e-9)
-        assert said.var_fraction == pytest.approx(var, rel=1e-6)
-        assert min(said.head_room[limit] for limit in ("position", "single", "leverage", "class", "var")) >= -1e-9
+        assert max(high + signed, -(low + signed)) <= limits.exposure_limits.net * (1 + 1e-9)
+        assert own + others <= limits.exposure_limits.gross * (1 + 1e-9)
+        if name in world.state.budgets:
+            assert own <= world.state.budgets[name] * (1 + 1e-9)
+        if books.rho is None or books.rho >= limits.correlated_from:
+            assert own + others <= limits.max_correlation_exposure * (1 + 1e-9)
+        assert var <= limits.var_hard_limit * (1 + 1e-6)
+        assert said.var_fraction >= var * (1 - 1e-6)
+        assert said.var_fraction <= limits.var_hard_limit * (1 + 1e-9)
+        if books.rho is None:
+            assert said.var_fraction == pytest.approx(var, rel=1e-6)
+        assert min(left for limit, left in said.head_room.items() if limit != "drawdown") >= -1e-9
     if size > max(abs(float(units)) for units in held) + 1e-12:
         assert world.state.trading == "ACTIVE"
         assert said.head_room["drawdown"] > 0
@@ -180,10 +241,11 @@ def run(
     plan: list[tuple[Any, ...]],
     *,
     shortable: bool = False,
+    limits: dict[str, Any] | None = None,
     restarts: frozenset[int] = frozenset(),
     world: type[World] = World,
 ) -> Books:
-    books = Books(world(config(TIGHT, shortable=shortable)))
+    books = Books(world(config(limits or TIGHT, shortable=shortable)))
     for number, action in enumerate(plan):
         if number in restarts:
             books.world.state = msgspec.msgpack.decode(msgspec.msgpack.encode(books.world.state), type=RiskState)
@@ -198,6 +260,18 @@ def run(
 @settings(max_examples=150, deadline=None)
 def test_no_sequence_makes_a_verdict_exceed_a_limit(plan: list[tuple[Any, ...]], shortable: bool) -> None:
     run(plan, shortable=shortable)
+
+
+@given(st.lists(actions, max_size=40), st.floats(-0.95, 0.95))
+@settings(max_examples=100, deadline=None)
+def test_no_sequence_makes_a_verdict_exceed_a_limit_where_correlations_are_known(
+    plan: list[tuple[Any, ...]], rho: float
+) -> None:
+    apart = [("apart", n, rho) for n in range(25)]
+
+    books = run([*apart, *plan], shortable=True, limits=TOGETHER)
+
+    assert books.world.state.joint["sim"].count > 20
 
 
 @given(st.lists(actions, max_size=30), st.frozensets(st.integers(0, 29), max_size=5))
@@ -267,6 +341,32 @@ def test_positions_scale_with_equity(cash: int, times: int) -> None:
     assert isinstance(large, Approved)
     lot = 0.00001
     assert abs(float(large.quantity) - times * float(small.quantity)) <= lot * (times + 1)
+
+
+TIGHTER = st.sampled_from(
+    [
+        {"position_sizing": {"max_position_pct": {"crypto": 0.07}}},
+        {"position_sizing": {"kelly_fraction": 0.01}},
+        {"risk_limits": {"exposure_limits": {"gross": 0.05, "net": 0.05}}},
+        {"risk_limits": {"exposure_limits": {"net": 0.06}}},
+        {"risk_limits": {"max_correlation_exposure": 0.04}},
+        {"risk_limits": {"order_limits": {"max_order_pct": 0.03}}},
+        {"risk_limits": {"var_targets": {"daily_95pct": 0.001, "weekly_95pct": 0.0015, "monthly_95pct": 0.002}}},
+        {"risk_limits": {"expected_shortfall": {"target": 0.001, "hard_limit": 0.002}}},
+        {"position_sizing": {"impact_coefficient": 5.0}},
+    ]
+)
+
+
+@given(st.floats(11.0, 60.0), st.sampled_from([1_000, 10_000, 600_000]), TIGHTER)
+@settings(max_examples=60, deadline=None)
+def test_a_tighter_limit_never_enlarges_a_position(bps: float, horizon: int, tighter: dict[str, Any]) -> None:
+    (wide,) = World(config()).edge(bps, horizon_ms=horizon)
+    (tight,) = World(config(tighter)).edge(bps, horizon_ms=horizon)
+
+    if isinstance(tight, Approved):
+        assert isinstance(wide, Approved)
+        assert abs(tight.quantity) <= abs(wide.quantity)
 
 
 @given(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,23 +25,12 @@ from edgefleet.bus.interface import (
     Permit,
     Record,
     id_key,
-    outputs_crc,
 )
-from edgefleet.bus.rerun import (
-    SnapshotUnusable,
-    dead_letter,
-    decode_state,
-    encode_state,
-    is_fatal,
-    journal_of,
-    pack_snapshot,
-    step_entry,
-    unpack_snapshot,
-    was_set_aside,
-)
+from edgefleet.bus.rerun import dead_letter, decode_state, encode_state, is_fatal, pack_snapshot, step_entry
+from edgefleet.bus.restore import state_of
 from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
 from edgefleet.errors import Broken, Fenced, FleetError, Poison, Transient
-from edgefleet.messages import Alert, InputLost, Journal, Message, Rollback
+from edgefleet.messages import Alert, InputLost, Message, Rollback
 from edgefleet.params.schema import FleetConfig
 from edgefleet.stage import Stage
 
@@ -52,7 +41,6 @@ LINGER_NS = 10 * NS_PER_MS  # how long entries that led to nothing wait for more
 SHOW_EVERY_NS = 100 * NS_PER_MS  # how often a busy stage shows its lag to tools that ask for consumer groups
 SOFT_OUTPUTS = MAX_BATCH_OUTPUTS // 4  # a batch is cut after the entry that passes this: one entry may add many
 SOFT_BYTES = MAX_BATCH_BYTES // 4
-JOURNAL_PAGE = 500
 
 
 class Configs(Protocol):
@@ -633,21 +621,7 @@ class StageLoop:
                 record = await self._bus.claim(stage.service, identity, stage.inputs)
         self._epoch = record.epoch
         await self._compare_with_last_known(record)
-        state, positions, after = await self._from_snapshot(record)
-        reran = 0
-        async for commit in self._journal(record, after):
-            entries = await self._bus.span(commit.input, commit.first, commit.last)
-            if len(entries) != commit.count:
-                span = f"{commit.count} entries of {commit.input} {commit.first}..{commit.last}"
-                raise self._not_again(f"commit {commit.n} read {span}, {len(entries)} are there")
-            if not was_set_aside(commit, stage.service):
-                config = await self._configs.by_hash(commit.config)
-                self._repeat(state, commit.n, commit.crc, commit.input, entries, config)
-            positions[commit.input] = commit.last
-            reran += len(entries)
-        wrong = {name: at for name, at in record.positions.items() if positions.get(name, FIRST) != at}
-        if wrong:
-            raise self._not_again(f"its journal ends before its positions {wrong}")
+        state, reran = await state_of(record, stage, self._bus, self._configs.by_hash, self._rejected)
         self._depth_ns = 0
         self._observe.restored(record, reran)
         return _Memory(
@@ -663,55 +637,9 @@ class StageLoop:
             snapshot_ns=self._clock.monotonic_ns(),
         )
 
-    def _repeat(self, state: Any, n: int, crc: int, stream: str, entries: Sequence[Entry], config: FleetConfig) -> None:
-        """Step committed entries again; what they lead to must be what was committed."""
-        outputs: list[EncodedOutput] = []
-        for entry in entries:
-            try:
-                outputs += step_entry(self._stage, state, stream, entry, config)
-            except Exception as error:  # what was committed must not fail now; told with its place
-                raise self._not_again(f"commit {n}, {stream}/{entry.id} fails: {error}") from error
-        if outputs_crc(outputs) != crc:
-            raise self._not_again(f"commit {n} of {stream} gives other outputs than were committed")
-
-    async def _from_snapshot(self, record: Record) -> tuple[Any, dict[str, str], str]:
-        """Return state, positions and the place in the journal to go on from."""
-        stage = self._stage
-        if record.snapshot is not None:
-            try:
-                state, positions = unpack_snapshot(stage, record.snapshot)
-                return state, {name: positions.get(name, FIRST) for name in stage.inputs}, record.journal
-            except SnapshotUnusable as error:
-                self._observe.snapshot_rejected(str(error))
-                await self._alert("snapshot_rejected", str(error))
-                depth = await self._bus.depth(f"journal.{stage.service}")
-                if depth.added != depth.length:
-                    raise self._not_again(f"{error}, and its journal no longer begins at its first commit") from error
-        return stage.initial(), dict.fromkeys(stage.inputs, FIRST), FIRST
-
-    def _not_again(self, why: str) -> Broken:
-        return Broken(f"{self._identity} cannot be re-run: {why}")
-
-    async def _journal(self, record: Record, after: str) -> AsyncIterator[Journal]:
-        """Give this identity's commits after a place in its service's journal, up to its record, without a gap."""
-        expected = 1 if after == FIRST else None
-        while True:
-            page = await self._bus.span(f"journal.{self._stage.service}", f"({after}", "+", count=JOURNAL_PAGE)
-            for entry in page:
-                commit = journal_of(entry)
-                if commit.identity != self._identity:
-                    continue
-                if commit.n > record.n:  # a commit whose reply we gave up on; the next commit will be told CONFLICT
-                    return
-                if expected is not None and commit.n != expected:
-                    raise self._not_again(f"commit {expected} is not in its journal")
-                expected = commit.n + 1
-                yield commit
-            if len(page) < JOURNAL_PAGE:
-                if expected is not None and expected != record.n + 1:
-                    raise self._not_again(f"its journal ends at {expected - 1}, not at {record.n}")
-                return
-            after = page[-1].id
+    async def _rejected(self, why: str) -> None:
+        self._observe.snapshot_rejected(why)
+        await self._alert("snapshot_rejected", why)
 
     async def _halt(self, error: FleetError) -> None:
         """Stop trading, as far as the bus lets us."""

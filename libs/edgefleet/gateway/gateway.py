@@ -28,7 +28,9 @@ from edgefleet.gateway.reconcile import Classes, VenueView, classify, look, unre
 from edgefleet.gateway.words import Occasion, Words
 from edgefleet.messages import (
     FEEDS,
+    SESSION_START,
     Beat,
+    Command,
     GatewayOutcome,
     OrderEvent,
     OrderState,
@@ -54,7 +56,6 @@ from edgefleet.venues.interface import (
     Venue,
 )
 
-SESSION_START: Final = "edgefleet up"  # sets ACTIVE at a session's start; it is no person's word against our latch
 SWEEP_S: Final = 0.25
 CLEARANCE_MS: Final = 500  # what a commit was told may leave; the disk can take longer, and the latch fall meanwhile
 KEEP_SWEPT: Final = 1_000  # a command whose commit's answer was lost is never handed over
@@ -130,6 +131,7 @@ class Gateway:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failed: asyncio.Future[None] | None = None
         self._halted_at = 0
+        self._asked: Command | None = None  # of risk's breakers: the latch is to be moved
 
     def disk(self) -> tuple[bool, str]:
         """Return whether intents reach the disk in good time, and how long the slowest of late took or has waited."""
@@ -648,14 +650,18 @@ class Gateway:
     async def _follow_control_and_beats(self) -> None:
         """Note beats as they come, obey the latch, and notice when Redis was away."""
         positions: dict[str, str] = {}
+        history_until = FIRST
         while True:
             try:
                 if not positions:
+                    history_until = await self._bus.last_id("control")
                     newest_ms = id_key(await self._bus.last_id("beats"))[0]
                     positions = {"control": FIRST, "beats": f"{max(newest_ms - RECENT_BEATS_MS, 0)}-0"}
                 for stream, entries in (await self._bus.read(positions, count=256, block_ms=500)).items():
                     positions[stream] = entries[-1].id
                     await self._take_followed(stream, entries)
+                if id_key(positions["control"]) >= id_key(history_until):
+                    await self._obey()
                 if self._bus_lost:
                     self._ask_reconcile("reconnect")
                     positions = {}
@@ -679,8 +685,29 @@ class Gateway:
             assert isinstance(said, TradingState)
             await self._take_trading_state(said)
         for entry in entries:
-            if entry.type == "command.v1" and getattr(decode(entry.type, entry.data), "verb", "") == "reconcile":
-                self._ask_reconcile("periodic")
+            if entry.type == "trading_state.v1":
+                said = decode(entry.type, entry.data)
+                if self._asked is not None and isinstance(said, TradingState) and _answers(said, self._asked):
+                    self._asked = None
+            elif entry.type == "command.v1":
+                command = decode(entry.type, entry.data)
+                assert isinstance(command, Command)
+                if command.verb == "reconcile":
+                    self._ask_reconcile("periodic")
+                elif command.verb in ("halt", "reduce"):
+                    self._asked = command
+
+    async def _obey(self) -> None:
+        """Move the latch as the newest command says that nothing has answered; after a restart too."""
+        asked = self._asked
+        if asked is None:
+            return
+        if asked.verb == "halt":
+            self.halt(f"{asked.reason} (by {asked.by})")
+        else:
+            ts = self._clock.wall_ns()
+            await self._bus.latch("REDUCING", reason=asked.reason, by=asked.by, person=False, ts=ts)
+        self._asked = None
 
     def _lease_lapsed(self) -> None:
         self._shut("the account's lease had lapsed")
@@ -785,3 +812,10 @@ class Gateway:
 
 
 _COMMANDS: Final = frozenset({OrderState.PENDING_NEW, OrderState.PENDING_CANCEL})
+
+
+def _answers(said: TradingState, asked: Command) -> bool:
+    """Return whether the latch has moved as asked, or a person has resumed since; a feed's hold is neither."""
+    if said.by == FEEDS:
+        return False
+    return said.state in ("HALTED", "ACTIVE") or asked.verb == "reduce"

@@ -4,7 +4,16 @@ Messages are frozen trees of plain values, so none can be part of a cycle: `gc=F
 """
 
 from edgefleet.messages.codec import MESSAGE_TYPES, Message, decode, encode, tag_of
-from edgefleet.messages.control import FEEDS, Command, Session, TradingState
+from edgefleet.messages.control import (
+    FEEDS,
+    SESSION_START,
+    BreakerAction,
+    BreakerMoved,
+    BreakerState,
+    Command,
+    Session,
+    TradingState,
+)
 from edgefleet.messages.market import (
     Bar,
     Beat,
@@ -56,6 +65,7 @@ from edgefleet.messages.verdicts import Approved, Refusal, Refused
 __all__ = [
     "FEEDS",
     "MESSAGE_TYPES",
+    "SESSION_START",
     "Abstention",
     "Account",
     "Alert",
@@ -65,6 +75,9 @@ __all__ = [
     "Beat",
     "BookDelta",
     "BookSnapshot",
+    "BreakerAction",
+    "BreakerMoved",
+    "BreakerState",
     "Command",
     "ConfigBody",
     "DeadLetter",

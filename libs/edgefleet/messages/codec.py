@@ -38,6 +38,7 @@ Message = (
     | control.Session
     | control.TradingState
     | control.Command
+    | control.BreakerMoved
     | system.ParamVersion
     | system.ConfigBody
     | system.ParamRejected

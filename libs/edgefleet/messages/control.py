@@ -1,4 +1,4 @@
-"""Who may trade, and since when. Written by the latch Function, params and operators."""
+"""Who may trade, and since when. Written by the latch Function, operators and risk's circuit breakers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from typing import Final, Literal
 
 import msgspec
 
+BreakerState = Literal["CLOSED", "OPEN", "HALF_OPEN", "DISABLED"]
+BreakerAction = Literal["none", "reduce", "halt", "flatten"]  # in the order of their severity
+
+SESSION_START: Final = "edgefleet up"  # `TradingState.by` at a session's start: it is no person's word
 FEEDS: Final = "feeds"  # `TradingState.by` of the hold that the executor takes, and lets go, for a feed that is silent
 
 
@@ -37,10 +41,36 @@ class TradingState(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="tra
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="command.v1"):
-    """An operator asks. Sent on `control` by the CLI and the monitor's API."""
+    """Somebody asks: an operator, by the CLI or the monitor's API, or risk, whose breaker opened. Sent on `control`.
 
-    verb: Literal["flatten", "reconcile"]
+    The executor carries it out: `halt` and `reduce` move the latch, `flatten` aims every position at zero.
+    """
+
+    verb: Literal["flatten", "reconcile", "halt", "reduce"]
     reason: str
     by: str
     ts_event: int
     ts_init: int
+
+
+class BreakerMoved(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="breaker.v1"):
+    """A circuit breaker changed its state. Sent by risk on `control`, once per transition.
+
+    `before` is `after` only where a breaker that is OPEN, and still in breach, took a more severe action.
+    """
+
+    breaker: str  # drawdown, daily_loss, var, venue_latency, staleness, reject_rate or consecutive_losses
+    scope: str  # what it watches: a venue, "account|quote", or "" for the whole fleet
+    before: BreakerState  # its state until now
+    after: BreakerState  # its state from now on
+    limit: float  # in `unit`; a larger value opens
+    observed: float | None  # in `unit`; None where it could not be told, which opens, or too little happened to judge
+    unit: str  # of limit and observed
+    action: BreakerAction  # what it asks for while OPEN; "none" once it is CLOSED or DISABLED
+    cool_down_ms: int  # ms of market time that its last opening lasts at least; 0 once it is CLOSED or DISABLED
+    reason: str
+    ts_event: int  # ns since the epoch, market time
+    ts_init: int
+    trace_id: str
+    cause: str
+    config: str

@@ -19,8 +19,8 @@ class StreamCard(NamedTuple):
 STREAMS: tuple[StreamCard, ...] = (
     StreamCard(
         "control",
-        (control.Session, control.TradingState, control.Command),
-        ("supervisor", "the latch Function", "operators"),
+        (control.Session, control.TradingState, control.Command, control.BreakerMoved),
+        ("supervisor", "the latch Function", "operators", "risk"),
         ("risk", "executor", "ledger", "monitor"),
     ),
     StreamCard(

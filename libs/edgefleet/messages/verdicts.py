@@ -24,6 +24,14 @@ class Refusal(StrEnum):
     POSITION_LIMIT = "POSITION_LIMIT"
     LEVERAGE_LIMIT = "LEVERAGE_LIMIT"
     VAR_LIMIT = "VAR_LIMIT"
+    ES_LIMIT = "ES_LIMIT"
+    CORRELATION_LIMIT = "CORRELATION_LIMIT"  # too much of what moves together
+    BUDGET_LIMIT = "BUDGET_LIMIT"  # the instrument's share of the allocation
+    ORDER_LIMIT = "ORDER_LIMIT"  # one change too large, or too many of them
+    PRICE_COLLAR = "PRICE_COLLAR"  # the price is too far from where it was
+    VOLATILITY = "VOLATILITY"  # prices move far more than they usually do
+    ALREADY_HELD = "ALREADY_HELD"  # what is held elsewhere carries this edge's risk already
+    BREAKER = "BREAKER"  # a circuit breaker is open
     DRAWDOWN = "DRAWDOWN"
     STALE_DATA = "STALE_DATA"
     QUARANTINED = "QUARANTINED"  # the instrument's data is not believed at present

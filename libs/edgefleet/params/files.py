@@ -33,6 +33,7 @@ FILES: dict[str, str] = {
     "venues": "venues",  # a directory: one file per venue, named after it
     "instruments": "instruments.yml",
     "execution": "execution.yml",
+    "stress": "stress.yml",
     "fleet": "fleet.yml",
 }
 PREFIX = "EDGEFLEET__"

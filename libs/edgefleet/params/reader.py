@@ -144,10 +144,7 @@ class ConfigReader:
         """
         if self._current is not None and self._current.hash == config_hash:
             return self._current
-        body = await self._store.body(config_hash)
-        if body is None:
-            raise Broken(f"configuration {config_hash} is not in Redis; what was decided under it cannot be run again")
-        return _validated(body, config_hash)
+        return await stored_config(self._store, config_hash)
 
     async def close(self) -> None:
         """Stop following and give the lease back."""
@@ -246,6 +243,20 @@ class ConfigReader:
         is_news = applied != self._told
         await self._store.confirm(applied, lease_ms=self._lease_ms, is_news=is_news)
         self._told = applied
+
+
+async def stored_config(store: ParamStore, config_hash: str) -> FleetConfig:
+    """Return the configuration behind a hash, without being a reader that params counts on.
+
+    Raises
+    ------
+    Broken
+        If Redis no longer has it, or it is not valid.
+    """
+    body = await store.body(config_hash)
+    if body is None:
+        raise Broken(f"configuration {config_hash} is not in Redis; what was decided under it cannot be run again")
+    return _validated(body, config_hash)
 
 
 async def end_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:

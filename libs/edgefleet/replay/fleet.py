@@ -34,6 +34,7 @@ from edgefleet.matching.filters import VenueReject, rules_for
 from edgefleet.messages import (
     Account,
     Balance,
+    Command,
     GatewayOutcome,
     Message,
     OrderEvent,
@@ -51,6 +52,9 @@ from edgefleet.risk.stage import RiskStage
 from edgefleet.stage import Input, Output, Stage
 
 Sink = Callable[[str, Entry], None]
+Latched = Literal["ACTIVE", "REDUCING", "HALTED"]
+
+_LATCHES: dict[str, Latched] = {"reduce": "REDUCING", "halt": "HALTED"}  # what a command of risk asks for
 
 _STATUS: dict[str, Literal["NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED", "EXPIRED"]] = {
     "NEW": "NEW",
@@ -91,6 +95,7 @@ class InProcessFleet:
                 self._readers.setdefault(stream, []).append((stage, state))
         self._queue: deque[Input] = deque()
         self._count = 0
+        self._latched: Latched = "ACTIVE"
         self._now = 0
         self._listed = {f"{one.base}/{one.quote}@{venue}": name for name, one in exchange.rules.items()}
 
@@ -157,6 +162,19 @@ class InProcessFleet:
                     self._append(stream, message)
             if entry.stream == "orders" and isinstance(entry.message, OrderEvent):
                 self._carry_out(entry.message)
+            elif entry.stream == "control" and isinstance(entry.message, Command):
+                self._obey(entry.message)
+
+    def _obey(self, command: Command) -> None:
+        """Move the latch as the executor's gateway does when risk asks; in a replay nobody resumes."""
+        state = _LATCHES.get(command.verb)
+        if state is not None and state != self._latched and self._latched != "HALTED":
+            self._latched = state
+            ts = command.ts_event
+            self._append(
+                "control",
+                TradingState(state=state, reason=command.reason, by=command.by, ts_event=ts, ts_init=command.ts_init),
+            )
 
     def _carry_out(self, event: OrderEvent) -> None:
         if event.state is OrderState.PENDING_NEW:

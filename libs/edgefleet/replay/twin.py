@@ -58,7 +58,7 @@ class Comparison(msgspec.Struct, kw_only=True):
             self.first_difference = where
 
 
-class _Cursor:
+class Cursor:
     """Reads a stream once, forwards, and hands out spans of it."""
 
     def __init__(self, entries: Iterator[Entry]) -> None:
@@ -90,8 +90,8 @@ def compare_stage(stage: Stage[Any], identity: str, record: Record) -> Compariso
     """
     result = Comparison()
     state = stage.initial()
-    inputs = {stream: _Cursor(record.entries(stream)) for stream in stage.inputs}
-    outputs: dict[str, _Cursor] = {}
+    inputs = {stream: Cursor(record.entries(stream)) for stream in stage.inputs}
+    outputs: dict[str, Cursor] = {}
     configs: dict[str, FleetConfig] = {}
     for commit in _commits(record, stage.service, identity):
         result.commits += 1
@@ -109,7 +109,7 @@ def compare_stage(stage: Stage[Any], identity: str, record: Record) -> Compariso
         written = [
             EncodedOutput(span.stream, entry.type, entry.data)
             for span in commit.outputs
-            for entry in outputs.setdefault(span.stream, _Cursor(record.entries(span.stream))).span(
+            for entry in outputs.setdefault(span.stream, Cursor(record.entries(span.stream))).span(
                 span.first, span.last
             )
         ]

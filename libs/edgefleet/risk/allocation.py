@@ -1,4 +1,4 @@
-"""Weights of a portfolio from covariances alone: HRP in its four conventions, inverse and minimum variance.
+"""Weights of a portfolio from covariances alone: HRP in its four conventions, HERC, inverse and minimum variance.
 
 Knows no expected returns, no limits and no money. scipy, which comes with the extra `research`, is loaded when asked.
 """
@@ -6,6 +6,7 @@ Knows no expected returns, no limits and no money. scipy, which comes with the e
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from edgefleet.stats.checks import check_finite
 from edgefleet.stats.covariance import check_returns, sample_moments
+from edgefleet.stats.linkage import single_linkage_leaves
 
 Floats = npt.NDArray[np.float64]
 Convention = Literal["A", "B", "C", "D"]
@@ -83,11 +85,7 @@ def parity(covariance: Floats, correlations: Floats, *, convention: Convention =
     if convention not in get_args(Convention):
         raise ValueError(f"convention must be one of {', '.join(get_args(Convention))}, was {convention!r}")
     _check_covariance(covariance)
-    if correlations.shape != covariance.shape:
-        raise ValueError(f"correlations of shape {correlations.shape} do not fit a covariance of {covariance.shape}")
-    if not (np.abs(correlations) <= 1).all():
-        outside = correlations[~(np.abs(correlations) <= 1)]
-        raise ValueError(f"a correlation must be in [-1, 1], was {float(outside[0])!r}")
+    _check_correlations(correlations, covariance)
     order = _leaves(correlations, convention)
     return Allocation(_bisected(covariance, order, by_deviation=convention == "D"), order)
 
@@ -95,48 +93,196 @@ def parity(covariance: Floats, correlations: Floats, *, convention: Convention =
 def _leaves(correlations: Floats, convention: Convention) -> tuple[int, ...]:
     if len(correlations) == 1:
         return (0,)
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import pdist
-
     distance = np.sqrt((1 - correlations) / 2)
-    apart = pdist(distance) if convention == "A" else distance[np.triu_indices(len(distance), 1)]
-    tree = linkage(apart, method="single", optimal_ordering=convention in "CD")
-    return tuple(leaves_list(tree).tolist())
+    if convention == "A":
+        return single_linkage_leaves(np.array([np.sqrt(((distance - row) ** 2).sum(axis=1)) for row in distance]))
+    if convention == "B":
+        return single_linkage_leaves(distance)
+    from scipy.cluster.hierarchy import linkage  # its optimal order is no few lines
+    from scipy.spatial.distance import squareform
+
+    tree = _tree_of(linkage(squareform(distance, checks=False), method="single", optimal_ordering=True))
+    return tree.leaves[2 * len(distance) - 2]
 
 
 def _bisected(covariance: Floats, order: tuple[int, ...], *, by_deviation: bool) -> Floats:
     line = list(order)
     variances = np.diag(covariance)[line]
     inverse = 1 / (np.sqrt(variances) if by_deviation else variances)
-    # What a portfolio by inverse risk varies is the sum over its block, divided by the square of its inverse risks.
-    shares = covariance[np.ix_(line, line)] * np.outer(inverse, inverse)
+    sums = covariance.take(line, 0).take(line, 1) * np.outer(inverse, inverse)
     placed = np.ones(len(line))
-    pieces = [(0, len(line))]
-    while pieces:
-        start, end = pieces.pop()
-        if end - start < 2:
-            continue
-        middle = start + (end - start) // 2
-        left, right = (
-            _cluster_risk(shares[a:b, a:b], inverse[a:b], by_deviation=by_deviation)
-            for a, b in ((start, middle), (middle, end))
-        )
-        placed[start:middle] *= right / (left + right)
-        placed[middle:end] *= left / (left + right)
-        pieces += [(start, middle), (middle, end)]
+    starts = np.arange(len(line))
+    # From single assets up: the sums of a level are sums of the one below, and nothing is ever subtracted.
+    for coarse in _halvings(len(line)):
+        sizes = np.diff(starts, append=len(line))
+        risks = _cluster_risks(np.diag(sums), inverse, sizes, by_deviation=by_deviation)
+        at = np.searchsorted(starts, coarse)
+        first = at[np.diff(at, append=len(starts)) == 2]  # the left halves, each with the right one after it
+        left, right = risks[first], risks[first + 1]
+        factors = np.ones(len(starts))
+        factors[first], factors[first + 1] = right / (left + right), left / (left + right)
+        placed *= np.repeat(factors, sizes)
+        sums = np.add.reduceat(np.add.reduceat(sums, at, axis=0), at, axis=1)
+        inverse, starts = np.add.reduceat(inverse, at), coarse
     weights = np.empty(len(line))
     weights[line] = placed
     return weights
 
 
-def _cluster_risk(shares: Floats, inverse: Floats, *, by_deviation: bool) -> float:
-    variance = float(shares.sum() / inverse.sum() ** 2)
-    if not 0 < variance < math.inf:
+@lru_cache(maxsize=8)
+def _halvings(length: int) -> tuple[npt.NDArray[np.intp], ...]:
+    """Return where the pieces start that a row is cut into, from those that become single assets to the whole row."""
+    starts: list[int] = [0]
+    levels: list[npt.NDArray[np.intp]] = []
+    while len(starts) < length:
+        levels.append(np.array(starts))
+        pieces = zip(starts, [*starts[1:], length], strict=True)
+        starts = [cut for start, end in pieces for cut in sorted({start, start + (end - start) // 2})]
+    return tuple(levels[::-1])
+
+
+def _cluster_risks(sums: Floats, inverse: Floats, sizes: npt.NDArray[np.intp], *, by_deviation: bool) -> Floats:
+    """Return what portfolios by inverse risk vary: the sum over their block, by the square of that of inverse risks."""
+    variances: Floats = sums / inverse**2
+    wrong = ~((variances > 0) & (variances < np.inf))
+    if wrong.any():
+        place = int(np.argmax(wrong))
         raise ValueError(
-            f"the variance of a cluster of {len(inverse)} assets must be positive, was {variance!r}: "
+            f"the variance of a cluster of {sizes[place]} assets must be positive, was {float(variances[place])!r}: "
             "the covariance is not positive definite"
         )
-    return math.sqrt(variance) if by_deviation else variance
+    return np.sqrt(variances) if by_deviation else variances
+
+
+def hierarchical_equal_risk(returns: Floats, *, clusters: int | None = None) -> Allocation:
+    """Return HERC weights of `returns` (rows in time, a column per asset; NaN is missing).
+
+    Sample covariance and correlation, pair by pair over the rows which both have; then `equal_risk`.
+
+    Raises
+    ------
+    ValueError
+        As `check_returns` and `correlation` of `edgefleet.stats.covariance` and `equal_risk` say.
+    """
+    check_returns(returns)
+    return equal_risk(*sample_moments(returns), clusters=clusters)
+
+
+def equal_risk(covariance: Floats, correlations: Floats, *, clusters: int | None = None) -> Allocation:
+    """Return the HERC weights of a covariance and its correlations [1]_ [2]_.
+
+    Assets are joined by Ward's linkage of ``d = sqrt((1 - rho) / 2)`` and the tree is cut into `clusters` by undoing
+    its last joins; None finds the number by `gap_clusters`. From the root down to the clusters each branch gets a share
+    in the inverse proportion of its risk, which is the sum of its clusters' variances, a cluster's being that of its
+    portfolio by inverse variance. That portfolio divides what the cluster has. So the tree itself is followed, where
+    HRP halves the row of its leaves.
+
+    These are the choices of skfolio's HierarchicalEqualRiskContribution with the variance: weights agree but where two
+    joins are equally high. There it makes fewer clusters than asked for, here the later join is undone first. Its
+    bounds of weights are not here.
+
+    Raises
+    ------
+    ValueError
+        As `parity` says, or if `clusters` is not between 1 and the number of assets.
+
+    References
+    ----------
+    .. [1] T. Raffinot, "Hierarchical Clustering-Based Asset Allocation", Journal of Portfolio Management 44(2), 2017,
+       p. 89: clusters of a cut tree. There all branches are equal, whatever their risk.
+    .. [2] T. Raffinot, "The Hierarchical Equal Risk Contribution Portfolio", 2018, SSRN 3237540.
+    """
+    _check_covariance(covariance)
+    _check_correlations(correlations, covariance)
+    assets = len(covariance)
+    if clusters is not None and not 1 <= clusters <= assets:
+        raise ValueError(f"clusters must be between 1 and the {assets} assets, were {clusters!r}")
+    if assets == 1:
+        return Allocation(np.ones(1), (0,))
+    distance = np.sqrt((1 - correlations) / 2)
+    tree = _ward(distance)
+    parts = tree.cut(gap_clusters(distance) if clusters is None else clusters)
+    inverse = 1 / np.diag(covariance)
+    weights, risks = np.zeros(assets), {}
+    for part in parts:
+        inside = list(tree.leaves[part])
+        own = inverse[inside]
+        total, block = own.sum(), float(own @ covariance[np.ix_(inside, inside)] @ own)
+        risks[part] = float(
+            _cluster_risks(np.array([block]), np.array([total]), np.array([len(inside)]), by_deviation=False)[0]
+        )
+        weights[inside] = own / total
+    # A node is made of earlier ones, so from the first to the last their risks add up, and back the shares divide.
+    for node, (left, right) in tree.joined.items():
+        if node not in risks and left in risks and right in risks:
+            risks[node] = risks[left] + risks[right]
+    for node in sorted(risks.keys() - parts, reverse=True):
+        left, right = tree.joined[node]
+        weights[list(tree.leaves[left])] *= risks[right] / risks[node]
+        weights[list(tree.leaves[right])] *= risks[left] / risks[node]
+    return Allocation(weights, tree.leaves[2 * assets - 2])
+
+
+def gap_clusters(distance: Floats) -> int:
+    """Return into how many clusters Ward's tree of a square `distance` is best cut, by the two-order difference [1]_.
+
+    With ``W_k`` the sum over the `k` clusters of the mean distance within each, which is 0 of a single asset, the
+    number is that ``k + 1`` for which ``W_k - 2 W_{k+1} + W_{k+2}`` is greatest: where the gain of one more cluster
+    falls most. Up to ``max(8, sqrt(n))`` are tried, as skfolio does; one or two assets are as many clusters.
+
+    References
+    ----------
+    .. [1] S. Yue, X. Wang, M. Wei, "Application of two-order difference to gap statistic", Transactions of Tianjin
+       University 14, 2008, p. 217. They sum distances over pairs; skfolio's mean over pairs is taken here.
+    """
+    assets = len(distance)
+    if assets <= 2:
+        return assets
+    tree = _ward(distance)
+    most = min(assets, max(8, round(math.sqrt(assets))))
+    within = np.array(
+        [math.fsum(_mean_distance(distance, tree.leaves[part]) for part in tree.cut(k)) for k in range(1, most + 1)]
+    )
+    return int(np.argmax(within[:-2] - 2 * within[1:-1] + within[2:])) + 2
+
+
+def _mean_distance(distance: Floats, members: tuple[int, ...]) -> float:
+    count = len(members)
+    if count == 1:
+        return 0.0
+    return float(distance[np.ix_(members, members)].sum() / (count * (count - 1)))
+
+
+class _Tree(NamedTuple):
+    """Who was joined with whom: leaves are 0 to n - 1, joins n to 2n - 2 from the lowest to the highest."""
+
+    joined: dict[int, tuple[int, int]]
+    leaves: dict[int, tuple[int, ...]]  # of every node, as they stand
+
+    def cut(self, count: int) -> set[int]:
+        """Return the nodes that are left when the last ``count - 1`` joins are undone."""
+        nodes = {max(self.leaves)}
+        while len(nodes) < count:
+            last = max(nodes)
+            nodes = (nodes - {last}) | set(self.joined[last])
+        return nodes
+
+
+def _ward(distance: Floats) -> _Tree:
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
+    return _tree_of(linkage(squareform(distance, checks=False), method="ward"))
+
+
+def _tree_of(joins: Floats) -> _Tree:
+    """Return scipy's linkage as a tree."""
+    assets = len(joins) + 1
+    joined: dict[int, tuple[int, int]] = {}
+    leaves: dict[int, tuple[int, ...]] = {leaf: (leaf,) for leaf in range(assets)}
+    for node, (left, right) in enumerate(joins[:, :2].astype(np.intp).tolist(), assets):
+        joined[node], leaves[node] = (left, right), leaves[left] + leaves[right]
+    return _Tree(joined, leaves)
 
 
 def inverse_variance(covariance: Floats) -> Floats:
@@ -218,3 +364,11 @@ def _check_covariance(covariance: Floats) -> None:
         raise ValueError(
             f"covariance is not symmetric at {i + 1},{j + 1}: {float(covariance[i, j])!r}, {float(covariance[j, i])!r}"
         )
+
+
+def _check_correlations(correlations: Floats, covariance: Floats) -> None:
+    if correlations.shape != covariance.shape:
+        raise ValueError(f"correlations of shape {correlations.shape} do not fit a covariance of {covariance.shape}")
+    if not (np.abs(correlations) <= 1).all():
+        outside = correlations[~(np.abs(correlations) <= 1)]
+        raise ValueError(f"a correlation must be in [-1, 1], was {float(outside[0])!r}")

@@ -8,6 +8,7 @@ its size or its timing: only where nothing may be done at all.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from decimal import Decimal
 from typing import Literal
 
@@ -15,15 +16,16 @@ import msgspec
 
 from edgefleet.clock import NS_PER_MS
 from edgefleet.messages import Refusal
-from edgefleet.params.schema.risk import PositionSizingParams
-from edgefleet.risk.ground import Ground, NoEquity, believed_variance
+from edgefleet.risk.ground import Ground, NoEquity
 from edgefleet.risk.kelly import kelly_fraction
-from edgefleet.risk.limits import Holding, Limit, Limits, day_deviation, first_broken
+from edgefleet.risk.limits import Limit, VarLimit
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.sizing import resized, step_down
-from edgefleet.risk.state import Desk, Opinion, RiskState, rate, standing_quantity, worst_quantity
+from edgefleet.risk.state import Desk, Opinion, RiskState, standing_quantity
 from edgefleet.risk.verdict import No
 from edgefleet.units import BPS, ZERO, to_decimal
+
+_MINUTE_NS = 60_000 * NS_PER_MS
 
 SILENT = Opinion(reason=Refusal.STALE_SIGNAL, detail="no ensemble has come yet")
 
@@ -39,7 +41,7 @@ class Yes(msgspec.Struct, frozen=True):
 
     def numbers(self) -> Numbers:
         """Return the numbers that made it."""
-        return _numbers(self.view, self.quantity)
+        return numbers_of(self.view, self.quantity)
 
 
 class Numbers(msgspec.Struct, frozen=True):
@@ -60,8 +62,6 @@ class View(msgspec.Struct, frozen=True):
     state: RiskState
     desk: Desk
     opinion: Opinion
-    limits: Limits
-    unknown_other: str | None  # an instrument that is held and whose variance is not known
 
 
 def decide(state: RiskState, desk: Desk, ground: Ground | NoEquity | No) -> Yes | No:
@@ -69,7 +69,7 @@ def decide(state: RiskState, desk: Desk, ground: Ground | NoEquity | No) -> Yes 
     view = look(state, desk, ground)
     if isinstance(view, No):
         return view
-    held = _held(view)
+    held = target_now(view)
     return _when_held(view, held) if held else _when_flat(view)
 
 
@@ -82,71 +82,33 @@ def look(state: RiskState, desk: Desk, ground: Ground | NoEquity | No) -> View |
         return No(Refusal.NOT_FINITE, input=opinion.input, detail=opinion.detail)
     if isinstance(ground, NoEquity):
         return ground.no
-    if len(state.desks) == 1:
-        return View(ground, state, desk, opinion, ground.alone, None)
-    others = _others(state, desk, ground)
-    if isinstance(others, No):
-        return others
-    holdings, unknown_other = others
-    return View(ground, state, desk, opinion, ground.limits_beside(holdings), unknown_other)
+    return View(ground, state, desk, opinion)
 
 
-def _others(state: RiskState, desk: Desk, ground: Ground) -> tuple[list[Holding], str | None] | No:
-    config, params = ground.plan.config, ground.plan.params
-    found: list[Holding] = []
-    unknown: str | None = None
-    for other in state.desks.values():
-        if other is desk or other.venue != desk.venue:
-            continue
-        units = worst_quantity(state, other)
-        if units == 0:
-            continue
-        worth = rate(state, desk.venue, other.quote, desk.quote, high=True)
-        if worth is None or other.ask is None:
-            return No(Refusal.NO_TOUCH, detail=f"{other.instrument} is held and has no price")
-        fraction = units * other.ask * worth / ground.equity
-        if not math.isfinite(fraction):
-            return No(Refusal.NOT_FINITE, input=f"{other.instrument}.exposure")
-        variance = believed_variance(other, params)
-        if variance is None:
-            unknown = other.instrument
-        instrument = config.instruments.get(other.instrument)
-        symbol = config.instruments.symbols.get(other.instrument.rpartition("@")[0])
-        found.append(
-            Holding(
-                fraction,
-                "crypto" if instrument is None else instrument.asset_class,
-                "none" if symbol is None else symbol.sector,
-                0.0 if variance is None else day_deviation(variance),
-            )
-        )
-    return found, unknown
-
-
-def _held(view: View) -> Decimal:
+def target_now(view: View) -> Decimal:
     """Return the target that stands, else the position where it is large enough to trade, else zero."""
     standing = standing_quantity(view.state, view.desk)
     if standing is not None:
         return standing
-    return view.ground.tradable
+    return view.ground.tradable()
 
 
 def _when_flat(view: View) -> Yes | No:
     standing = view.desk.standing
-    if standing is not None and is_expiring(view.state, view.desk, view.ground.plan) and view.ground.tradable:
+    if standing is not None and is_expiring(view.state, view.desk, view.ground.plan) and view.ground.tradable():
         return _close(view, "unfinished")
     return _enter(view)
 
 
 def _when_held(view: View, held: Decimal) -> Yes | No:
     ground, edge_bps = view.ground, view.opinion.edge_bps
-    fraction = abs(float(held)) * ground.ask / ground.equity
+    fraction = share_held(ground, held)
     sign = 1 if held > 0 else -1
     if ground.lag_ns is not None and ground.lag_ns > ground.plan.flatten_after_ns:
         return _close(view, "stale_signal")
-    broken = first_broken(view.limits.each, fraction)
+    broken = ground.limits.first_broken(fraction)
     if broken is not None:
-        return _shrink(view, held, broken)
+        return _shrink(view, held, fraction, broken)
     stale = _stale_signal(ground)
     if stale is not None:
         return stale
@@ -156,12 +118,12 @@ def _when_held(view: View, held: Decimal) -> Yes | No:
         return turned if isinstance(turned, Yes) else _close(view, "edge" if reason is None else reason.value.lower())
     if ground.variance is None:
         return _not_warm(view)
-    return _resize(view, held, fraction, sign)
+    return _resize(view, held, abs(fraction), sign)
 
 
 def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
-    ground, limits = view.ground, view.limits
-    variance = _horizon_variance(view)
+    ground = view.ground
+    tightest, room = ground.limits.tightest(sign)
     edge, cost = abs(view.opinion.edge_bps), ground.cost_bps
     barred = _barred(view)
     if barred is None and not edge > cost:
@@ -169,23 +131,23 @@ def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
     if barred is None:
         barred = _too_soon(view)
     sizing = ground.plan.params.position_sizing
-    gross = _kelly(edge, variance, sizing)
-    net = _kelly(edge - cost, variance, sizing) if barred is None else 0.0
+    gross = deserved(view, edge, sign)
+    net = deserved(view, edge - cost, sign) if barred is None else 0.0
     wanted = resized(
         fraction,
-        min(net, limits.room),
-        min(gross, limits.room),
+        min(net, room),
+        min(gross, room),
         step=ground.terms.step,
         band=sizing.no_trade_band,
     )
     if wanted is not None:
-        binding = "kelly" if gross < limits.room else limits.tightest.name
-        sized = _sized(ground, wanted, sign)
+        binding = "kelly" if gross < room else tightest.name
+        sized = in_lots(ground, wanted, sign)
         if sized == 0:
             return _close(view, binding)
         if sized != held:
             return _yes(view, sized, binding, "normal")
-    if barred is not None and barred.reason in (Refusal.REDUCING, Refusal.DRAWDOWN):
+    if barred is not None and barred.reason in (Refusal.REDUCING, Refusal.DRAWDOWN, Refusal.BREAKER):
         return barred
     return _yes(view, held, "standing", "low", standing=True)
 
@@ -216,12 +178,16 @@ def _enter(view: View) -> Yes | No:
 
 
 def _sized_entry(view: View, net_bps: float, sign: int) -> Yes | No:
-    ground, terms, full, room = view.ground, view.ground.terms, view.limits.tightest, view.limits.room
+    ground, terms = view.ground, view.ground.terms
+    full, room = ground.limits.tightest(sign)
     if not room > 0:
-        return No(full.refusal, limit=full.aim, observed=full.others, detail=full.name)
-    kelly = _kelly(net_bps, _horizon_variance(view), ground.plan.params.position_sizing)
+        return No(full.refusal, limit=full.aim, observed=full.used(0.0), detail=full.name)
+    kelly = deserved(view, net_bps, sign)
+    if not kelly > 0:
+        alone = kelly_alone(net_bps, view)
+        return No(Refusal.ALREADY_HELD, limit=alone, observed=alone - pull_of(view, sign), detail="share of equity")
     wanted = min(kelly, room)
-    sized = _sized(ground, step_down(wanted, terms.step), sign)
+    sized = in_lots(ground, step_down(wanted, terms.step), sign)
     if sized == 0:
         smallest = max(terms.min_notional, float(terms.min_quantity) * ground.bid)
         return No(Refusal.BELOW_MINIMUM, limit=smallest, observed=wanted * ground.equity, detail=view.desk.quote)
@@ -230,11 +196,20 @@ def _sized_entry(view: View, net_bps: float, sign: int) -> Yes | No:
 
 def _barred(view: View) -> No | None:
     """Return why no position may be enlarged at present, whatever the edge."""
-    if view.ground.barred is not None:
-        return view.ground.barred
-    if view.unknown_other is not None:
-        return No(Refusal.NOT_WARM, detail=f"{view.unknown_other} is held and its variance is not known")
+    barred = view.ground.barred
+    if barred is not None:
+        return barred
+    most = view.ground.plan.params.risk_limits.order_limits.max_changes_per_minute
+    made = enlarged_lately(view.state, view.desk.venue)
+    if not made < most:
+        return No(Refusal.ORDER_LIMIT, limit=float(most), observed=float(made), detail="enlarged targets in a minute")
     return None
+
+
+def enlarged_lately(state: RiskState, venue: str) -> int:
+    """Return how many targets of the venue's account were enlarged in the last minute."""
+    recent = state.enlarged.get(venue, ())
+    return len(recent) - bisect_right(recent, state.time - _MINUTE_NS)
 
 
 def _stale_signal(ground: Ground) -> No | None:
@@ -248,12 +223,16 @@ def _stale_signal(ground: Ground) -> No | None:
 
 
 def _too_soon(view: View) -> No | None:
-    changed = view.desk.changed_at
-    if changed is None:
+    since = dwelt_ms(view.state, view.desk)
+    if since is None:
         return None
     dwell = view.ground.plan.params.position_sizing.min_dwell_ms
-    since = (view.state.time - changed) / NS_PER_MS
     return None if since >= dwell else No(Refusal.DWELL, limit=float(dwell), observed=since, detail="ms")
+
+
+def dwelt_ms(state: RiskState, desk: Desk) -> float | None:
+    """Return how long the target has had its quantity, None before the first."""
+    return None if desk.changed_at is None else (state.time - desk.changed_at) / NS_PER_MS
 
 
 def _not_warm(view: View) -> No:
@@ -263,16 +242,19 @@ def _not_warm(view: View) -> No:
     return No(Refusal.NOT_WARM, limit=0.0, observed=returns.per_second, detail="variance of a second's return")
 
 
-def _shrink(view: View, held: Decimal, broken: Limit) -> Yes | No:
+def _shrink(view: View, held: Decimal, fraction: float, broken: Limit) -> Yes | No:
     """Return the largest step inside every limit, toward zero."""
     ground = view.ground
+    if isinstance(broken, VarLimit) and not broken.adds(fraction):
+        # It hedges the others, and theirs is the excess: less of it would be more risk, and none exceeds a limit.
+        return No(broken.refusal, limit=broken.cap, observed=broken.used(fraction), detail=f"{broken.name}; a hedge")
     if ground.variance is None:
         return _not_warm(view)
-    now = abs(float(held)) * ground.ask / ground.equity
-    wanted = min(now, view.limits.room)
+    sign = 1 if held > 0 else -1
+    wanted = min(abs(fraction), ground.limits.tightest(sign)[1])
     if wanted == 0:
         return _close(view, broken.name)
-    sized = _sized(ground, step_down(wanted, ground.terms.step), 1 if held > 0 else -1)
+    sized = in_lots(ground, step_down(wanted, ground.terms.step), sign)
     return _yes(view, sized, broken.name, "high") if sized != 0 else _close(view, broken.name)
 
 
@@ -280,19 +262,57 @@ def _close(view: View, binding: str) -> Yes:
     return _yes(view, ZERO, binding, "high")
 
 
-def _sized(ground: Ground, fraction: float, sign: int) -> Decimal:
-    """Return the signed quantity, in whole lots toward zero; zero where the venue would not take it."""
+def share_held(ground: Ground, quantity: Decimal) -> float:
+    """Return what `quantity` base units come to at the ask, as a signed share of equity."""
+    return float(quantity) * ground.ask / ground.equity
+
+
+def in_lots(ground: Ground, fraction: float, sign: int) -> Decimal:
+    """Return a share of equity as signed base units, in whole lots toward zero; zero where the venue takes no less."""
     size = to_decimal(fraction * ground.equity / ground.ask, ground.terms.lot)
     return sign * size if size != 0 and ground.terms.takes(size, ground.bid) else ZERO
 
 
-def _horizon_variance(view: View) -> float:
+def horizon_variance(view: View) -> float:
+    """Return the variance of the return over the opinion's horizon, NaN where it is not known."""
     return (view.ground.variance or math.nan) * view.opinion.horizon_ms / 1_000
 
 
-def _kelly(edge_bps: float, variance: float, sizing: PositionSizingParams) -> float:
-    """Return the Kelly share of an edge in bps, zero for one that is not positive."""
-    return kelly_fraction(max(edge_bps, 0.0) / BPS, variance, share=sizing.kelly_fraction)
+def regime_factor(view: View) -> float:
+    """Return what the market's regime leaves of the Kelly share."""
+    regimes = view.ground.plan.params.position_sizing.regime_scale
+    return regimes.get(view.opinion.regime, 1.0) if regimes else 1.0
+
+
+def share_of(view: View) -> float:
+    """Return how much of the full Kelly bet is taken: what drawdown, breakers and the regime leave of it."""
+    return view.ground.share * regime_factor(view)
+
+
+def kelly_alone(edge_bps: float, view: View) -> float:
+    """Return the Kelly share of an edge in bps as if nothing else were held, zero for one that is not positive."""
+    share = share_of(view)
+    if not share > 0:
+        return 0.0
+    return kelly_fraction(max(edge_bps, 0.0) / BPS, horizon_variance(view), share=share)
+
+
+def pull_of(view: View, sign: int) -> float:
+    """Return how much of the Kelly share the other positions carry already; negative where they offset it.
+
+    With everything else as it is, log-growth peaks at ``(share * m_i - sum_j C_ij x_j) / C_ii``: where all instruments
+    are there, ``C x = share * M``, the Kelly bet on several assets.
+    """
+    beside, deviation = view.ground.beside, view.ground.deviation
+    if deviation is None or (beside.pull == 0 and beside.pull_linear == 0):
+        return 0.0
+    return (sign * beside.pull + beside.pull_linear) / deviation
+
+
+def deserved(view: View, edge_bps: float, sign: int) -> float:
+    """Return the size that an edge in bps deserves beside what else is held, at least 0."""
+    found = kelly_alone(edge_bps, view) - pull_of(view, sign)
+    return found if found > 0 else 0.0
 
 
 def is_expiring(state: RiskState, desk: Desk, plan: RiskPlan) -> bool:
@@ -311,18 +331,20 @@ def _yes(
     return Yes(view, quantity, binding, urgency, standing)
 
 
-def _numbers(view: View, quantity: Decimal) -> Numbers:
+def numbers_of(view: View, quantity: Decimal) -> Numbers:
+    """Return the numbers beside a target of `quantity` base units, signed."""
     ground, opinion = view.ground, view.opinion
     params = ground.plan.params
-    fraction = abs(float(quantity)) * ground.ask / ground.equity
-    head_room = {limit.name: limit.head_room(fraction) for limit in view.limits.each}
+    fraction = share_held(ground, quantity)
+    each = ground.limits.each
+    head_room = {limit.name: limit.head_room(fraction) for limit in each}
     most = params.risk_limits.max_drawdown
     head_room["drawdown"] = (most - ground.drawdown) / most
-    variance = None if ground.variance is None or opinion.reason is not None else _horizon_variance(view)
-    var = next(limit.used(fraction) for limit in view.limits.each if limit.name == "var")
+    variance = None if ground.variance is None or opinion.reason is not None else horizon_variance(view)
+    var = next(limit.used(fraction) for limit in each if limit.name == "var")
     kelly = 0.0
     if variance is not None:
-        size = _kelly(abs(opinion.edge_bps) - ground.cost_bps, variance, params.position_sizing)
+        size = kelly_alone(abs(opinion.edge_bps) - ground.cost_bps, view)
         kelly = size if opinion.edge_bps > 0 else 0.0 - size  # 0.0 - 0.0 is 0.0, where -0.0 is another text
     mid = (ground.bid + ground.ask) / 2
     return Numbers(kelly, variance, var, ground.equity, mid, head_room)

@@ -15,11 +15,13 @@ from edgefleet.book.sessions import closed_now
 from edgefleet.messages import Refusal
 from edgefleet.params.schema.risk import RiskParams
 from edgefleet.risk.blend import trading_cost_bps
-from edgefleet.risk.limits import Holding, Limits, day_deviation, limits_for
+from edgefleet.risk.exposures import Exposures
+from edgefleet.risk.limits import Beside, Limits
 from edgefleet.risk.plan import RiskPlan, Terms
-from edgefleet.risk.state import Desk, RiskState, drawdown, equity, position, unknown_quantity
+from edgefleet.risk.state import Desk, RiskState, believed, drawdown, position, unknown_quantity
+from edgefleet.risk.var import day_deviation
 from edgefleet.risk.verdict import No
-from edgefleet.units import ZERO, to_decimal
+from edgefleet.units import BPS, ZERO, to_decimal
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -33,14 +35,20 @@ class Ground(msgspec.Struct, frozen=True):
     drawdown: float
     cost_bps: float  # of what an edge must pay for
     variance: float | None  # of one second's return; None before it is believed
+    deviation: float | None  # of a day's return, the same
     lag_ns: int | None  # newest beat minus newest watermark; None before the first watermark
-    tradable: Decimal  # the position in whole lots, zero where the venue would not take it
+    units: float  # base units held, signed
     barred: No | None  # why no position may be enlarged, whatever the edge
-    alone: Limits  # with nothing else held
+    beside: Beside  # what the other instruments of the account have come to
+    limits: Limits
+    share: float  # of the full Kelly bet, after what the drawdown and the breakers leave of it
 
-    def limits_beside(self, others: list[Holding]) -> Limits:
-        """Return every limit with `others` held at the venue."""
-        return limits_of(self.terms, self.variance, others, self.plan.params) if others else self.alone
+    def tradable(self) -> Decimal:
+        """Return the position in whole lots, zero where the venue would not take it."""
+        if self.units == 0:
+            return ZERO
+        size = to_decimal(self.units, self.terms.lot)
+        return size if self.terms.takes(abs(size), self.bid) else ZERO
 
 
 class NoEquity(msgspec.Struct, frozen=True, gc=False):
@@ -49,7 +57,7 @@ class NoEquity(msgspec.Struct, frozen=True, gc=False):
     no: No
 
 
-def ground_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Ground | NoEquity | No:
+def ground_of(state: RiskState, desk: Desk, plan: RiskPlan, exposures: Exposures) -> Ground | NoEquity | No:
     """Return what decisions on the instrument may rest on, or why there can be none."""
     terms = plan.terms(desk.instrument)
     if isinstance(terms, No):
@@ -69,7 +77,7 @@ def ground_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Ground | NoEquity
     unsound = _unsound_touch(bid, ask, desk.age_ms, plan.params.freshness.stale_after_ms)
     if unsound is not None:
         return unsound
-    total = equity(state, desk.venue, desk.quote)
+    total = exposures.equity()
     if total is None:
         return NoEquity(No(Refusal.NO_TOUCH, detail="an asset of the account has no price"))
     if not math.isfinite(total):
@@ -78,37 +86,83 @@ def ground_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Ground | NoEquity
     if not total > 0:
         most = plan.params.risk_limits.max_drawdown
         return NoEquity(No(Refusal.DRAWDOWN, limit=most, observed=fall, detail=f"equity {total!r}"))
-    variance = believed_variance(desk, plan.params)
+    for name, trouble in exposures.troubles.items():
+        if name != desk.instrument:
+            return NoEquity(trouble)
+    return _sound(state, desk, plan, terms, exposures, bid=bid, ask=ask, equity=total, fall=fall)
+
+
+def _sound(
+    state: RiskState,
+    desk: Desk,
+    plan: RiskPlan,
+    terms: Terms,
+    exposures: Exposures,
+    *,
+    bid: float,
+    ask: float,
+    equity: float,
+    fall: float,
+) -> Ground:
+    params = plan.params
+    variance = believed(desk, params)
+    deviation = None if variance is None else day_deviation(variance)
     beat, watermark = state.beat.get(desk.venue), state.watermark.get(desk.venue)
-    size = to_decimal(float(position(state, desk)), terms.lot)
+    units = float(position(state, desk))
+    beside = exposures.beside(desk, equity)
+    limits = Limits(terms.caps, deviation, beside, units * ask / equity, state.budgets.get(desk.instrument))
+    cost = trading_cost_bps(bid, ask, terms.fee, params.position_sizing.cost_sides)
+    share = params.position_sizing.kelly_fraction * left_of_drawdown(fall, params)
     return Ground(
-        plan=plan,
-        terms=terms,
-        bid=bid,
-        ask=ask,
-        equity=total,
-        drawdown=fall,
-        cost_bps=trading_cost_bps(bid, ask, terms.fee, plan.params.position_sizing.cost_sides),
-        variance=variance,
-        lag_ns=None if beat is None or watermark is None else beat - watermark,
-        tradable=size if terms.takes(abs(size), bid) else ZERO,
-        barred=_barred(state, desk, fall, plan.params),
-        alone=limits_of(terms, variance, [], plan.params),
+        plan,
+        terms,
+        bid,
+        ask,
+        equity,
+        fall,
+        cost + impact_bps(terms, deviation, equity / ask, params),
+        variance,
+        deviation,
+        None if beat is None or watermark is None else beat - watermark,
+        units,
+        _barred(state, desk, exposures, fall, (bid + ask) / 2, params),
+        beside,
+        limits,
+        share * state.watch.scale(desk.venue, desk.quote, params.breakers),
     )
 
 
-def believed_variance(desk: Desk, params: RiskParams) -> float | None:
-    """Return the variance of one second's return, None with too few returns or where the price never moved."""
-    if desk.returns.count < params.volatility.min_returns:
-        return None
-    variance = desk.returns.per_second
-    return variance if variance is not None and 0 < variance < math.inf else None
+def impact_bps(terms: Terms, deviation: float | None, units: float, params: RiskParams) -> float:
+    """Return what one size step moves the price against itself, by the square-root law [1]_; 0 where nothing is known.
+
+    ``Y * day's deviation * sqrt(order / day's volume)``, `units` being what all equity would buy.
+
+    References
+    ----------
+    .. [1] B. Toth et al., "Anomalous Price Impact and the Critical Nature of Liquidity in Financial Markets", Physical
+       Review X 1, 021006, 2011.
+    """
+    if terms.daily_volume is None or deviation is None:
+        return 0.0
+    share = terms.step * units / terms.daily_volume
+    return params.position_sizing.impact_coefficient * deviation * math.sqrt(share) * BPS
 
 
-def limits_of(terms: Terms, variance: float | None, others: list[Holding], params: RiskParams) -> Limits:
-    """Return every limit that the instrument meets beside `others`."""
-    deviation = None if variance is None else day_deviation(variance)
-    return Limits.of(limits_for(terms.rules.asset_class, terms.sector, deviation, others, params))
+def left_of_drawdown(fall: float, params: RiskParams) -> float:
+    """Return the factor on the Kelly share: 1 at the peak, 0 at `max_drawdown` [1]_.
+
+    The bet is proportional to what wealth has above its floor ``(1 - max_drawdown) * peak``, as a share of wealth.
+
+    References
+    ----------
+    .. [1] S. J. Grossman, Z. Zhou, "Optimal Investment Strategies for Controlling Drawdowns", Mathematical Finance 3,
+       1993.
+    """
+    if not params.position_sizing.drawdown_aware:
+        return 1.0
+    most = params.risk_limits.max_drawdown
+    left = (most - fall) / (most * (1 - fall)) if fall < 1 else 0.0
+    return min(left, 1.0) if left > 0 else 0.0
 
 
 def _unsound_touch(bid: float, ask: float, age_ms: int, stale_after_ms: int) -> No | None:
@@ -122,13 +176,44 @@ def _unsound_touch(bid: float, ask: float, age_ms: int, stale_after_ms: int) -> 
     return None
 
 
-def _barred(state: RiskState, desk: Desk, fall: float, params: RiskParams) -> No | None:
+def _barred(
+    state: RiskState, desk: Desk, exposures: Exposures, fall: float, mid: float, params: RiskParams
+) -> No | None:
     if state.trading != "ACTIVE":
         return No(Refusal.REDUCING, detail=state.trading_reason)
     most = params.risk_limits.max_drawdown
     if not fall < most:
         return No(Refusal.DRAWDOWN, limit=most, observed=fall)
+    breaker = state.watch.open(desk.venue, desk.quote)
+    if breaker is not None:
+        return No(Refusal.BREAKER, limit=breaker.limit, observed=breaker.observed, detail=breaker.name)
     unknown = unknown_quantity(state, desk.instrument)
     if unknown > 0:
         return No(Refusal.UNRESOLVED_ORDER, limit=0.0, observed=unknown, detail="base units of UNKNOWN orders")
+    for name in exposures.unknown:
+        if name != desk.instrument:
+            return No(Refusal.NOT_WARM, detail=f"{name} is held and its variance is not known")
+    return _outside_the_usual(desk, mid, params)
+
+
+def _outside_the_usual(desk: Desk, mid: float, params: RiskParams) -> No | None:
+    """Return whether price or volatility is too far from what the last while was like for anything to be enlarged."""
+    collar, away = params.risk_limits.order_limits.price_collar_pct, distance(desk, mid)
+    if away is not None and not away <= collar:
+        detail = f"distance of the mid from its mean of the last minutes, {desk.reference!r}"
+        return No(Refusal.PRICE_COLLAR, limit=collar, observed=away, detail=detail)
+    most, times = params.risk_limits.vol_multiplier_limit, times_the_usual(desk)
+    if times is not None and not times <= most:
+        return No(Refusal.VOLATILITY, limit=most, observed=times, detail="times the usual deviation")
     return None
+
+
+def distance(desk: Desk, mid: float) -> float | None:
+    """Return how far `mid` is from its mean of the last minutes, as a fraction of that; None where there is none."""
+    return None if desk.reference is None else abs(mid / desk.reference - 1)
+
+
+def times_the_usual(desk: Desk) -> float | None:
+    """Return the deviation now as a multiple of the usual one, None where either is not known."""
+    now, usual = desk.returns.per_second, desk.usual.per_second
+    return math.sqrt(now / usual) if now is not None and usual is not None and usual > 0 else None

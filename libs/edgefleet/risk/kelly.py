@@ -102,7 +102,7 @@ def kelly_fractions(covariance: Sequence[Sequence[float]], edges: Sequence[float
         for j in range(i):
             if not math.isclose(covariance[i][j], covariance[j][i], rel_tol=1e-9, abs_tol=1e-300):
                 raise ValueError(f"covariance is not symmetric at {i},{j}: {covariance[i][j]!r}, {covariance[j][i]!r}")
-    lower = _cholesky(covariance)
+    lower = cholesky(covariance)
     forward: list[float] = []
     for i in range(size):
         forward.append((edges[i] - math.fsum(lower[i][k] * forward[k] for k in range(i))) / lower[i][i])
@@ -134,7 +134,14 @@ def portfolio_growth_rate(
     return rate + gain - spread / 2
 
 
-def _cholesky(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
+def cholesky(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return the lower factor of a symmetric matrix, by rows.
+
+    Raises
+    ------
+    ValueError
+        If it is not positive definite, with the pivot and what is on the diagonal there.
+    """
     lower: list[list[float]] = []
     for i, row in enumerate(matrix):
         line: list[float] = []
@@ -145,7 +152,8 @@ def _cholesky(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
                 line.append(rest / lower[j][j])
             elif not rest > 1e-12 * abs(row[i]):
                 raise ValueError(
-                    f"covariance is not positive definite: pivot {i} is {rest!r}; shrink it, or leave an asset out"
+                    f"covariance is not positive definite: pivot {i} is {rest!r} of {row[i]!r}; "
+                    "shrink it, or leave an asset out"
                 )
             else:
                 line.append(math.sqrt(rest))

@@ -1,51 +1,39 @@
 """The limits of one instrument in its portfolio, as shares of equity: how much of each others use, and what is left.
 
-Knows fractions and parameters; nothing of edges, streams or money.
+Knows fractions and parameters; nothing of edges, streams or money. A position is signed, and so is what it may become.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from edgefleet.instruments import AssetClass
 from edgefleet.messages import Refusal
 from edgefleet.params.schema.risk import RiskParams
-from edgefleet.risk.var import SECONDS_PER_DAY, Z_95
-
-
-class Holding(msgspec.Struct, frozen=True, gc=False):
-    """What another instrument may have come to hold."""
-
-    fraction: float  # of equity, at its worst, >= 0
-    asset_class: AssetClass
-    sector: str
-    day_deviation: float  # of one day's return
+from edgefleet.risk.horizons import days_of
+from edgefleet.risk.var import ES_TAIL, Z_95, calendar_of
 
 
 class Limit(msgspec.Struct, frozen=True, gc=False):
-    """One limit as a position meets it: `used = others + unit * |fraction|` must not exceed `cap`."""
+    """A limit on size: `used = others + |fraction|` must not exceed `cap`."""
 
     name: str
     refusal: Refusal
     cap: float
     aim: float  # what sizing aims at, <= cap
-    others: float
-    unit: float = 1.0
+    others: float = 0.0
 
     def used(self, fraction: float) -> float:
-        """Return how much is used with `fraction` of equity held here."""
-        return self.others + self.unit * abs(fraction)
+        """Return how much is used with the signed `fraction` of equity held here."""
+        return self.others + abs(fraction)
 
-    def allows(self, fraction: float) -> bool:
-        """Return whether the limit holds with `fraction` held; with NaN it does not."""
-        return self.used(fraction) <= self.cap
-
-    def room(self) -> float:
-        """Return the largest fraction that keeps to the aim, at least 0; NaN in any number gives 0."""
-        left = (self.aim - self.others) / self.unit if self.unit > 0 else math.inf
+    def room(self, sign: int) -> float:
+        """Return the largest size, on the side of `sign`, that keeps to the aim, at least 0; NaN anywhere gives 0."""
+        left = self.aim - self.others
         return left if left > 0 else 0.0
 
     def head_room(self, fraction: float) -> float:
@@ -56,57 +44,270 @@ class Limit(msgspec.Struct, frozen=True, gc=False):
         return -1.0 if used > 0 else 0.0
 
 
-class Limits(msgspec.Struct, frozen=True, gc=False):
-    """Every limit of one instrument, in the order in which they are applied, and the one that binds."""
+class NetLimit(Limit, frozen=True, gc=False):
+    """A limit on what longs and shorts come to together: the others may be anywhere from `low` to `high`."""
 
-    each: tuple[Limit, ...]
-    tightest: Limit
-    room: float  # of the tightest
+    low: float = 0.0
+    high: float = 0.0
 
-    @classmethod
-    def of(cls, each: tuple[Limit, ...]) -> Limits:
-        """Return the limits and the tightest of them."""
-        binding = tightest(each)
-        return cls(each, binding, binding.room())
+    def used(self, fraction: float) -> float:
+        """Return the larger of what may be long and what may be short."""
+        up, down = self.high + fraction, -(self.low + fraction)
+        return up if up >= down else down if down > up else math.nan
 
-
-def day_deviation(per_second: float) -> float:
-    """Return the standard deviation of a day's return from the variance of a second's."""
-    return math.sqrt(per_second * SECONDS_PER_DAY)
+    def room(self, sign: int) -> float:
+        """Return the largest size that keeps to the aim; on the side that brings the net back, more."""
+        left = self.aim - self.high if sign > 0 else self.aim + self.low
+        return left if left > 0 and self.low <= self.high else 0.0
 
 
-def limits_for(
-    asset_class: AssetClass, sector: str, deviation: float | None, others: Iterable[Holding], params: RiskParams
-) -> tuple[Limit, ...]:
-    """Return every limit that a position of this class and sector meets, in the order in which they are applied.
+class ChangeLimit(Limit, frozen=True, gc=False):
+    """A limit on how far one target may be from what is held."""
 
-    `deviation` is that of the instrument's daily return; where it is None the VaR is that of the others alone, which is
-    right for closing and for nothing else. The VaR of positions is the sum of theirs, that is correlations of one in
-    the bad direction: no covariance makes it larger, so the limit holds whatever the correlations are.
-    A class without a cap of its own has a cap of zero.
+    held: float = 0.0
+
+    def used(self, fraction: float) -> float:
+        """Return what is added to what is held; the way back to zero is nobody's risk."""
+        return max(abs(fraction) - max(math.copysign(1.0, fraction) * self.held, 0.0), 0.0)
+
+    def room(self, sign: int) -> float:
+        """Return the largest size one change may reach."""
+        left = self.aim + max(sign * self.held, 0.0)
+        return left if left > 0 else 0.0
+
+
+class VarLimit(Limit, frozen=True, gc=False):
+    """A limit on `scale` times a day's deviation of the whole portfolio.
+
+    The others are a part whose correlations are known, of variance `variance` and covariance `covariance` with a unit
+    of this instrument, and a part that counts by its sum, `linear`: orders that may or may not fill, and instruments
+    whose correlations are not known. Deviations are no larger than their sum [1]_, so the true deviation is never above
+    what is used here.
+
+    References
+    ----------
+    .. [1] P. Artzner et al., "Coherent Measures of Risk", Mathematical Finance 9, 1999 (subadditivity).
     """
+
+    scale: float = 1.0
+    unit: float = 0.0  # a day's deviation of the instrument's return
+    variance: float = 0.0
+    covariance: float = 0.0
+    linear: float = 0.0
+
+    def used(self, fraction: float) -> float:
+        """Return `scale * (deviation of the correlated part + the rest)`."""
+        square = self.variance + fraction * (2 * self.covariance + fraction * self.unit * self.unit)
+        return self.scale * (math.sqrt(square if square > 0 else 0.0 * square) + self.linear)
+
+    def room(self, sign: int) -> float:
+        """Return the largest size whose use is not above the aim; 0 where the others alone are.
+
+        The use is convex in the size, so every smaller size keeps to the aim as well: rounding down is safe, also for a
+        hedge.
+        """
+        bound = self.aim / self.scale - self.linear
+        spare = bound * bound - self.variance
+        if not (bound > 0 and spare > 0):
+            return 0.0
+        square = self.unit * self.unit
+        if square == 0:
+            return math.inf
+        towards = sign * self.covariance
+        # The positive root of unit^2 f^2 + 2 towards f - spare, in the form that does not cancel.
+        root = math.sqrt(towards * towards + square * spare)
+        found = spare / (root + towards) if towards >= 0 else (root - towards) / square
+        return found if found > 0 else 0.0
+
+    def adds(self, fraction: float) -> bool:
+        """Return whether a little more of the position would be more risk; of a hedge it would be less."""
+        sign = 1 if fraction > 0 else -1
+        return not sign * self.covariance + abs(fraction) * self.unit * self.unit < 0
+
+
+class Beside(msgspec.Struct, frozen=True, gc=False):
+    """What the others of a portfolio may have come to hold, as fractions of equity, each at its worst."""
+
+    gross: float = 0.0
+    in_class: float = 0.0
+    in_sector: float = 0.0
+    in_cluster: float = 0.0
+    low: float = 0.0  # net of longs and shorts
+    high: float = 0.0
+    variance: float = 0.0  # of a day, of those whose correlations are known
+    covariance: float = 0.0  # of a day, with a unit of this instrument
+    linear: float = 0.0  # a day's deviations that add up: unknown correlations, orders that may fill
+    pull: float = 0.0  # covariance of the wanted positions with a unit of this instrument, per unit of its deviation
+    pull_linear: float = 0.0  # deviations of wanted positions whose correlation with it is not known
+
+
+ALONE = Beside()
+
+
+class Cap(NamedTuple):
+    """One cap and what sizing aims at below it."""
+
+    name: str
+    refusal: Refusal
+    cap: float
+    aim: float
+
+
+class Caps(msgspec.Struct, frozen=True, gc=False):
+    """What the parameters say of an instrument's limits: name, refusal, cap and aim of each."""
+
+    alone: tuple[Limit, ...]  # on the instrument by itself
+    order: Cap
+    in_class: tuple[Cap, ...]
+    in_sector: Cap | None
+    cluster: Cap
+    gross: tuple[Cap, ...]
+    net: Cap
+    risk: tuple[tuple[Cap, float], ...]  # with the factor on a day's deviation
+    aim_fraction: float
+
+    def tightest(self) -> Caps:
+        """Return the ones that can bind: of limits on the same number the tightest, and of those on risk by its factor.
+
+        Of two with the same room the first stays, so `Limits` tells the same with either.
+        """
+        risk = tuple(
+            dict.fromkeys(
+                (
+                    min(self.risk, key=lambda one: one[0].aim / one[1]),
+                    min(self.risk, key=lambda one: one[0].cap / one[1]),
+                )
+            )
+        )
+        return msgspec.structs.replace(
+            self,
+            alone=(min(self.alone, key=lambda one: one.aim),),
+            in_class=(min(self.in_class, key=lambda one: one.aim),),
+            gross=(min(self.gross, key=lambda one: one.aim),),
+            risk=tuple(one for one in self.risk if one in risk),
+        )
+
+
+class Limits:
+    """Every limit of one instrument, in the order in which they are applied.
+
+    Verdicts ask the few that can bind; all are made when a verdict is told.
+    """
+
+    __slots__ = ("_all", "_binding", "_down", "_parts", "_up")
+
+    def __init__(
+        self, caps: tuple[Caps, Caps], deviation: float | None, beside: Beside, held: float, budget: float | None
+    ) -> None:
+        self._parts = caps[0], deviation or 0.0, beside, held, budget
+        self._binding = limits_for(caps[1], deviation or 0.0, beside, held, budget)
+        self._all: tuple[Limit, ...] | None = None
+        self._up: tuple[Limit, float] | None = None
+        self._down: tuple[Limit, float] | None = None
+
+    @property
+    def each(self) -> tuple[Limit, ...]:
+        """Return all of them."""
+        found = self._all
+        if found is None:
+            found = self._all = limits_for(*self._parts)
+        return found
+
+    def tightest(self, sign: int) -> tuple[Limit, float]:
+        """Return the limit that leaves least room for its aim on the side of `sign`, of equals the first, and that."""
+        found = self._up if sign > 0 else self._down
+        if found is None:
+            found = least_room(self._binding, sign)
+            if sign > 0:
+                self._up = found
+            else:
+                self._down = found
+        return found
+
+    def first_broken(self, fraction: float) -> Limit | None:
+        """Return the first limit that `fraction` exceeds, None where all hold; NaN holds nowhere."""
+        for limit in self._binding:
+            if not limit.used(fraction) <= limit.cap:
+                return limit
+        return None
+
+
+def least_room(limits: Sequence[Limit], sign: int) -> tuple[Limit, float]:
+    """Return the limit that leaves least room on the side of `sign`, of equals the first, and its room."""
+    binding, least = limits[0], math.inf
+    for limit in limits:
+        room = limit.room(sign)
+        if room < least:
+            binding, least = limit, room
+    return binding, least
+
+
+def caps_of(asset_class: AssetClass, sector: str, params: RiskParams) -> Caps:
+    """Return the caps on a position of this class and sector. A class without a cap of its own has a cap of zero."""
     sizing, bounds = params.position_sizing, params.risk_limits
-    caps = bounds.concentration_limits
-    in_class = in_sector = at_risk = 0.0
-    for other in others:
-        at_risk += other.fraction * other.day_deviation
-        if other.asset_class == asset_class:
-            in_class += other.fraction
-        if other.sector == sector:
-            in_sector += other.fraction
+    groups, exposure = bounds.concentration_limits, bounds.exposure_limits
     aim = sizing.aim_fraction
-    own = sizing.max_position_pct.get(asset_class, 0.0)
-    leverage = sizing.max_leverage.get(asset_class, 0.0)
-    found = [
-        Limit("position", Refusal.POSITION_LIMIT, own, aim * own, 0.0),
-        Limit("single", Refusal.POSITION_LIMIT, caps.single, aim * caps.single, 0.0),
-        Limit("leverage", Refusal.LEVERAGE_LIMIT, leverage, aim * leverage, in_class),
-        Limit("class", Refusal.POSITION_LIMIT, caps.class_, aim * caps.class_, in_class),
+
+    def cap(name: str, refusal: Refusal, most: float) -> Cap:
+        return Cap(name, refusal, most, aim * most)
+
+    position = Refusal.POSITION_LIMIT
+    own = cap("position", position, sizing.max_position_pct.get(asset_class, 0.0))
+    return Caps(
+        alone=(Limit(*own), Limit(*cap("single", position, groups.single))),
+        order=cap("order_size", Refusal.ORDER_LIMIT, bounds.order_limits.max_order_pct),
+        in_class=(
+            cap("leverage", Refusal.LEVERAGE_LIMIT, sizing.max_leverage.get(asset_class, 0.0)),
+            cap("class", position, groups.class_),
+        ),
+        in_sector=None if sector == "none" else cap("sector", position, groups.sector),
+        cluster=cap("cluster", Refusal.CORRELATION_LIMIT, bounds.max_correlation_exposure),
+        gross=(cap("venue", position, exposure.venue), cap("gross", position, exposure.gross)),
+        net=cap("net", position, exposure.net),
+        risk=_risk_caps(asset_class, params),
+        aim_fraction=aim,
+    )
+
+
+def _risk_caps(asset_class: AssetClass, params: RiskParams) -> tuple[tuple[Cap, float], ...]:
+    """Return each limit on the portfolio's loss, with its factor on a day's deviation.
+
+    The weekly and monthly values at risk scale by the root of the calendar's days. They are targets that sizing aims
+    at; the one hard limit is the daily, so theirs is the same deviation over their horizon.
+    """
+    bounds = params.risk_limits
+    targets, hard, shortfall = bounds.var_targets, bounds.var_hard_limit, bounds.expected_shortfall
+    calendar = calendar_of(asset_class)
+    week, month = math.sqrt(days_of("1w", calendar)), math.sqrt(days_of("1m", calendar))
+    var = Refusal.VAR_LIMIT
+    return (
+        (Cap("var", var, hard, targets.daily_95pct), Z_95),
+        (Cap("var_week", var, hard * week, min(targets.weekly_95pct, hard * week)), Z_95 * week),
+        (Cap("var_month", var, hard * month, min(targets.monthly_95pct, hard * month)), Z_95 * month),
+        (Cap("es", Refusal.ES_LIMIT, shortfall.hard_limit, shortfall.target), ES_TAIL),
+    )
+
+
+def limits_for(caps: Caps, deviation: float, beside: Beside, held: float, budget: float | None) -> tuple[Limit, ...]:
+    """Return the limits of `caps` beside the others, in the order in which they are applied.
+
+    `deviation` is that of the instrument's daily return; where it is not known it is 0 and the value at risk that of
+    the others alone, which is right for closing and for nothing else. `held` is the position now, `budget` the share of
+    equity that allocation leaves to the instrument.
+    """
+    found = [*caps.alone, ChangeLimit(*caps.order, 0.0, held)]
+    found += [Limit(*cap, beside.in_class) for cap in caps.in_class]
+    if caps.in_sector is not None:
+        found.append(Limit(*caps.in_sector, beside.in_sector))
+    found.append(Limit(*caps.cluster, beside.in_cluster))
+    found += [Limit(*cap, beside.gross) for cap in caps.gross]
+    found.append(NetLimit(*caps.net, 0.0, beside.low, beside.high))
+    if budget is not None:
+        found.append(Limit("budget", Refusal.BUDGET_LIMIT, budget, caps.aim_fraction * budget))
+    covariance = beside.covariance * deviation
+    found += [
+        VarLimit(*cap, 0.0, scale, deviation, beside.variance, covariance, beside.linear) for cap, scale in caps.risk
     ]
-    if sector != "none":
-        found.append(Limit("sector", Refusal.POSITION_LIMIT, caps.sector, aim * caps.sector, in_sector))
-    target, hard = bounds.var_targets.daily_95pct, bounds.var_hard_limit
-    found.append(Limit("var", Refusal.VAR_LIMIT, hard, target, Z_95 * at_risk, Z_95 * (deviation or 0.0)))
     return tuple(found)
 
 
@@ -116,16 +317,3 @@ def static_cap(asset_class: AssetClass, params: RiskParams) -> float:
     own = sizing.max_position_pct.get(asset_class, 0.0)
     leverage = sizing.max_leverage.get(asset_class, 0.0)
     return sizing.aim_fraction * min(own, leverage, params.risk_limits.concentration_limits.single)
-
-
-def first_broken(limits: Sequence[Limit], fraction: float) -> Limit | None:
-    """Return the first limit that `fraction` exceeds, None where all hold."""
-    for limit in limits:
-        if not limit.used(fraction) <= limit.cap:  # `allows`, without its call: this runs with every ensemble
-            return limit
-    return None
-
-
-def tightest(limits: Sequence[Limit]) -> Limit:
-    """Return the limit that leaves least room for its aim; of equals the first."""
-    return min(limits, key=Limit.room)

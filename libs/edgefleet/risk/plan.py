@@ -6,11 +6,12 @@ from decimal import Decimal
 
 import msgspec
 
+from edgefleet.book.sessions import Calendar, calendar_for
 from edgefleet.clock import NS_PER_MS
 from edgefleet.instruments import Instrument
 from edgefleet.messages import Refusal
 from edgefleet.params.schema import FleetConfig
-from edgefleet.risk.limits import static_cap
+from edgefleet.risk.limits import Caps, caps_of, static_cap
 from edgefleet.risk.verdict import No
 
 
@@ -24,6 +25,8 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     min_quantity: Decimal  # base units
     min_notional: float  # quote units
     step: float  # of equity: one size step
+    caps: tuple[Caps, Caps]  # all, and those that can bind
+    daily_volume: float | None = None  # base units
 
     def takes(self, size: Decimal, bid: float) -> bool:
         """Return whether the venue would take an order of `size` (base units, positive)."""
@@ -67,18 +70,29 @@ class RiskPlan:
             found = self._terms[instrument] = self._find(instrument)
             return found
 
+    def calendar(self, instrument: str) -> Calendar:
+        """Return the hours of an instrument; of a class whose hours are not known it is as if it never closed."""
+        terms = self.terms(instrument)
+        known = not isinstance(terms, No) and terms.rules.asset_class == "us_stocks"
+        return calendar_for("us_stocks" if known else "crypto")
+
     def _find(self, instrument: str) -> Terms | No:
         _, _, venue_name = instrument.rpartition("@")
         rules = self.config.instruments.get(instrument)
         venue = self.config.venues.venues.get(venue_name)
         if rules is None or venue is None:
             return No(Refusal.UNKNOWN_INSTRUMENT, detail="instrument" if rules is None else f"venue {venue_name}")
+        volume = self.config.instruments.symbols[rules.symbol].daily_volume
+        sector = self.config.instruments.symbols[rules.symbol].sector
+        caps = caps_of(rules.asset_class, sector, self.params)
         return Terms(
             rules=rules,
-            sector=self.config.instruments.symbols[rules.symbol].sector,
+            sector=sector,
+            caps=(caps, caps.tightest()),
             fee=float(venue.taker_fee),
             lot=rules.lot_size,
             min_quantity=rules.min_quantity,
             min_notional=float(rules.min_notional),
             step=self.params.position_sizing.size_step_fraction * static_cap(rules.asset_class, self.params),
+            daily_volume=None if volume is None else float(volume),
         )

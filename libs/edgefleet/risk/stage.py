@@ -2,58 +2,56 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from decimal import Decimal
 
+from edgefleet.clock import NS_PER_S
 from edgefleet.messages import (
     FEEDS,
+    SESSION_START,
     Account,
-    Approved,
     Bar,
     Beat,
     Command,
     Ensemble,
     Fill,
     OrderEvent,
-    Refusal,
-    Refused,
     Touch,
     TradingState,
     Watermark,
-    WeightedEdge,
 )
 from edgefleet.params.schema import FleetConfig
-from edgefleet.params.schema.risk import EdgeBlendingParams, RiskParams
-from edgefleet.risk.blend import blend, first_unsound
-from edgefleet.risk.decide import Yes, decide, is_expiring
-from edgefleet.risk.ground import Ground, NoEquity, ground_of
+from edgefleet.risk.budgets import refresh_budgets
+from edgefleet.risk.decide import decide, is_expiring
+from edgefleet.risk.kept import Kept
+from edgefleet.risk.marks import sample_together, take_mark
+from edgefleet.risk.observers import Feed, Sample
+from edgefleet.risk.opinions import Opinions
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.state import (
     Desk,
-    Heard,
-    Opinion,
     RiskState,
     Standing,
     desk_of,
     mark_peaks,
     position,
+    rate,
     standing_quantity,
     take_account,
     take_fill,
     take_order,
 )
+from edgefleet.risk.told import REFUSALS, TARGETS, approved, ask, moved_output, opened_or_moved, refused
 from edgefleet.risk.verdict import No
+from edgefleet.risk.watch import Money
 from edgefleet.stage import Input, Output
-from edgefleet.units import ZERO, to_decimal
+from edgefleet.units import ZERO
 
 __all__ = ["RiskStage", "RiskState"]
 
-TARGETS = "targets"
-REFUSALS = "refusals"
 
 _APPROVED = "approved"
-_CENT = Decimal("0.01")
+_MINUTE_NS = 60 * NS_PER_S
 
 
 class RiskStage:
@@ -66,13 +64,13 @@ class RiskStage:
     service = "risk"
     inputs = ("control", "fills", "orders", "beats", "ensembles")
     state_type = RiskState
-    schema = 3
+    schema = 4
 
     def __init__(self) -> None:
         self._plan: RiskPlan | None = None
         self._known: RiskState | None = None  # the state that the grounds are of
-        self._grounds: dict[str, Ground | NoEquity | No] = {}
-        self._opinions: dict[str, tuple[tuple[WeightedEdge, ...], Opinion]] = {}  # by instrument: edges, their blend
+        self._kept = Kept()
+        self._opinions = Opinions()
 
     def initial(self) -> RiskState:
         """Return the shut state: HALTED, no account, no price."""
@@ -83,25 +81,25 @@ class RiskStage:
         plan = self._plan
         if plan is None or plan.config is not config:
             plan = self._plan = RiskPlan(config)
-            self._grounds.clear()
-            self._opinions.clear()
+            self._known = None
         if self._known is not state:
             self._known = state
-            self._grounds.clear()
+            self._kept.forget_all()
+            self._opinions.forget()
         message = entry.message
         if type(message) is Ensemble:
             return self._take_ensemble(state, entry, message, plan)
-        self._grounds.clear()
+        if type(message) is Touch:
+            return self._take_touch(state, message)
+        self._kept.forget()
         match message:
-            case Touch():
-                state.time = max(state.time, message.ts_event)
-                desk = desk_of(state, message.instrument)
-                desk.bid, desk.ask, desk.age_ms = float(message.bid), float(message.ask), 0
             case Beat():
                 return self._take_beat(state, entry, message, plan)
             case Bar(backfill=True):
                 desk = desk_of(state, message.instrument)
-                desk.returns.sample(float(message.close), message.ts_event, plan.params.volatility.half_life_s)
+                volatility = plan.params.volatility
+                desk.returns.sample(float(message.close), message.ts_event, volatility.half_life_s)
+                desk.usual.sample(float(message.close), message.ts_event, volatility.usual_half_life_s)
             case Watermark():
                 state.time = max(state.time, message.ts_event)
                 state.watermark[message.venue] = max(state.watermark.get(message.venue, 0), message.ts_event)
@@ -109,19 +107,33 @@ class RiskStage:
                 state.time = max(state.time, message.ts_event)
                 if message.account == plan.account:
                     take_fill(state, message)
+                    _watch_fill(state, message, plan)
             case OrderEvent():
                 if message.account == plan.account:
                     take_order(state, message)
+                    state.watch.take_order(message.instrument.rpartition("@")[2], message)
             case Account():
                 if message.account == plan.account:
                     take_account(state, message)
             case TradingState():
-                _take_trading_state(state, message)
+                return _take_trading_state(state, message, entry, plan)
             case Command():
                 if message.verb == "flatten":
                     _take_flatten(state, plan.ttl_ns)
             case _:
                 pass  # the streams carry messages for others too
+        return ()
+
+    def _take_touch(self, state: RiskState, message: Touch) -> Sequence[Output]:
+        if message.ts_event > state.time:
+            state.time = message.ts_event
+        is_new = message.instrument not in state.desks
+        desk = desk_of(state, message.instrument)
+        desk.bid, desk.ask, desk.age_ms = float(message.bid), float(message.ask), 0
+        if is_new:
+            self._kept.forget()
+        else:
+            self._kept.follow_touch(desk)
         return ()
 
     def _take_ensemble(self, state: RiskState, entry: Input, message: Ensemble, plan: RiskPlan) -> Sequence[Output]:
@@ -130,11 +142,11 @@ class RiskStage:
         desk = state.desks.get(message.instrument)
         if desk is None:
             desk = desk_of(state, message.instrument)
-            self._grounds.clear()  # what the account holds of its base now counts
-        edges = _hear(desk, message, plan.signal_stale_ns)
+            self._kept.forget()  # what the account holds of its base now counts
         desk.opinion_cause = entry.cause
-        desk.opinion = self._opinion(message, edges, plan)
-        return _tell(state, desk, entry, message, self._ground(state, desk, plan), plan)
+        blending = plan.params.edge_blending
+        desk.opinion = self._opinions.form(desk, message, state.time, plan.signal_stale_ns, blending)
+        return self._tell(state, desk, entry, message, plan)
 
     def _take_beat(self, state: RiskState, entry: Input, message: Beat, plan: RiskPlan) -> Sequence[Output]:
         state.time = max(state.time, message.ts_event)
@@ -143,87 +155,111 @@ class RiskStage:
         for touch in message.touches:
             desk = desk_of(state, touch.instrument)
             desk.quarantined = touch.quarantined
-            _mark(desk, touch.bid, touch.ask, touch.age_ms, message.ts_event, plan.params)
+            take_mark(desk, touch.bid, touch.ask, touch.age_ms, message.ts_event, plan.params)
             touched.append(desk)
+        sample_together(state, message.venue, touched, message.ts_event, plan.params)
+        known = self._kept.correlations(state, message.venue, plan)
+        refresh_budgets(state, message.venue, known, state.time, plan.params)
         mark_peaks(state)
-        return [
-            output
-            for desk in touched
-            for output in _tell(state, desk, entry, message, self._ground(state, desk, plan), plan)
-        ]
+        outputs = self._observe(state, entry, message, touched, plan)
+        for desk in touched:
+            outputs += self._tell(state, desk, entry, message, plan)
+        return outputs
 
-    def _opinion(self, message: Ensemble, edges: tuple[WeightedEdge, ...], plan: RiskPlan) -> Opinion:
-        """Return what the edges come to; models mostly repeat themselves."""
-        known = self._opinions.get(message.instrument)
-        if known is not None and known[0] == edges:
-            return known[1]
-        silent = "" if edges else "; ".join([f"{one.model} {one.reason}" for one in message.abstained])
-        opinion = form_opinion(edges, plan.params.edge_blending, silent)
-        if opinion.reason is None:  # the others quote an edge's numbers, where the sign of a zero would show
-            self._opinions[message.instrument] = edges, opinion
-        return opinion
+    def _observe(
+        self, state: RiskState, entry: Input, beat: Beat, touched: Sequence[Desk], plan: RiskPlan
+    ) -> list[Output]:
+        """Hold what the breakers watch against their limits, and return what moved and what is asked for."""
+        watch, params, ts = state.watch, plan.params, state.time
+        feeds = [Feed(desk.age_ms, position(state, desk) != 0, plan.calendar(desk.instrument)) for desk in touched]
+        moves = watch.observe_venue(beat.venue, feeds, ts, params.breakers)
+        accounts = {(desk.venue, desk.quote): desk for desk in touched}
+        for (venue, quote), desk in accounts.items() if beat.venue in state.holdings else ():
+            exposures = self._kept.exposures(state, desk, plan)
+            equity, peak = exposures.equity(), state.peaks.get(f"{venue}|{quote}", 0.0)
+            if equity is None or (equity == 0 and peak == 0):
+                continue
+            is_known = not exposures.unknown and not exposures.troubles and equity > 0
+            var = Sample(exposures.var(equity)) if is_known else Sample(None, enough=False)
+            most, calendar = params.risk_limits.max_drawdown, plan.calendar(desk.instrument)
+            money = Money(equity, peak, most, var, calendar)
+            moves += watch.observe_account(f"{venue}|{quote}", money, ts, params.breakers)
+        told = [one for move in moves for one in opened_or_moved(move, state, entry, beat, plan)]
+        if watch.flattening and not told and _is_flat(state, plan):
+            told.append(ask("halt", f"flat after: {watch.flattening}", beat))
+            watch.flattening = ""
+        return told
 
-    def _ground(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Ground | NoEquity | No:
-        """Return what decisions on the desk rest on. It follows from the state, so it is kept out of it."""
-        ground = self._grounds.get(desk.instrument)
-        if ground is None:
-            ground = self._grounds[desk.instrument] = ground_of(state, desk, plan)
-        return ground
-
-
-def form_opinion(edges: Sequence[WeightedEdge], params: EdgeBlendingParams, silent: str = "") -> Opinion:
-    """Return the blend of `edges` as an opinion, or the reason why there is none."""
-    if not edges:
-        return Opinion(reason=Refusal.NO_MODELS, detail=silent)
-    unsound = first_unsound(edges)
-    if unsound is not None:
-        return Opinion(reason=Refusal.NOT_FINITE, input=unsound)
-    blended = blend(edges, params)
-    if blended is None:
-        return Opinion(
-            reason=Refusal.LOW_CONFIDENCE,
-            limit=params.min_confidence_threshold,
-            observed=max(edge.confidence for edge in edges),
-        )
-    return Opinion(edge_bps=blended.edge_bps, confidence=blended.confidence, horizon_ms=blended.horizon_ms)
-
-
-def target_id(account: str, instrument: str, cause: str) -> str:
-    """Return the name of the target that `cause` led to: the same decision has the same name after any crash."""
-    return "t" + hashlib.sha256(f"{account}|{instrument}|{cause}".encode()).hexdigest()[:20]
-
-
-def _hear(desk: Desk, message: Ensemble, keep_ns: int) -> tuple[WeightedEdge, ...]:
-    """Take what a rule listens to; return that of all rules which were heard lately: a rule may be gone for good."""
-    desk.heard[message.rule] = Heard(message.ts_event, message.chosen)
-    if len(desk.heard) == 1:
-        return message.chosen
-    since = message.ts_event - keep_ns
-    desk.heard = {rule: heard for rule, heard in desk.heard.items() if heard.ts >= since}
-    return tuple(edge for heard in desk.heard.values() for edge in heard.edges)
-
-
-def _mark(
-    desk: Desk, bid: Decimal | None, ask: Decimal | None, age_ms: int | None, ts: int, params: RiskParams
-) -> None:
-    """Take a beat's touch. A feed that has gone quiet says nothing of volatility, so its returns wait for the next."""
-    desk.bid = None if bid is None else float(bid)
-    desk.ask = None if ask is None else float(ask)
-    desk.age_ms = age_ms
-    if desk.bid is None or desk.ask is None or age_ms is None:
-        return
-    if age_ms <= params.freshness.stale_after_ms:
-        desk.returns.sample((desk.bid + desk.ask) / 2, ts, params.volatility.half_life_s)
+    def _tell(
+        self, state: RiskState, desk: Desk, entry: Input, cause: Ensemble | Beat, plan: RiskPlan
+    ) -> Sequence[Output]:
+        """Decide, and return the verdict where it says something new."""
+        verdict = decide(state, desk, self._kept.ground(state, desk, plan))
+        if isinstance(verdict, No):
+            side = desk.opinion.edge_bps if desk.opinion is not None else 0.0
+            told = verdict.reason + ("+" if side > 0 else "-" if side < 0 else "")
+            if told == desk.told:
+                return ()
+            desk.told = told
+            return (Output(REFUSALS, refused(verdict, desk, entry, cause, plan)),)
+        if verdict.standing and desk.told == _APPROVED and not is_expiring(state, desk, plan):
+            return ()
+        before = standing_quantity(state, desk)
+        held = position(state, desk) if before is None else before
+        grows = abs(verdict.quantity) > abs(held)
+        said = approved(verdict, state, desk, entry, cause, plan, grows=grows)
+        if not verdict.standing and verdict.quantity != before:
+            desk.changed_at = state.time
+            if grows:
+                _count_enlargement(state, desk.venue)
+        desk.told = _APPROVED
+        desk.standing = Standing(quantity=verdict.quantity, expires_at=said.expires_at)
+        self._kept.follow(desk)
+        return (Output(TARGETS, said),)
 
 
-def _take_trading_state(state: RiskState, message: TradingState) -> None:
-    """Obey the latch. A person who sets ACTIVE again sets with it the peak that drawdown is measured from."""
-    if message.state == "ACTIVE" and state.trading != "ACTIVE" and message.by != FEEDS:
+def _count_enlargement(state: RiskState, venue: str) -> None:
+    """Remember when an account's target was enlarged, for a minute."""
+    since = state.time - _MINUTE_NS
+    state.enlarged[venue] = [ts for ts in state.enlarged.get(venue, ()) if ts > since] + [state.time]
+
+
+def _take_trading_state(state: RiskState, message: TradingState, entry: Input, plan: RiskPlan) -> Sequence[Output]:
+    """Obey the latch. A person who sets ACTIVE again ends with it what is open, and drawdown is measured from here."""
+    outputs: list[Output] = []
+    if message.state == "ACTIVE" and state.trading != "ACTIVE" and message.by not in (FEEDS, SESSION_START):
         state.peaks.clear()
+        moves = state.watch.reset(state.time, by=message.by, reason=message.reason)
+        outputs = [moved_output(move, entry, message.ts_init, message.by, plan) for move in moves]
     if message.state == "HALTED":
         for desk in state.desks.values():
             desk.standing = None  # the executor lets its goals go as well
     state.trading, state.trading_reason = message.state, message.reason
+    return outputs
+
+
+def _watch_fill(state: RiskState, fill: Fill, plan: RiskPlan) -> None:
+    """Let the breakers see a fill; one of an instrument that is not configured cannot be told from a rest."""
+    terms = plan.terms(fill.instrument)
+    if isinstance(terms, No):
+        return
+    desk = desk_of(state, fill.instrument)
+    worth = rate(state, desk.venue, fill.fee_asset, desk.quote, high=True)
+    fee_rate = None if worth is None else Decimal(repr(worth))
+    state.watch.take_fill(fill, terms.lot, fee_rate, plan.params.breakers)
+
+
+def _is_flat(state: RiskState, plan: RiskPlan) -> bool:
+    """Return whether nothing is held that could be closed, and no order may change that."""
+    if any(order.remaining for order in state.orders.values()):
+        return False
+    for desk in state.desks.values():
+        terms, units = plan.terms(desk.instrument), abs(position(state, desk))
+        if isinstance(terms, No) or units == 0:
+            continue
+        if desk.bid is None or terms.takes(units, desk.bid):
+            return False
+    return True
 
 
 def _take_flatten(state: RiskState, ttl_ns: int) -> None:
@@ -233,87 +269,3 @@ def _take_flatten(state: RiskState, ttl_ns: int) -> None:
         if desk.standing is not None or position(state, desk) != 0:
             desk.standing = Standing(quantity=ZERO, expires_at=expires_at)
             desk.changed_at = state.time
-
-
-def _tell(
-    state: RiskState,
-    desk: Desk,
-    entry: Input,
-    cause: Ensemble | Beat,
-    ground: Ground | NoEquity | No,
-    plan: RiskPlan,
-) -> Sequence[Output]:
-    """Decide, and return the verdict where it says something new."""
-    verdict = decide(state, desk, ground)
-    if isinstance(verdict, No):
-        side = desk.opinion.edge_bps if desk.opinion is not None else 0.0
-        told = verdict.reason + ("+" if side > 0 else "-" if side < 0 else "")
-        if told == desk.told:
-            return ()
-        desk.told = told
-        return (Output(REFUSALS, _refused(verdict, desk, entry, cause, plan)),)
-    if verdict.standing and desk.told == _APPROVED and not is_expiring(state, desk, plan):
-        return ()
-    approved = _approved(verdict, state, desk, entry, cause, plan)
-    if not verdict.standing and verdict.quantity != standing_quantity(state, desk):
-        desk.changed_at = state.time
-    desk.told = _APPROVED
-    desk.standing = Standing(quantity=verdict.quantity, expires_at=approved.expires_at)
-    return (Output(TARGETS, approved),)
-
-
-def _refused(verdict: No, desk: Desk, entry: Input, cause: Ensemble | Beat, plan: RiskPlan) -> Refused:
-    opinion = desk.opinion
-    return Refused(
-        by="risk",
-        target_id=None,
-        account=plan.account,
-        instrument=desk.instrument,
-        reason=verdict.reason,
-        limit=verdict.limit,
-        observed=verdict.observed,
-        input=verdict.input,
-        edge_bps=opinion.edge_bps if opinion is not None and opinion.reason is None else None,
-        detail=verdict.detail,
-        ts_event=cause.ts_event,
-        ts_init=cause.ts_init,
-        trace_id=cause.trace_id,
-        cause=entry.cause,
-        edge_cause=desk.opinion_cause,
-        config=plan.hash,
-    )
-
-
-def _approved(
-    verdict: Yes, state: RiskState, desk: Desk, entry: Input, cause: Ensemble | Beat, plan: RiskPlan
-) -> Approved:
-    params = plan.params.verdicts
-    opinion = desk.opinion or Opinion()
-    before = standing_quantity(state, desk)
-    held = position(state, desk) if before is None else before
-    grows = abs(verdict.quantity) > abs(held)
-    numbers = verdict.numbers()
-    return Approved(
-        target_id=target_id(plan.account, desk.instrument, entry.cause),
-        account=plan.account,
-        instrument=desk.instrument,
-        quantity=verdict.quantity,
-        expires_at=state.time + plan.ttl_ns,
-        urgency=verdict.urgency,
-        algorithm=params.entry_algorithm if grows else params.exit_algorithm,
-        price=to_decimal(numbers.mid, verdict.view.ground.terms.rules.tick_size / 2),
-        edge_bps=opinion.edge_bps,
-        confidence=opinion.confidence,
-        kelly_fraction=numbers.kelly,
-        variance=numbers.variance,
-        var_fraction=numbers.var,
-        equity=to_decimal(numbers.equity, _CENT),
-        binding=verdict.binding,
-        head_room=numbers.head_room,
-        ts_event=cause.ts_event,
-        ts_init=cause.ts_init,
-        trace_id=cause.trace_id,
-        cause=entry.cause,
-        edge_cause=desk.opinion_cause,
-        config=plan.hash,
-    )

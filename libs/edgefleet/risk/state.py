@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from edgefleet.errors import Broken
 from edgefleet.messages import Account, Fill, OrderEvent, OrderState, Refusal, WeightedEdge
+from edgefleet.params.schema.risk import RiskParams
+from edgefleet.risk.agreement import Agreement
+from edgefleet.risk.watch import Watch
+from edgefleet.stats.online_covariance import JointReturns
 from edgefleet.stats.returns import ReturnVariance
 from edgefleet.units import ZERO
 
@@ -44,6 +48,9 @@ class Opinion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     edge_bps: float = 0.0  # over the horizon; 0 where there is no opinion
     confidence: float = 0.0
     horizon_ms: float = 0.0
+    regime: str = ""  # the market's, as the ensemble names it
+    effective_models: float = 0.0  # how many independent models the evidence is worth
+    posterior_sd_bps: float | None = None  # of `edge_bps`; None where it is not known
     reason: Refusal | None = None  # why there is none: NO_MODELS, LOW_CONFIDENCE or NOT_FINITE
     limit: float | None = None
     observed: float | None = None
@@ -77,7 +84,10 @@ class Desk(msgspec.Struct, kw_only=True):
     age_ms: int | None = None  # of the feed, as the last beat states it
     quarantined: bool = False  # its data is not believed, as the last beat states it
     returns: ReturnVariance = msgspec.field(default_factory=ReturnVariance)
+    usual: ReturnVariance = msgspec.field(default_factory=ReturnVariance)  # the same over a longer past
+    reference: float | None = None  # mean mid of the last minutes, what the price collar is measured from
     heard: dict[str, Heard] = {}  # by routing rule
+    agreement: Agreement = msgspec.field(default_factory=Agreement)
     opinion: Opinion | None = None
     opinion_cause: str = ""  # the newest ensemble, as "stream/id"
     standing: Standing | None = None
@@ -99,6 +109,11 @@ class RiskState(msgspec.Struct, kw_only=True):
     peaks: dict[str, float] = {}  # venue|quote -> highest equity
     desks: dict[str, Desk] = {}
     orders: dict[str, OpenOrder] = {}  # by client order id
+    joint: dict[str, JointReturns] = {}  # venue -> returns of its instruments together
+    budgets: dict[str, float] = {}  # instrument -> share of equity that allocation leaves to it
+    budgets_at: dict[str, int] = {}  # venue -> ns, when the budgets were last looked at
+    enlarged: dict[str, list[int]] = {}  # venue -> ns of the enlarged targets of the last minute
+    watch: Watch = msgspec.field(default_factory=Watch)  # the circuit breakers
 
 
 def desk_of(state: RiskState, instrument: str) -> Desk:
@@ -110,6 +125,11 @@ def desk_of(state: RiskState, instrument: str) -> Desk:
         found = Desk(instrument=instrument, base=base, quote=rest.partition(":")[0], venue=venue)
         state.desks[instrument] = found
     return found
+
+
+def edges_of(desk: Desk) -> tuple[WeightedEdge, ...]:
+    """Return what all rules listen to of the instrument, as last heard."""
+    return tuple(edge for heard in desk.heard.values() for edge in heard.edges)
 
 
 def take_account(state: RiskState, account: Account) -> None:
@@ -127,6 +147,7 @@ def take_account(state: RiskState, account: Account) -> None:
         now = equity(state, *key.split("|"))
         if was is not None and now is not None and math.isfinite(now - was):
             state.peaks[key] += now - was
+            state.watch.shift(key, now - was)
 
 
 def take_fill(state: RiskState, fill: Fill) -> None:
@@ -175,14 +196,25 @@ def position(state: RiskState, desk: Desk) -> Decimal:
     return ZERO if held is None else held.get(desk.base, ZERO)
 
 
-def worst_quantity(state: RiskState, desk: Desk) -> float:
-    """Return the largest size (base units) that the position can have come to by what is already decided.
+class Range(NamedTuple):
+    """Where a position may come to by what is already decided, in base units; `low <= high`."""
 
-    The worst of the position, the position with all open and UNKNOWN buys, with all such sells, and the last approved
-    target while it has not expired.
+    low: float
+    high: float
+    wanted: float  # the last approved target, else the position
+    worst: float  # size of the larger end
+
+
+NOWHERE = Range(0.0, 0.0, 0.0, 0.0)
+
+
+def range_of(state: RiskState, desk: Desk) -> Range:
+    """Return where the position may come to: with all open and UNKNOWN buys or sells, or at the last approved target.
+
+    The target counts until it expires.
     """
     held = float(position(state, desk))
-    highest = lowest = held
+    highest = lowest = wanted = held
     for order in state.orders.values():
         if order.instrument == desk.instrument:
             rest = order.remaining
@@ -191,7 +223,10 @@ def worst_quantity(state: RiskState, desk: Desk) -> float:
             else:
                 lowest += rest
     target = standing_quantity(state, desk)
-    return max(abs(held), abs(highest), abs(lowest), 0.0 if target is None else abs(float(target)))
+    if target is not None:
+        wanted = float(target)
+    low, high = min(lowest, wanted), max(highest, wanted)
+    return Range(low, high, wanted, max(-low, high)) if low != 0 or high != 0 else NOWHERE
 
 
 def standing_quantity(state: RiskState, desk: Desk) -> Decimal | None:
@@ -217,29 +252,41 @@ def rate(state: RiskState, venue: str, asset: str, quote: str, *, high: bool) ->
     return desk.ask if high else desk.bid
 
 
-def equity(state: RiskState, venue: str, quote: str) -> float | None:
-    """Return what the venue's account is worth in `quote`, marked to the touch: longs at the bid, shorts at the ask.
+def value_of(state: RiskState, venue: str, asset: str, quote: str) -> float | None:
+    """Return what the account's units of `asset` are worth in `quote`: longs at the bid, shorts at the ask.
 
-    An asset without an instrument in the session counts nothing. None where the account or a touch is not known.
+    An asset without an instrument in the session counts nothing. None where its touch is not known.
     """
+    amount = float(state.holdings[venue][asset])
+    if asset == quote or amount == 0:
+        return amount
+    desk = state.desks.get(f"{asset}/{quote}@{venue}")
+    if desk is None:
+        return 0.0
+    price = desk.bid if amount >= 0 else desk.ask
+    return None if price is None else amount * price
+
+
+def equity(state: RiskState, venue: str, quote: str) -> float | None:
+    """Return what the venue's account is worth in `quote`, None where the account or a touch is not known."""
     held = state.holdings.get(venue)
     if held is None:
         return None
-    total = 0.0
-    for asset, units in held.items():
-        if asset == quote:
-            total += float(units)
-            continue
-        desk = state.desks.get(f"{asset}/{quote}@{venue}")
-        if desk is None:
-            continue
-        amount = float(units)
-        price = desk.bid if amount >= 0 else desk.ask
-        if amount != 0:
-            if price is None:
-                return None
-            total += amount * price
-    return total
+    values = []
+    for asset in held:
+        value = value_of(state, venue, asset, quote)
+        if value is None:
+            return None
+        values.append(value)
+    return math.fsum(values)
+
+
+def believed(desk: Desk, params: RiskParams) -> float | None:
+    """Return the variance of one second's return, None with too few returns or where the price never moved."""
+    if desk.returns.count < params.volatility.min_returns:
+        return None
+    variance = desk.returns.per_second
+    return variance if variance is not None and 0 < variance < math.inf else None
 
 
 def mark_peaks(state: RiskState) -> None:

@@ -69,6 +69,27 @@ class ParetoTail(NamedTuple):
             return None
         return (var + self.beta - self.xi * self.threshold) / (1 - self.xi)
 
+    def beyond(self, loss: float) -> float | None:
+        """Return the probability of a larger loss; None below the threshold, where the tail tells nothing.
+
+        ``n_exceed / n (1 + xi (loss - u) / beta)**(-1 / xi)``, the inverse of `var`; 0 past the end of a tail
+        that ends.
+
+        Raises
+        ------
+        ValueError
+            If `loss` is not finite.
+        """
+        if not math.isfinite(loss):
+            raise ValueError(f"loss must be finite, was {loss!r}")
+        if loss < self.threshold:
+            return None
+        step = (loss - self.threshold) / self.beta
+        if self.xi * step <= -1:
+            return 0.0
+        depth = math.log1p(self.xi * step) / self.xi if self.xi else step
+        return self.n_exceed / self.n * math.exp(-depth)
+
 
 def fit_tail(losses: Floats, threshold: float) -> ParetoTail:
     """Return the generalised Pareto distribution under which the losses beyond `threshold` are likeliest.
@@ -231,6 +252,30 @@ def _standard_errors(scaled: Floats, xi: float, beta: float) -> tuple[float, flo
 
 def _expm1_over(value: float) -> float:
     return math.expm1(value) / value if value else 1.0
+
+
+def mean_excesses(losses: Floats) -> tuple[Floats, Floats]:
+    """Return the losses as thresholds, ascending and each once, and the mean excess of the larger ones over each.
+
+    Thresholds with fewer than `LEAST_EXCEEDANCES` losses beyond are left out.
+
+    Raises
+    ------
+    ValueError
+        If a loss is not finite, there is none, or no threshold is left.
+    """
+    _excesses(losses, 0.0)
+    ordered = np.sort(losses)
+    thresholds, first = np.unique(ordered, return_index=True)
+    after = np.append(first[1:], len(ordered))  # where the larger ones begin
+    count = len(ordered) - after
+    enough = count >= LEAST_EXCEEDANCES
+    if not enough.any():
+        raise ValueError(
+            f"none of {len(losses)} losses has {LEAST_EXCEEDANCES} larger ones, the least to take a mean of; bring more"
+        )
+    total = np.append(np.cumsum(ordered[::-1])[::-1], 0.0)[after]
+    return thresholds[enough], total[enough] / count[enough] - thresholds[enough]
 
 
 class Candidate(NamedTuple):

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
+from typing import Final
 
-Z_95 = NormalDist().inv_cdf(0.95)
+from edgefleet.instruments import AssetClass
+from edgefleet.risk.horizons import CalendarName
+
+_NORMAL = NormalDist()
+Z_95: Final = _NORMAL.inv_cdf(0.95)
+ES_TAIL: Final = _NORMAL.pdf(_NORMAL.inv_cdf(0.975)) / 0.025  # mean loss past the 97.5 % quantile, in deviations
 
 # Markets that close do not stop moving: an hour of a stock's session is scaled as if the day had 24 of them, which
 # overstates its day. Calendars would say less and need the overnight gap beside.
 SECONDS_PER_DAY = 86_400.0
+
+
+def calendar_of(asset_class: AssetClass) -> CalendarName:
+    """Return the calendar that a class of assets trades by."""
+    return "XNYS" if asset_class == "us_stocks" else "24/7"
+
+
+def day_deviation(per_second: float) -> float:
+    """Return the standard deviation of a day's return from the variance of a second's."""
+    return math.sqrt(per_second * SECONDS_PER_DAY)
 
 
 def normal_var(fraction: float, variance: float) -> float:

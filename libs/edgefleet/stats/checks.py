@@ -17,6 +17,13 @@ def is_constant(values: Floats) -> bool:
     return most - least <= _ROUNDING * max(abs(least), abs(most))
 
 
+def are_constant(columns: Floats) -> npt.NDArray[np.bool_]:
+    """Return `is_constant` of each column."""
+    least, most = columns.min(axis=0), columns.max(axis=0)
+    found: npt.NDArray[np.bool_] = most - least <= _ROUNDING * np.maximum(np.abs(least), np.abs(most))
+    return found
+
+
 def check_finite(numbers: Floats, told: str) -> None:
     """Refuse numbers that are not finite; `told` begins the message, as in ``a return must be finite, was``.
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgefleet.stats.checks import check_decay, is_constant
+from edgefleet.stats.checks import are_constant, check_decay, is_constant
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,6 +69,8 @@ def check_returns(returns: Floats, names: Sequence[str] | None = None) -> None:
         row, place = np.argwhere(np.isinf(returns))[0]
         raise ValueError(f"{labels[place]}: a return must be finite, was {float(returns[row, place])!r}")
     missing = np.isnan(returns)
+    if len(returns) > 1 and not missing.any() and not are_constant(returns).any():
+        return
     for place, label in enumerate(labels):
         values = returns[~missing[:, place], place]
         if len(values) < 2:

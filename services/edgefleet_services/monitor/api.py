@@ -22,6 +22,7 @@ from edgefleet.clock import Clock
 from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.metrics import Metrics
 from edgefleet_services.monitor.markets import MarketWatch
+from edgefleet_services.monitor.stress import StressWatch
 from edgefleet_services.monitor.watch import Watcher
 
 PAGE = Path(__file__).parent / "page"
@@ -53,6 +54,7 @@ class TradingAnswer(BaseModel):
 def create_app(
     watcher: Watcher,
     markets: MarketWatch,
+    stress: StressWatch,
     bus: RedisBus,
     *,
     health: Health,
@@ -93,12 +95,28 @@ def create_app(
         return _json(watcher.view.refusal_lines(min(limit, 100)))
 
     @app.get(
+        "/api/v1/breakers",
+        summary="The last move of each circuit breaker, the open ones first; empty: none has moved",
+        response_model=list[dict[str, Any]],
+    )
+    def breakers() -> Response:
+        return _json(watcher.view.breaker_lines())
+
+    @app.get(
         "/api/v1/markets",
         summary="Each symbol over its venues: best, spread, imbalance, VWAP, arbitrage net of fees",
         response_model=list[dict[str, Any]],
     )
     def market_lines() -> Response:
         return _json(markets.lines())
+
+    @app.get(
+        "/api/v1/stress",
+        summary="Each account in each scenario: loss, equity after, limits broken, what is not covered",
+        response_model=list[dict[str, Any]],
+    )
+    def stress_lines() -> Response:
+        return _json(stress.lines)
 
     @app.get("/api/v1/equity", summary="Equity by market time", response_model=dict[str, list[tuple[int, str]]])
     async def equity() -> Response:
@@ -130,7 +148,8 @@ def create_app(
     )
     async def stream() -> AsyncIterator[ServerSentEvent]:
         while not stop.is_set():
-            yield ServerSentEvent(raw_data=msgspec.json.encode(_page_state(watcher, markets)).decode(), event="fleet")
+            state = msgspec.json.encode(_page_state(watcher, markets, stress)).decode()
+            yield ServerSentEvent(raw_data=state, event="fleet")
             try:
                 await asyncio.wait_for(stop.wait(), EVENT_EVERY_S)
             except TimeoutError:
@@ -147,10 +166,11 @@ def create_app(
     return app
 
 
-def _page_state(watcher: Watcher, markets: MarketWatch) -> dict[str, Any]:
+def _page_state(watcher: Watcher, markets: MarketWatch, stress: StressWatch) -> dict[str, Any]:
     return {
         **watcher.status(),
         "markets": markets.lines(),
+        "stress": stress.brief,
         "orders": watcher.view.order_lines(12),
         "fills": watcher.view.fill_lines(12),
         "refusals": watcher.view.refusal_lines(12),

@@ -13,6 +13,7 @@ from edgefleet.errors import Misuse
 from edgefleet_services.bootstrap import ServiceContext, service_context
 from edgefleet_services.monitor.api import create_app
 from edgefleet_services.monitor.markets import MarketWatch
+from edgefleet_services.monitor.stress import StressWatch
 from edgefleet_services.monitor.watch import Watcher
 from edgefleet_services.options import ServiceOptions
 
@@ -35,7 +36,13 @@ async def _run(context: ServiceContext, options: ServiceOptions, listening: sock
         context.log,
         venue_url=options.venue_url,
     )
-    watcher.on_turn = lambda: context.health.beat("watcher", within_ms=ALIVE_WITHIN_MS)
+    stress = StressWatch(context.metrics, context.log, lambda: context.configs.current)
+
+    def on_turn() -> None:
+        context.health.beat("watcher", within_ms=ALIVE_WITHIN_MS)
+        stress.take(watcher.statements)
+
+    watcher.on_turn = on_turn
     venues = context.configs.current.venues.venues
     fees = {name: venue.taker_fee for name, venue in venues.items()}
     markets = MarketWatch(context.metrics, context.log, fees)
@@ -43,6 +50,7 @@ async def _run(context: ServiceContext, options: ServiceOptions, listening: sock
     app = create_app(
         watcher,
         markets,
+        stress,
         context.bus,
         health=context.health,
         metrics=context.metrics,

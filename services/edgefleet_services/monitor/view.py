@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +14,8 @@ from edgefleet.messages import (
     Alert,
     Approved,
     Beat,
+    BreakerMoved,
+    BreakerState,
     Ensemble,
     Fill,
     InputLost,
@@ -36,6 +38,8 @@ KEPT_ALERTS = 50
 
 Shown = dict[str, Any]
 
+_BY_STATE: Final[dict[BreakerState, int]] = {"OPEN": 0, "HALF_OPEN": 1, "DISABLED": 2, "CLOSED": 3}
+
 
 class FleetView:
     """Takes entries of the fleet's streams and tells what they come to. Streams may be read with holes."""
@@ -54,6 +58,7 @@ class FleetView:
         self.refusals: deque[Refused] = deque(maxlen=KEPT_REFUSALS)
         self.alerts: deque[Alert | InputLost | Rollback] = deque(maxlen=KEPT_ALERTS)
         self.refused: Counter[str] = Counter()
+        self.breakers: dict[tuple[str, str], BreakerMoved] = {}  # by name and scope: the last move of each
         self.watermark: int | None = None
 
     def take(self, message: Message) -> None:
@@ -80,6 +85,8 @@ class FleetView:
                 self._begin(message)
             case TradingState():
                 self.trading = message
+            case BreakerMoved():
+                self.breakers[message.breaker, message.scope] = message
             case Alert() | InputLost() | Rollback():
                 self.alerts.append(message)
             case ModelSwitched():
@@ -88,7 +95,10 @@ class FleetView:
                 pass
 
     def _begin(self, session: Session) -> None:
-        """Begin a session: what an earlier one decided is not shown as this one's."""
+        """Begin a session: what an earlier one decided is not shown as this one's.
+
+        Breakers are part of risk's state, which outlives a session, so theirs stays.
+        """
         if self.session is not None and self.session.session == session.session:
             return
         self.session = session
@@ -170,6 +180,34 @@ class FleetView:
             }
             for name, target in sorted(self.decisions.items())
         ]
+
+    def breaker_lines(self) -> list[Shown]:
+        """Return the last move of each breaker, the open ones first; one that never moved is CLOSED and not told of."""
+        moved = sorted(self.breakers.values(), key=lambda one: (_BY_STATE[one.after], one.breaker, one.scope))
+        return [
+            {
+                "breaker": one.breaker,
+                "scope": one.scope,
+                "state": one.after,
+                "before": one.before,
+                "limit": one.limit,
+                "observed": one.observed,
+                "unit": one.unit,
+                "action": one.action,
+                "cool_down_ms": one.cool_down_ms,
+                "reason": one.reason,
+                "since": iso(one.ts_event),
+            }
+            for one in moved
+        ]
+
+    def head_room(self) -> dict[str, float]:
+        """Return per limit the least that the newest approved targets leave of it, as a share of it."""
+        least: dict[str, float] = {}
+        for target in self.decisions.values():
+            for limit, room in target.head_room.items():
+                least[limit] = min(room, least.get(limit, room))
+        return least
 
     def order_lines(self, limit: int) -> list[Shown]:
         """Return the orders whose state changed last, newest first."""

@@ -23,12 +23,12 @@ from edgefleet.errors import OutOfReach, Poison, Transient
 from edgefleet.instruments import split_id
 from edgefleet.ledger.books import Statement
 from edgefleet.ledger.exact import shown_ratio, subtract
-from edgefleet.messages import Message, ModelSwitched, OrderEvent, Refused, decode
+from edgefleet.messages import BreakerMoved, Message, ModelSwitched, OrderEvent, Refused, decode
 from edgefleet.params.requests import RELOAD
 from edgefleet.params.store import ParamStore
 from edgefleet.params.versions import Applied
 from edgefleet.telemetry.logs import Logger
-from edgefleet.telemetry.metrics import TRADING_STATE_VALUES, Metrics
+from edgefleet.telemetry.metrics import BREAKER_STATE_VALUES, TRADING_STATE_VALUES, Metrics
 from edgefleet.units import decimal_text
 from edgefleet_services.monitor.outward import KEPT_POINTS, Outward, equity_key
 from edgefleet_services.monitor.view import FleetView, Shown, alpha_delay_ms, plain, staleness
@@ -59,6 +59,7 @@ class Watcher:
         self._surveyed_at: int | None = None
         self._books: list[bytes] = []  # the keys of the statements
         self._switched: Counter[str] = Counter()
+        self._limits: set[str] = set()  # whose head-room the metric tells
         self.view = FleetView()
         self.statements: dict[str, Statement] = {}
         self.latch: Latch | None = None
@@ -139,6 +140,11 @@ class Watcher:
                 self._metrics.refusals.labels(message.reason.value).inc()
             case OrderEvent():
                 self._metrics.orders.labels(split_id(message.instrument)[1], message.state.value).inc()
+            case BreakerMoved():
+                self._metrics.breaker_moves.labels(message.breaker, message.after).inc()
+                self._metrics.breaker_state.labels(message.breaker, message.scope).set(
+                    BREAKER_STATE_VALUES[message.after]
+                )
             case ModelSwitched() if stream == "ensembles":
                 self._metrics.model_switch_total.labels(split_id(message.instrument)[0]).inc()
             case _:
@@ -218,6 +224,14 @@ class Watcher:
                 metrics.model_confidence.labels(split_id(instrument)[0], chosen.model).set(chosen.confidence)
         for line in self.statements.values():
             self._set_money(line)
+        self._set_head_room(self.view.head_room())
+
+    def _set_head_room(self, rooms: dict[str, float]) -> None:
+        for limit, room in rooms.items():
+            self._metrics.head_room.labels(limit).set(room)
+        for limit in self._limits - set(rooms):
+            self._metrics.head_room.remove(limit)
+        self._limits = set(rooms)
 
     def _set_money(self, line: Statement) -> None:
         metrics = self._metrics
@@ -250,6 +264,7 @@ class Watcher:
             "market": view.market(),
             "models": view.models(),
             "risk": view.risk(),
+            "breakers": view.breaker_lines(),
             "services": self._services(),
             "refused": dict(view.refused.most_common()),
             "model_switches": self.switches,

@@ -15,6 +15,9 @@ from scipy.optimize import minimize
 from edgefleet.risk.allocation import (
     Convention,
     Floats,
+    equal_risk,
+    gap_clusters,
+    hierarchical_equal_risk,
     hierarchical_risk_parity,
     inverse_variance,
     minimum_variance,
@@ -225,3 +228,96 @@ def test_correlations_are_those_of_the_same_returns() -> None:
     found = parity(sample_covariance(returns), correlation(returns), convention="A")
 
     assert found.weights == pytest.approx(hierarchical_risk_parity(returns, convention="A").weights, abs=0)
+
+
+@pytest.mark.parametrize("assets", [2, 3, 7, 20, 33])
+@pytest.mark.parametrize("clusters", [None, 1, 2, 5])
+def test_equal_risk_has_skfolios_weights(assets: int, clusters: int | None) -> None:
+    from skfolio import RiskMeasure  # here, for it takes seconds to load
+    from skfolio.cluster import HierarchicalClustering
+    from skfolio.distance import PearsonDistance
+    from skfolio.optimization import HierarchicalEqualRiskContribution
+
+    returns, asked = drawn(assets), None if clusters is None else min(clusters, assets)
+    theirs = HierarchicalEqualRiskContribution(
+        risk_measure=RiskMeasure.VARIANCE,
+        distance_estimator=PearsonDistance(),
+        hierarchical_clustering_estimator=HierarchicalClustering(max_clusters=asked),
+    ).fit(returns)
+
+    found = hierarchical_equal_risk(returns, clusters=asked)
+
+    assert found.weights == pytest.approx(theirs.weights_, abs=1e-12)
+    if clusters is None:
+        distance = np.sqrt((1 - correlation(returns)) / 2)
+        assert gap_clusters(distance) == theirs.hierarchical_clustering_estimator_.n_clusters_
+
+
+@given(st.integers(1, 12), st.integers(0, 1000), st.integers(1, 12))
+def test_equal_risk_is_positive_and_sums_to_one(assets: int, seed: int, clusters: int) -> None:
+    found = hierarchical_equal_risk(drawn(assets, 30, seed), clusters=min(clusters, assets))
+
+    assert (found.weights > 0).all()
+    assert found.weights.sum() == pytest.approx(1.0, abs=1e-12)
+    assert sorted(found.order) == list(range(assets))
+
+
+@given(st.integers(1, 10), st.integers(0, 1000))
+def test_equal_risk_does_not_care_how_columns_are_arranged(assets: int, seed: int) -> None:
+    returns = drawn(assets, 40, seed)
+    places = np.random.default_rng(seed).permutation(assets)
+
+    moved = hierarchical_equal_risk(returns[:, places])
+
+    assert moved.weights == pytest.approx(hierarchical_equal_risk(returns).weights[places])
+
+
+@given(st.integers(1, 12), st.integers(0, 1000))
+def test_a_single_cluster_is_weighted_by_inverse_variance(assets: int, seed: int) -> None:
+    returns = drawn(assets, 30, seed)
+
+    found = hierarchical_equal_risk(returns, clusters=1)
+
+    assert found.weights == pytest.approx(inverse_variance(sample_covariance(returns)), abs=1e-12)
+
+
+def test_three_blocks_of_assets_are_three_clusters() -> None:
+    """Blocks of 2, 3 and 4 with a correlation of 0.95 inside and 0.05 across are told apart without being counted."""
+    block = np.repeat([0, 1, 2], [2, 3, 4])
+    correlations = np.where(block[:, None] == block[None, :], 0.95, 0.05)
+    np.fill_diagonal(correlations, 1.0)
+
+    found = equal_risk(1e-4 * correlations, correlations)
+
+    assert gap_clusters(np.sqrt((1 - correlations) / 2)) == 3
+    assert found.weights == pytest.approx(equal_risk(1e-4 * correlations, correlations, clusters=3).weights, abs=0)
+
+
+def test_two_clusters_share_in_the_inverse_proportion_of_their_variances() -> None:
+    """Variances 1, 1 and 4, 4 without correlation: clusters vary 1/2 and 2, so that they get 4/5 and 1/5."""
+    correlations = np.eye(4)
+    correlations[0, 1] = correlations[1, 0] = correlations[2, 3] = correlations[3, 2] = 1e-9
+
+    found = equal_risk(np.diag([1.0, 1.0, 4.0, 4.0]), correlations, clusters=2)
+
+    assert found.weights == pytest.approx([0.4, 0.4, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("clusters", [0, 5, -1])
+def test_a_number_of_clusters_that_the_assets_do_not_have_is_refused(clusters: int) -> None:
+    with pytest.raises(ValueError, match=f"clusters must be between 1 and the 4 assets, were {clusters}"):
+        hierarchical_equal_risk(drawn(4), clusters=clusters)
+
+
+@pytest.mark.parametrize("assets", [2, 7, 20])
+def test_inverse_and_minimum_variance_are_skfolios(assets: int) -> None:
+    from skfolio.optimization import InverseVolatility, MeanRisk  # here, for it takes seconds to load
+
+    returns = drawn(assets)
+    covariance = sample_covariance(returns)
+    volatility = InverseVolatility().fit(returns).weights_
+
+    assert inverse_variance(covariance) == pytest.approx(volatility**2 / (volatility**2).sum(), abs=1e-12)
+    ours, theirs = minimum_variance(covariance), MeanRisk().fit(returns).weights_
+    assert ours @ covariance @ ours <= theirs @ covariance @ theirs * (1 + 1e-9)
+    assert ours == pytest.approx(theirs, abs=2e-3)

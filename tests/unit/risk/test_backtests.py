@@ -113,6 +113,21 @@ def test_independence_is_its_likelihoods(n00: int, n01: int, n10: int, n11: int)
     assert found.ratio == pytest.approx(max(0.0, 2 * (free - bound)), rel=1e-8, abs=1e-8)
 
 
+@pytest.mark.parametrize("counts", [(300, 20, 18, 6), (900, 40, 41, 2), (50, 30, 20, 25)])
+def test_independence_is_the_likelihood_ratio_of_a_logit_on_the_period_before(counts: tuple[int, ...]) -> None:
+    """An independent way to the same number: statsmodels maximises what Christoffersen's counts solve."""
+    from statsmodels.api import Logit, add_constant  # here, for it takes seconds to load
+
+    before = np.repeat([0.0, 0.0, 1.0, 1.0], counts)
+    after = np.repeat([0.0, 1.0, 0.0, 1.0], counts)
+    theirs = Logit(after, add_constant(before)).fit(disp=False, tol=1e-12)
+
+    found = christoffersen(Transitions(*counts))
+
+    assert found is not None
+    assert (found.ratio, found.p) == pytest.approx((theirs.llr, theirs.llr_pvalue), rel=1e-6, abs=1e-6)
+
+
 def test_exceptions_that_cluster_are_found() -> None:
     clustered, scattered = Transitions(940, 10, 10, 40), Transitions(905, 45, 45, 5)
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from edgefleet.messages import WeightedEdge
 from edgefleet.params.schema import FleetConfig
 from edgefleet.params.schema.risk import EdgeBlendingParams
-from edgefleet.risk.stage import RiskStage, form_opinion
+from edgefleet.risk.opinions import form_opinion
+from edgefleet.risk.stage import RiskStage
 from edgefleet.stage import Input
 from edgefleet.testing import build
 

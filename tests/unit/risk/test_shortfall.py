@@ -18,8 +18,10 @@ from edgefleet.risk.shortfall import (
     METHODS,
     Floats,
     Method,
+    age_weighted,
     cornish_fisher,
     ewma,
+    ewma_t,
     filtered,
     garch,
     historical,
@@ -27,7 +29,7 @@ from edgefleet.risk.shortfall import (
     normal,
 )
 
-QUICK: list[Method] = ["normal", "ewma", "historical", "filtered", "monte-carlo"]
+QUICK: list[Method] = ["normal", "ewma", "ewma-t", "historical", "age-weighted", "filtered", "monte-carlo"]
 SERIES = arrays(np.float64, st.integers(2, 60), elements=st.integers(-500, 500).map(lambda n: n / 1e4))
 
 
@@ -64,6 +66,57 @@ def test_ewma_weighs_by_age() -> None:
     variance = (0.81 * 0.0004 + 0.9 * 0.0001 + 0.0009) / (0.81 + 0.9 + 1)
 
     assert ewma(returns, level=0.99, decay=0.9).var == pytest.approx(2.3263478740408408 * math.sqrt(variance))
+
+
+def test_ewma_t_has_the_variance_of_ewma_and_the_quantile_of_students_t() -> None:
+    returns = heavy(252)
+    deviation = ewma(returns, level=0.95).var / stats.norm.ppf(0.95)
+
+    found = ewma_t(returns, level=0.99)
+
+    assert found.var == pytest.approx(deviation * stats.t.ppf(0.99, 5) * math.sqrt(3 / 5), rel=1e-9)
+    assert ewma_t(returns, degrees=1e7) == pytest.approx(ewma(returns), rel=1e-5)
+
+
+@given(SERIES, st.floats(0.8, 0.999), st.sampled_from([0.9, 0.95, 0.975, 0.99]))
+def test_age_weighted_is_the_greatest_loss_beyond_which_enough_weight_lies(
+    returns: Floats, decay: float, level: float
+) -> None:
+    if not np.ptp(returns):
+        return
+    weights = [decay**age for age in range(len(returns))][::-1]
+    pairs = sorted(zip(-returns, weights, strict=True), reverse=True)
+    total, var = 0.0, math.nan
+    for loss, weight in pairs:
+        total += weight / sum(weights)
+        if total >= (1 - level) * (1 - 1e-9):
+            var = loss
+            break
+    beyond = [(loss, weight) for loss, weight in pairs if loss >= var]
+
+    found = age_weighted(returns, level=level, decay=decay)
+
+    assert found.var == var
+    assert found.es == pytest.approx(sum(a * w for a, w in beyond) / sum(w for _, w in beyond), rel=1e-9, abs=1e-12)
+
+
+def test_five_of_a_hundred_equal_weights_are_five_percent() -> None:
+    returns = -np.arange(100.0)
+
+    found = age_weighted(returns, level=0.95, decay=1 - 1e-13)
+
+    assert found.var == 95.0
+    assert found.es == pytest.approx(97.0)
+
+
+def test_weighted_quantiles_are_those_of_statsmodels() -> None:
+    from statsmodels.stats.weightstats import DescrStatsW  # here, for it takes seconds to load
+
+    returns, decay = heavy(251), 0.97
+    weights = decay ** np.arange(250, -1, -1.0)
+    theirs = DescrStatsW(-returns, weights=weights).quantile(0.95, return_pandas=False)
+
+    assert age_weighted(returns, level=0.95, decay=decay).var == pytest.approx(float(theirs[0]), rel=1e-12)
 
 
 def test_filtered_is_its_definition() -> None:
@@ -129,7 +182,7 @@ def test_cornish_fisher_has_a_shortfall_above_its_value_at_risk_or_none(seed: in
 def test_losses_scale_with_the_returns(seed: int, unit: float) -> None:
     returns = heavy(60, seed)
 
-    for name in ("normal", "ewma", "historical", "filtered"):
+    for name in QUICK[:-1]:
         method = METHODS[name]
         assert method(unit * returns) == pytest.approx([unit * loss for loss in method(returns)], rel=1e-9)
 
@@ -166,7 +219,7 @@ def test_garch_is_normal_with_the_variance_it_foresees() -> None:
     assert found.es > found.var
 
 
-@pytest.mark.parametrize("method", ["normal", "ewma", "historical", "filtered"])
+@pytest.mark.parametrize("method", QUICK[:-1])
 def test_four_periods_deviate_twice_as_much(method: Method) -> None:
     returns = heavy(300)
     returns -= returns.mean()
@@ -206,6 +259,8 @@ def test_other_wrong_options_are_refused() -> None:
         monte_carlo(heavy(), paths=5)
     with pytest.raises(ValueError, match="decay must be in"):
         filtered(heavy(), decay=1.0)
+    with pytest.raises(ValueError, match="degrees of freedom must be above 2 and finite, were 2"):
+        ewma_t(heavy(), degrees=2.0)
 
 
 def test_horizons_are_counted_by_the_calendar() -> None:

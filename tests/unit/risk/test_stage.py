@@ -12,8 +12,9 @@ from tests.unit.risk.world import BTC, ETH, SECOND, World, config
 
 from edgefleet.errors import Broken
 from edgefleet.messages import FEEDS, Abstention, Approved, Command, OrderState, Refusal, Refused, encode
-from edgefleet.risk.stage import RiskState, target_id
-from edgefleet.risk.var import Z_95
+from edgefleet.risk.stage import RiskState
+from edgefleet.risk.told import target_id
+from edgefleet.risk.var import ES_TAIL, Z_95
 from edgefleet.testing import build
 
 
@@ -63,9 +64,17 @@ class TestEntering:
             {
                 "position": 1 - held / 0.20,
                 "single": 1 - held / 0.25,
+                "order_size": 1 - held / 0.25,
                 "leverage": 1 - held / 3,
                 "class": 1 - held / 0.60,
+                "cluster": 1 - held / 0.60,
+                "venue": 1 - held / 4,
+                "gross": 1 - held / 4,
+                "net": 1 - held / 4,
                 "var": 1 - said.var_fraction / 0.02,
+                "var_week": 1 - said.var_fraction / 0.02,
+                "var_month": 1 - said.var_fraction / 0.02,
+                "es": 1 - said.var_fraction / Z_95 * ES_TAIL / 0.0285,
                 "drawdown": 1.0,
             }
         )
@@ -87,7 +96,10 @@ class TestEntering:
                 "risk_limits": {
                     "var_targets": {"daily_95pct": 0.5, "weekly_95pct": 0.6, "monthly_95pct": 0.7},
                     "var_hard_limit": 0.9,
-                }
+                    "expected_shortfall": {"target": 0.9, "hard_limit": 0.9},
+                    "vol_multiplier_limit": 100,
+                },
+                "breakers": {"var": {"enabled": False}},
             }
         )
         world = World(settings)
@@ -330,9 +342,10 @@ class TestHolding:
 
         world.warm(200, bps=8.0)
 
-        shrunk = [one for one in world.said if isinstance(one, Approved) and one.binding == "var"]
+        shrunk = [one for one in world.said if isinstance(one, Approved) and one.binding == "var_week"]
         assert shrunk
-        assert all(one.quantity < held.quantity and one.var_fraction <= 0.015 * 1.0001 for one in shrunk)
+        week = 0.035 / math.sqrt(7)  # the weekly target is the tightest of them
+        assert all(one.quantity < held.quantity and one.var_fraction <= week * 1.0001 for one in shrunk)
 
     def test_short_edges_turn_a_long_around(self) -> None:
         world = World(config({"position_sizing": {"min_dwell_ms": 0}}, shortable=True))
@@ -491,7 +504,8 @@ class TestTradingState:
         world.trading("REDUCING")
         world.trading("ACTIVE")  # a person resumed: drawdown is measured from here
         after = refusal([one for one in world.beat() if one.instrument == ETH])
-        assert after.reason is Refusal.VAR_LIMIT  # a price that fell 15 % in a second is no calm one
+        assert after.reason is Refusal.BREAKER  # a price that fell 15 % in a second is no calm one
+        assert after.detail == "var"
 
     def test_money_that_came_or_went_is_no_gain_or_loss(self) -> None:
         world = World()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from edgefleet.risk.tails import Floats, ParetoTail, fit_tail, propose_thresholds
+from edgefleet.risk.tails import Floats, ParetoTail, fit_tail, mean_excesses, propose_thresholds
 
 
 def drawn(shape: float, count: int, seed: int = 5) -> Floats:
@@ -180,3 +180,42 @@ def test_thresholds_are_proposed_with_their_mean_excess() -> None:
         assert candidate.mean_excess == pytest.approx(
             float((losses[losses > candidate.threshold]).mean()) - candidate.threshold
         )
+
+
+@given(st.integers(-45, 95), st.floats(0.001, 100.0), st.floats(0.0, 50.0))
+def test_probabilities_beyond_are_those_of_the_distribution(hundredths: int, beta: float, over: float) -> None:
+    xi = hundredths / 100
+    tail = ParetoTail(threshold=3.0, xi=xi, beta=beta, se_xi=None, se_beta=None, n_exceed=100, n=1000)
+
+    found = tail.beyond(3.0 + over)
+
+    assert found == pytest.approx(0.1 * stats.genpareto(xi, loc=3.0, scale=beta).sf(3.0 + over), rel=1e-6, abs=1e-12)
+    assert tail.beyond(2.9) is None
+
+
+@given(st.integers(-45, 95), st.floats(0.001, 100.0), st.floats(0.91, 0.9999))
+def test_the_loss_of_a_level_is_exceeded_with_the_rest_of_it(hundredths: int, beta: float, level: float) -> None:
+    tail = ParetoTail(3.0, hundredths / 100, beta, None, None, 100, 1000)
+
+    assert tail.beyond(tail.var(level) or 0.0) == pytest.approx(1 - level, rel=1e-6)
+
+
+@given(st.lists(st.integers(0, 60).map(float), min_size=12, max_size=60))
+def test_mean_excesses_are_means_of_excesses(numbers: list[float]) -> None:
+    losses = np.array(numbers)
+    expected = {u: losses[losses > u] - u for u in sorted(set(numbers))}
+    kept = {u: float(excess.mean()) for u, excess in expected.items() if len(excess) >= 10}
+    if not kept:
+        with pytest.raises(ValueError, match="has 10 larger ones, the least"):
+            mean_excesses(losses)
+        return
+
+    thresholds, means = mean_excesses(losses)
+
+    assert thresholds.tolist() == list(kept)
+    assert means == pytest.approx(list(kept.values()))
+
+
+def test_a_loss_that_is_not_finite_has_no_probability() -> None:
+    with pytest.raises(ValueError, match="loss must be finite, was nan"):
+        fit_tail(drawn(0.2, 100), 0.1).beyond(math.nan)

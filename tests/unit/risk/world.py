@@ -55,6 +55,7 @@ class World:
         self.state: RiskState = self.stage.initial()
         self.config = settings or config()
         self.said: list[Approved | Refused] = []
+        self.control: list[Message] = []
         self.prices = dict(PRICES)
         self.now = START_NS
         self.entries = 0
@@ -68,9 +69,10 @@ class World:
         """Give the stage one entry and return what it said to it."""
         self.entries += 1
         entry = Input(stream, f"{self.entries}-0", message)
-        said = [out.message for out in self.stage.step(self.state, entry, self.config)]
-        verdicts = [one for one in said if isinstance(one, Approved | Refused)]
-        assert len(verdicts) == len(said)
+        outputs = self.stage.step(self.state, entry, self.config)
+        verdicts = [out.message for out in outputs if isinstance(out.message, Approved | Refused)]
+        self.control += [out.message for out in outputs if out.stream == "control"]
+        assert len(verdicts) == sum(out.stream != "control" for out in outputs)
         self.said += verdicts
         return verdicts
 

@@ -102,7 +102,8 @@ def test_other_covariances_are_not_shrunk(ask: Ask, tmp_path: Path, method: str)
 
 
 @pytest.mark.parametrize(
-    "method", ["normal", "ewma", "historical", "filtered", "cornish-fisher", "monte-carlo", "garch"]
+    "method",
+    "normal ewma ewma-t historical age-weighted filtered cornish-fisher monte-carlo garch".split(),
 )
 def test_every_method_tells_both_numbers(ask: Ask, tmp_path: Path, method: str) -> None:
     path = tmp_path / "returns.csv"
@@ -289,7 +290,31 @@ LOSSES = "loss\n" + "\n".join(str(n) for n in range(30)) + "\n"
         (LOSSES, "gpd --losses {} --threshold nan", "threshold must be finite, was nan"),
         (LOSSES, "gpd --losses {}", "--threshold is missing; give one, or see what each would give with --propose"),
         (LOSSES, "gpd --losses {} --propose --column x", "has no column 'x'"),
-        ("", "backtest", "name the counts by --exceptions and --observations, or by --transitions"),
+        ("", "backtest", "name the counts by --exceptions and --observations, or by --transitions, or data"),
+        (TWO, "backtest --returns {} --column a", "a: has 3 returns, 254 are the least of which two are told"),
+        (TWO, "backtest --returns {} --column a --window 1", "Input should be greater than or equal to 2"),
+        (TWO, "backtest --returns {} --column a --level 0", "level must be in (0, 1), was 0.0"),
+        (TWO, "backtest --returns {} --column a --method best", "--method 'best' is unknown; take one of normal, ewma"),
+        (
+            TWO,
+            "backtest --returns {} --column a --method garch --decay 0.9",
+            "--decay 0.9 is of ewma, ewma-t, filtered",
+        ),
+        (
+            TWO,
+            "backtest --returns {} --column a --exceptions 1",
+            "name counts, or data by --returns or --prices, not both",
+        ),
+        ("a\n5\n5\n5\n", "backtest --prices {}", "all 2 returns are 0.0: the variance is 0"),
+        (
+            "",
+            "backtest --exceptions 5 --observations 100 --level 0.05 --png p.png",
+            "--png draws what was told day by day",
+        ),
+        (LOSSES, "gpd --losses {} --propose --png p.png", "--png draws one fit: name its --threshold"),
+        (TWO, "coverage --returns {}", "a: has 3 returns, 502 are the least of which two are told"),
+        (TWO, "coverage --returns {} --start 9", "needs 500 returns before it, the longest window, had 9"),
+        (TWO, "coverage --returns {} --level nan", "level must be in (0.5, 1), 0.95 for 95 %, was nan"),
         ("", "backtest --exceptions 5 --observations 250", "go together; name all three"),
         ("", "backtest --exceptions 9 --observations 5 --level 0.05", "exceptions must be in 0..5"),
         ("", "backtest --exceptions 1 --observations 5 --level 1", "level must be in (0, 1), was 1.0"),
@@ -299,8 +324,12 @@ LOSSES = "loss\n" + "\n".join(str(n) for n in range(30)) + "\n"
         ("", "kelly --mean 0.1 --sd -0.2", "--sd must be positive and finite, was -0.2"),
         ("", "kelly --mean nan --sd 0.2", "edge must be finite, was nan"),
         ("", "kelly --mean 0.1 --sd 0.2 --rate inf", "--rate must be finite, was inf"),
-        ("a,b\n1,1\n1,1\n", "kelly --cov {} --means {means}", "not positive definite: pivot 1 is 0.0; shrink it"),
-        ("a,b\n-1,0\n0,1\n", "kelly --cov {} --means {means}", "not positive definite: pivot 0 is -1.0"),
+        (
+            "a,b\n1,1\n1,1\n",
+            "kelly --cov {} --means {means}",
+            "not positive definite: pivot 1 is 0.0 of 1.0; shrink it",
+        ),
+        ("a,b\n-1,0\n0,1\n", "kelly --cov {} --means {means}", "variance of 'a' must be above 0, was -1.0"),
         ("a,b\n1,0\n0.5,1\n", "kelly --cov {} --means {means}", "covariance is not symmetric at 1,0: 0.5, 0.0"),
         ("a,b\n1,0\n", "kelly --cov {} --means {means}", "has 1 rows and 2 columns; a covariance is square"),
         ("a,c\n1,0\n0,1\n", "kelly --cov {} --means {means}", "has means of a, b; the covariance is of a, c"),
@@ -322,9 +351,120 @@ def test_what_cannot_be_computed_is_told_in_one_line(
     assert told in printed.err
 
 
+def series_of(folder: Path, count: int = 620, columns: str = "a") -> Path:
+    """Write returns whose deviation is 1 % and, every second hundred, 3 %."""
+    generator, path = np.random.default_rng(9), folder / "series.csv"
+    deviations = np.where(np.arange(count) // 100 % 2, 0.03, 0.01)
+    frame = {name: deviations * generator.normal(size=count) for name in columns}
+    pd.DataFrame(frame).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("method", ["historical", "age-weighted", "garch-filtered"])
+def test_a_backtest_of_data_counts_and_tests_what_it_told(ask: Ask, tmp_path: Path, method: str) -> None:
+    path = series_of(tmp_path)
+
+    found = ask("backtest", "--returns", path, "--method", method, "--level", "0.95", "--window", "500")
+
+    again = ask("backtest", "--transitions", *found["transitions"], "--level", "0.05")
+    counted = ask("backtest", "--exceptions", found["exceptions"], "--observations", 120, "--level", "0.05")
+    assert found["observations"] == 120 == sum(found["transitions"]) + 1
+    assert (found["lr_cci"], found["lr_cc"]) == (again["lr_cci"], again["lr_cc"])
+    assert (found["lr_pof"], found["zone"]) == (counted["lr_pof"], counted["zone"])
+
+
+def test_a_backtest_of_data_is_that_of_each_window(ask: Ask, tmp_path: Path) -> None:
+    path = series_of(tmp_path, 80)
+    returns = pd.read_csv(path)["a"].to_numpy()
+    told = [np.quantile(-returns[day - 50 : day], 0.9) for day in range(50, 80)]
+
+    found = ask("backtest", "--returns", path, "--level", "0.1", "--window", "50")
+
+    assert found["exceptions"] == int(np.sum(-returns[50:] > told))
+    assert found == ask("backtest", "--returns", path, "--level", "0.9", "--window", "50")
+
+
+def test_coverage_judges_every_column_by_every_way(ask: Ask, tmp_path: Path) -> None:
+    found = ask("coverage", "--returns", series_of(tmp_path, columns="ab"))
+
+    assert list(found["series"]) == ["a", "b"]
+    for verdicts in found["series"].values():
+        assert len(verdicts) == 14
+        for one in verdicts.values():
+            assert one["observations"] == 120
+            assert one["passes"] == (min(one["p_pof"] or 0, one["p_cci"] or 0) > 0.05)
+
+
+@pytest.mark.data
+def test_coverage_of_a_stock_is_the_table_in_the_documents(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """BABA is the shortest series: 395 days are judged."""
+    table = (Path(__file__).parents[3] / "docs" / "risk_harmoniser.md").read_text()
+    prices = str(recorded / "prices" / "stock_prices.csv.gz")
+
+    code = outcome(["risk", "coverage", "--prices", prices, "--column", "BABA"])
+
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("BABA")]
+    assert code == 0
+    assert len(rows) == 3
+    documented = [line.split() for line in table.splitlines() if line.split()[:2] == ["BABA", "395"]]
+    # The third line is of fits, whose last digits are the optimizer's.
+    assert rows[:2] == documented[:2]
+
+
+def test_pictures_without_their_library_are_told_with_its_extra(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['matplotlib'] = None; from edgefleet_services.cli.main import main; main()"
+    path, png = series_of(tmp_path, columns="ab"), tmp_path / "p.png"
+    command = [sys.executable, "-c", program, "risk", "cov", "--returns", str(path), "--png", str(png)]
+
+    told = subprocess.run(command, capture_output=True, text=True)
+
+    assert (told.returncode, told.stdout) == (2, "")
+    assert "matplotlib" in told.stderr
+    assert told.stderr.endswith("is not installed; pip install 'edgefleet[research]'\n")
+    assert not png.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "hrp --returns {}",
+        "cov --returns {}",
+        "cov --returns {} --method ewma",
+        "var --returns {} --column a --method filtered",
+        "var --returns {} --column a --method garch",
+        "gpd --losses {} --column a --threshold 0.01",
+        "backtest --returns {} --column a --method historical",
+        "backtest --returns {} --column a --method gjr-t --window 600",
+    ],
+)
+def test_a_picture_is_written_and_the_answer_is_the_same(ask: Ask, tmp_path: Path, words: str) -> None:
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib, of the extra `research`")
+    path, png = series_of(tmp_path, columns="ab"), tmp_path / "picture"
+    asked = words.format(path).split()
+
+    found = ask(*asked, "--png", png)
+
+    content = png.read_bytes()
+    width, height = (int.from_bytes(content[place : place + 4], "big") for place in (16, 20))
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert min(width, height) >= 500
+    assert found == ask(*asked)
+
+
+def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib, of the extra `research`")
+    png = tmp_path / "nowhere" / "p.png"
+
+    code = outcome(["risk", "cov", "--returns", str(series_of(tmp_path, columns="ab")), "--png", str(png)])
+
+    assert code == 2
+    assert f"{png}: cannot be written (No such file or directory)" in capsys.readouterr().err
+
+
 def test_a_library_that_is_not_there_is_named_with_its_extra(tmp_path: Path) -> None:
     program = "import sys; sys.modules['scipy'] = None; from edgefleet_services.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "risk", "hrp", "--returns", str(written(tmp_path, TWO))]
+    asked = ["risk", "hrp", "--convention", "C", "--returns", str(written(tmp_path, TWO))]
+    command = [sys.executable, "-c", program, *asked]
 
     told = subprocess.run(command, capture_output=True, text=True)
 

@@ -9,6 +9,7 @@ from edgefleet.params.schema.models import ModelParams, ModelsParams
 from edgefleet.params.schema.risk import RiskParams
 from edgefleet.params.schema.root import COMPONENTS, FleetConfig, canonical_component
 from edgefleet.params.schema.router import RouterParams
+from edgefleet.params.schema.stress import ScenarioParams, ShocksParams, StressParams
 from edgefleet.params.schema.venues import VenueParams, VenuesParams
 
 __all__ = [
@@ -24,6 +25,9 @@ __all__ = [
     "Params",
     "RiskParams",
     "RouterParams",
+    "ScenarioParams",
+    "ShocksParams",
+    "StressParams",
     "VenueParams",
     "VenuesParams",
     "canonical_component",

@@ -26,6 +26,9 @@ class InstrumentParams(Params):
     shortable: bool = Field(
         False, description="whether the position may be negative", json_schema_extra={"tighter": "lower"}
     )
+    daily_volume: Decimal | None = Field(
+        None, gt=0, description="base units a day, for the impact of one's own orders; null: impact counts nothing"
+    )
 
 
 class InstrumentsParams(Params):

@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 
 from edgefleet.instruments import AssetClass
 from edgefleet.params.schema.base import Params
+from edgefleet.params.schema.breakers import BreakerParams
 
 # A change to the tighter side applies at once; one to the looser waits until risk and executor have confirmed it.
 _LOWER: JsonDict = {"tighter": "lower"}
@@ -49,6 +50,15 @@ class EdgeBlendingParams(Params):
     )
     max_models_to_blend: int = Field(5, ge=1, le=100, description="those with the largest weight are kept")
     tau_ms: int | None = Field(None, gt=0, description="age at which an edge counts 1/e; null: the model's own horizon")
+    agreement_interval_ms: int = Field(
+        1_000, gt=0, description="market time from one comparison of an instrument's models to the next"
+    )
+    agreement_half_life_s: float = Field(
+        600.0, gt=0, le=1e9, description="age at which a comparison counts half; after ten a silent model is forgotten"
+    )
+    agreement_min_samples: int = Field(
+        30, ge=2, description="comparisons before two models' likeness is believed; until then they are one evidence"
+    )
     shrinkage: ShrinkageParams = Field(default_factory=lambda: ShrinkageParams())
 
     @model_validator(mode="after")
@@ -56,6 +66,15 @@ class EdgeBlendingParams(Params):
         for model, decay in self.decay_factors.items():
             if not 0 <= decay <= 100:
                 raise ValueError(f"decay_factors.{model} must be in [0, 100], was {decay}")
+        return self
+
+    @model_validator(mode="after")
+    def _agreement_outlives_its_interval(self) -> Self:
+        if not self.agreement_interval_ms <= 1_000 * self.agreement_half_life_s:
+            raise ValueError(
+                f"agreement_interval_ms is {self.agreement_interval_ms}, above agreement_half_life_s of "
+                f"{self.agreement_half_life_s:g} s: no two comparisons would ever count together"
+            )
         return self
 
 
@@ -89,6 +108,19 @@ class PositionSizingParams(Params):
     min_dwell_ms: int = Field(
         15_000, ge=0, description="market time from a change to the next enlargement", json_schema_extra=_HIGHER
     )
+    drawdown_aware: bool = Field(
+        True, description="the Kelly share falls with what is left of max_drawdown (Grossman, Zhou 1993)"
+    )
+    regime_scale: dict[str, float] = Field(
+        default_factory=dict, description="factor on sizes while the ensemble names this regime, 0 to 1; absent: 1"
+    )
+    impact_coefficient: float = Field(
+        0.5,
+        ge=0,
+        le=10,
+        description="Y of the square-root law of impact: Y x day's deviation x sqrt(order / day's volume)",
+        json_schema_extra=_HIGHER,
+    )
 
     @model_validator(mode="after")
     def _caps_are_positive(self) -> Self:
@@ -99,6 +131,9 @@ class PositionSizingParams(Params):
             for asset_class, cap in caps.items():
                 if not 0 < cap <= highest:
                     raise ValueError(f"{name}.{asset_class} must be in (0, {highest:g}], was {cap}")
+        for regime, factor in self.regime_scale.items():
+            if not 0 <= factor <= 1:
+                raise ValueError(f"regime_scale.{regime} may only shrink, in [0, 1], was {factor}")
         return self
 
 
@@ -109,10 +144,10 @@ class VarTargetParams(Params):
         0.015, gt=0, lt=1, description="value at risk that sizing aims at", json_schema_extra=_LOWER
     )
     weekly_95pct: float = Field(
-        0.035, gt=0, lt=1, description="accepted; sizing aims at the daily one", json_schema_extra=_LOWER
+        0.035, gt=0, lt=1, description="the same over the calendar's week", json_schema_extra=_LOWER
     )
     monthly_95pct: float = Field(
-        0.08, gt=0, lt=1, description="accepted; sizing aims at the daily one", json_schema_extra=_LOWER
+        0.08, gt=0, lt=1, description="the same over a twelfth of the calendar's year", json_schema_extra=_LOWER
     )
 
     @model_validator(mode="after")
@@ -149,6 +184,51 @@ class ConcentrationParams(Params):
         return self
 
 
+class ExposureParams(Params):
+    """Largest exposure / equity of everything that an account holds."""
+
+    gross: float = Field(4.0, gt=0, le=100, description="longs and shorts together", json_schema_extra=_LOWER)
+    net: float = Field(4.0, gt=0, le=100, description="longs less shorts, either way", json_schema_extra=_LOWER)
+    venue: float = Field(4.0, gt=0, le=100, description="at one venue", json_schema_extra=_LOWER)
+
+    @model_validator(mode="after")
+    def _net_is_not_above_gross(self) -> Self:
+        if not self.net <= self.gross:
+            raise ValueError(f"exposure_limits.net {self.net} is above gross {self.gross}, which it can never reach")
+        return self
+
+
+class OrderLimitParams(Params):
+    """What one target may ask for."""
+
+    max_order_pct: float = Field(
+        0.25, gt=0, le=10, description="change of one target / equity; closing is not bound", json_schema_extra=_LOWER
+    )
+    max_changes_per_minute: int = Field(
+        120, ge=1, le=100_000, description="enlarged targets of an account, market time", json_schema_extra=_LOWER
+    )
+    price_collar_pct: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="distance of the mid from its mean of the last minutes",
+        json_schema_extra=_LOWER,
+    )
+
+
+class ShortfallParams(Params):
+    """Expected shortfall of a day at 97.5 %, as fractions of equity."""
+
+    target: float = Field(0.0215, gt=0, lt=1, description="what sizing aims at", json_schema_extra=_LOWER)
+    hard_limit: float = Field(0.0285, gt=0, lt=1, description="a verdict refuses", json_schema_extra=_LOWER)
+
+    @model_validator(mode="after")
+    def _the_target_is_below_the_limit(self) -> Self:
+        if not self.target <= self.hard_limit:
+            raise ValueError(f"expected_shortfall.target {self.target} is above hard_limit {self.hard_limit}")
+        return self
+
+
 class RiskLimitsParams(Params):
     """What is never exceeded."""
 
@@ -160,12 +240,26 @@ class RiskLimitsParams(Params):
         0.05, gt=0, lt=1, description="fall from the peak of equity, open P&L included", json_schema_extra=_LOWER
     )
     vol_multiplier_limit: float = Field(
-        4.0, ge=1, description="accepted; enforced with the breakers of a later version", json_schema_extra=_LOWER
+        4.0, ge=1, description="deviation now / usual deviation; above it nothing is enlarged", json_schema_extra=_LOWER
     )
     max_correlation_exposure: float = Field(
-        0.60, gt=0, le=10, description="accepted; enforced with the cluster cap", json_schema_extra=_LOWER
+        0.60,
+        gt=0,
+        le=10,
+        description="exposure / equity of an instrument and all that correlate with it",
+        json_schema_extra=_LOWER,
+    )
+    correlated_from: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="correlation from which two instruments are one cluster; unknown counts as correlated",
+        json_schema_extra=_LOWER,
     )
     concentration_limits: ConcentrationParams = Field(default_factory=lambda: ConcentrationParams())
+    exposure_limits: ExposureParams = Field(default_factory=lambda: ExposureParams())
+    order_limits: OrderLimitParams = Field(default_factory=lambda: OrderLimitParams())
+    expected_shortfall: ShortfallParams = Field(default_factory=lambda: ShortfallParams())
 
     @model_validator(mode="after")
     def _the_target_is_below_the_limit(self) -> Self:
@@ -180,7 +274,28 @@ class VolatilityParams(Params):
     """How the variance of returns is estimated from the beats."""
 
     half_life_s: float = Field(300.0, gt=0, le=86_400, description="age at which a return counts half")
-    min_returns: int = Field(30, ge=2, description="returns before a variance is believed")
+    min_returns: int = Field(30, ge=2, description="returns before a variance or a correlation is believed")
+    usual_half_life_s: float = Field(
+        7_200.0,
+        gt=0,
+        le=2_592_000,
+        description="the same for the usual variance that vol_multiplier_limit compares with",
+    )
+    correlation_half_life_s: float = Field(
+        14_400.0, gt=0, le=2_592_000, description="age at which a joint return counts half"
+    )
+    correlation_interval_s: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="spacing of joint returns: over seconds correlations look smaller than they are (Epps 1979)",
+    )
+
+    @model_validator(mode="after")
+    def _usual_is_longer(self) -> Self:
+        if not self.half_life_s <= self.usual_half_life_s:
+            raise ValueError(f"half_life_s {self.half_life_s} is above usual_half_life_s {self.usual_half_life_s}")
+        return self
 
 
 class FreshnessParams(Params):
@@ -218,6 +333,26 @@ class VerdictParams(Params):
     exit_algorithm: Literal["market", "limit", "post_only"] = Field("market", description="orders that reduce or close")
 
 
+class AllocationParams(Params):
+    """How equity is shared out between instruments before any edge is known."""
+
+    method: Literal["none", "hrp", "inverse_variance"] = Field(
+        "hrp", description="hrp: hierarchical risk parity; none: every instrument may use its whole cap"
+    )
+    convention: Literal["A", "B"] = Field(
+        "B", description="of hrp, as docs/risk_harmoniser.md names them; C and D need scipy, which no service loads"
+    )
+    gross: float = Field(
+        1.0, gt=0, le=100, description="exposure / equity that is shared out", json_schema_extra=_LOWER
+    )
+    refresh_s: float = Field(60.0, gt=0, le=86_400, description="market time between two looks at the budgets")
+    band: float = Field(0.1, ge=0, lt=1, description="relative deviation that does not move a budget")
+    turnover_cap: float = Field(
+        0.25, gt=0, le=100, description="sum of the moves of one look, as a share of what is shared out"
+    )
+    min_move: float = Field(0.005, ge=0, lt=1, description="a smaller move of a budget is not made, share of equity")
+
+
 class AlertParams(Params):
     """When a person should know. The alert rules in `prometheus/` have thresholds of their own."""
 
@@ -241,6 +376,8 @@ class RiskParams(Params):
     risk_limits: RiskLimitsParams = Field(default_factory=lambda: RiskLimitsParams())
     volatility: VolatilityParams = Field(default_factory=lambda: VolatilityParams())
     freshness: FreshnessParams = Field(default_factory=lambda: FreshnessParams())
+    breakers: BreakerParams = Field(default_factory=lambda: BreakerParams())
+    allocation: AllocationParams = Field(default_factory=lambda: AllocationParams())
     verdicts: VerdictParams = Field(default_factory=lambda: VerdictParams())
     monitoring: MonitoringParams = Field(default_factory=lambda: MonitoringParams())
 
@@ -249,4 +386,7 @@ class RiskParams(Params):
         warning, limit = self.monitoring.alerts.drawdown_warning, self.risk_limits.max_drawdown
         if not warning <= limit:
             raise ValueError(f"monitoring.alerts.drawdown_warning {warning} is above risk_limits.max_drawdown {limit}")
+        self.breakers.check_beside(
+            var_hard_limit=self.risk_limits.var_hard_limit, stale_after_ms=self.freshness.stale_after_ms
+        )
         return self

@@ -16,6 +16,7 @@ from edgefleet.params.schema.instruments import InstrumentsParams
 from edgefleet.params.schema.models import ModelsParams
 from edgefleet.params.schema.risk import RiskParams
 from edgefleet.params.schema.router import RouterParams
+from edgefleet.params.schema.stress import StressParams
 from edgefleet.params.schema.venues import VenuesParams
 
 COMPONENTS: dict[str, type[Params]] = {
@@ -26,6 +27,7 @@ COMPONENTS: dict[str, type[Params]] = {
     "venues": VenuesParams,
     "instruments": InstrumentsParams,
     "execution": ExecutionParams,
+    "stress": StressParams,
     "fleet": FleetParams,
 }
 
@@ -54,6 +56,7 @@ class FleetConfig(Params):
     venues: VenuesParams = Field(default_factory=lambda: VenuesParams())
     instruments: InstrumentsParams = Field(default_factory=lambda: InstrumentsParams())
     execution: ExecutionParams = Field(default_factory=lambda: ExecutionParams())
+    stress: StressParams = Field(default_factory=lambda: StressParams())
     fleet: FleetParams = Field(default_factory=lambda: FleetParams())
     flags: dict[str, bool] = Field(default_factory=dict)
 

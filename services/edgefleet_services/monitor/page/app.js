@@ -174,6 +174,8 @@ function showTables(fleet) {
     const r = fleet.risk.find((one) => one.instrument === name) || {};
     return [named(name), number(r.edge_bps), text(r.target), [percent(r.var_pct), "", r.var_pct], text(r.binding), chosen(name).join(", ") || NONE];
   }));
+  showBreakers(fleet.breakers);
+  showStress(fleet.stress);
   const orderKind = { FILLED: "good", REJECTED: "bad", DENIED: "bad", UNKNOWN: "bad" };
   rows("orders", fleet.orders.map((o) => [
     clock(o.time), named(o.instrument), [`${o.side} ${o.quantity} ${o.kind}${o.price ? " @ " + o.price : ""}`, "", o.order_id], o.filled,
@@ -202,6 +204,36 @@ function showTables(fleet) {
     return item;
   }));
   alerts.parentElement.querySelector(".empty").hidden = fleet.alerts.length !== 0;
+}
+
+// The state is a word first; the colour only repeats it.
+function showBreakers(breakers) {
+  const word = { OPEN: "open", HALF_OPEN: "half-open", CLOSED: "closed", DISABLED: "switched off" };
+  const kind = { OPEN: "bad", HALF_OPEN: "warn", CLOSED: "good", DISABLED: "warn" };
+  rows("breakers", breakers.map((b) => [
+    [b.scope ? `${b.breaker} of ${b.scope}` : b.breaker, "", b.unit],
+    [text(word[b.state]), kind[b.state], b.reason],
+    [b.observed == null ? "not known" : significant(b.observed), "", b.unit], [significant(b.limit), "", b.unit], b.action, [clock(b.since), "", b.since],
+  ]));
+}
+
+// A scenario that covers nothing has no loss: it is a dash, and the note says of what.
+function showStress(accounts) {
+  const many = accounts.length > 1;
+  rows("stress", accounts.flatMap((account) => account.scenarios.map((s) => {
+    const unknown = s.loss_fraction === null;
+    const missed = s.not_covered.length ? `not covered: ${s.not_covered.join(", ")}` : null;
+    return [
+      [many ? `${s.scenario} (${account.account})` : s.scenario, "", missed],
+      [unknown ? NONE : number(s.loss_fraction * 100), s.breaks.length ? "bad" : "none", s.loss_fraction],
+      [money(s.equity_after), "", s.equity_after],
+      unknown ? NONE : s.breaks.map((one) => named(one)).join(", ") || "nothing",
+    ];
+  })));
+  const missed = new Set(accounts.flatMap((account) => account.scenarios.flatMap((s) => s.not_covered.map(named))));
+  const notes = accounts.filter((account) => account.why).map((account) => `${account.account}: ${account.why}`);
+  if (missed.size) notes.push(`Not covered by some scenarios, and in no loss there: ${[...missed].join(", ")}`);
+  byId("stress-note").textContent = notes.join(" · ");
 }
 
 function showLink() {

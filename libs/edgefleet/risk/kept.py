@@ -1,0 +1,73 @@
+"""What risk works out between two entries and keeps: it follows from the state, so it is never part of it."""
+
+from __future__ import annotations
+
+from edgefleet.risk.exposures import Correlations, Exposures, correlations_of, joint_now
+from edgefleet.risk.ground import Ground, NoEquity, ground_of
+from edgefleet.risk.plan import RiskPlan
+from edgefleet.risk.state import Desk, RiskState
+from edgefleet.risk.verdict import No
+
+
+class Kept:
+    """Exposures of every account, and the grounds that decisions rest on; what changes is let go of, or followed."""
+
+    __slots__ = ("_correlations", "_exposures", "_grounds")
+
+    def __init__(self) -> None:
+        self._grounds: dict[str, Ground | NoEquity | No] = {}  # by instrument
+        self._exposures: dict[tuple[str, str], Exposures] = {}  # by venue and quote asset
+        self._correlations: dict[str, tuple[int, Correlations | None]] = {}  # by venue: joint returns so far
+
+    def forget_all(self) -> None:
+        """Let go of everything: the state or the configuration is another."""
+        self.forget()
+        self._correlations.clear()
+
+    def forget(self) -> None:
+        """Let go of exposures and grounds: positions, orders or all touches have changed."""
+        self._grounds.clear()
+        self._exposures.clear()
+
+    def follow(self, desk: Desk) -> None:
+        """Follow a change of one desk: its line, and every ground, for a ground rests on all lines."""
+        self._grounds.clear()
+        if not all(one.take(desk) for one in self._exposures.values() if one.venue == desk.venue):
+            self._exposures.clear()
+
+    def follow_touch(self, desk: Desk) -> None:
+        """Do what `follow` does where nothing but the touch has changed."""
+        self._grounds.clear()
+        if not all(one.remark(desk) for one in self._exposures.values() if one.venue == desk.venue):
+            self._exposures.clear()
+
+    def ground(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Ground | NoEquity | No:
+        """Return what decisions on the desk rest on, or why there can be none."""
+        exposures = self.exposures(state, desk, plan)
+        ground = self._grounds.get(desk.instrument)
+        if ground is None:
+            ground = self._grounds[desk.instrument] = ground_of(state, desk, plan, exposures)
+        return ground
+
+    def exposures(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Exposures:
+        """Return what the desk's account is exposed to."""
+        key = desk.venue, desk.quote
+        found = self._exposures.get(key)
+        if found is not None and not state.time < found.next_expiry:
+            self.forget()  # a target has stopped to count
+            found = None
+        if found is None:
+            known = self.correlations(state, desk.venue, plan)
+            found = self._exposures[key] = Exposures(state, plan, desk.venue, desk.quote, known)
+        return found
+
+    def correlations(self, state: RiskState, venue: str, plan: RiskPlan) -> Correlations | None:
+        """Return how a venue's instruments move together, None where that is not known."""
+        joint = joint_now(state, venue)
+        if joint is None:
+            return None
+        found = self._correlations.get(venue)
+        if found is None or found[0] != joint.count:
+            known = correlations_of(joint, plan.params.volatility.min_returns)
+            found = self._correlations[venue] = joint.count, known
+        return found[1]

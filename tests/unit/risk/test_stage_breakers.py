@@ -1,0 +1,192 @@
+"""Breakers in the stage: what opens them, what they ask for, who ends it. The machine itself is tested beside this."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from tests.unit.risk.world import BTC, World, config
+
+from edgefleet.messages import (
+    SESSION_START,
+    Approved,
+    BreakerMoved,
+    Command,
+    OrderState,
+    Refusal,
+    Refused,
+)
+from edgefleet.risk.stage import RiskState
+
+LOOSE = {
+    "position_sizing": {"max_position_pct": {"crypto": 0.9}, "min_dwell_ms": 0, "drawdown_aware": False},
+    "risk_limits": {
+        "max_drawdown": 0.10,
+        "var_targets": {"daily_95pct": 0.8, "weekly_95pct": 0.8, "monthly_95pct": 0.8},
+        "var_hard_limit": 0.9,
+        "expected_shortfall": {"target": 0.9, "hard_limit": 0.9},
+        "concentration_limits": {"single": 0.9, "class": 0.9, "sector": 0.9, "geography": 0.9},
+        "max_correlation_exposure": 2.0,
+        "order_limits": {"max_order_pct": 2.0, "price_collar_pct": 0.9},
+        "vol_multiplier_limit": 1000,
+    },
+}
+OFF = {"enabled": False}
+
+
+def settings(action: str, **breakers: Any) -> Any:
+    """Return a configuration in which only the drawdown breaker can open, with `action`."""
+    only = {"var": OFF, "daily_loss": OFF, "consecutive_losses": OFF, "drawdown": {"action": action}}
+    return config({**LOOSE, "breakers": {**only, **breakers}})
+
+
+def moves(world: World, name: str = "drawdown") -> list[BreakerMoved]:
+    return [one for one in world.control if isinstance(one, BreakerMoved) and one.breaker == name]
+
+
+def asked(world: World) -> list[str]:
+    return [one.verb for one in world.control if isinstance(one, Command)]
+
+
+def fall(world: World, until: float, *, step: float = 0.998, alpha_alive: bool = True) -> None:
+    """Let BTC fall by 0.2 % a second until it has lost `until` of itself."""
+    low = world.prices[BTC] * (1 - until)
+    while world.prices[BTC] > low:
+        world.prices[BTC] *= step
+        world.beat(alpha_alive=alpha_alive)
+
+
+def test_a_drawdown_with_open_losses_asks_for_a_halt_at_its_limit_and_one_tick() -> None:
+    world = World(settings("halt"))
+    held = world.hold()
+    share = float(held.quantity) * world.prices[BTC] / 100_000
+    assert share > 0.7
+
+    fall(world, 0.16)
+
+    (opened,) = moves(world)
+    assert (opened.before, opened.after, opened.limit, opened.action) == ("CLOSED", "OPEN", 0.10, "halt")
+    assert opened.observed is not None
+    assert 0.10 < opened.observed <= 0.10 + 0.002  # one tick of the fall, at nine tenths of equity
+    assert asked(world) == ["halt"]
+    after = [one for one in world.said if isinstance(one, Refused)]
+    assert after[-1].reason in (Refusal.DRAWDOWN, Refusal.BREAKER)
+
+
+def test_it_opens_while_alpha_is_dead() -> None:
+    world = World(settings("halt"))
+    world.hold()
+
+    fall(world, 0.15, alpha_alive=False)
+
+    assert [one.after for one in moves(world)] == ["OPEN"]
+    assert asked(world) == ["halt"]
+
+
+def test_it_flattens_if_told_so_and_halts_when_flat() -> None:
+    world = World(settings("flatten"))
+    world.hold()
+    fall(world, 0.16)
+    assert asked(world) == ["reduce", "flatten"]
+    commands = [one for one in world.control if isinstance(one, Command)]
+    world.trading("REDUCING", by="risk")
+    for command in commands:
+        world.feed("control", command)
+
+    world.order("-1.3", OrderState.ACCEPTED, order_id="f1")
+    world.beat()
+    assert asked(world) == ["reduce", "flatten"]
+    world.fill(-Decimal(str(world.state.holdings["sim"]["BTC"])), order_id="f1")
+    world.order("-1.3", OrderState.FILLED, order_id="f1")
+    world.beat()
+
+    assert asked(world) == ["reduce", "flatten", "halt"]
+    world.beat()
+    assert asked(world) == ["reduce", "flatten", "halt"]
+
+
+def test_only_a_person_ends_what_halts() -> None:
+    world = World(settings("halt"))
+    world.hold()
+    fall(world, 0.16)
+    world.trading("HALTED", by="executor")
+    world.prices[BTC] /= 0.5  # all of it is back, and more
+    for _ in range(400):
+        world.beat(5)
+    assert [one.after for one in moves(world)] == ["OPEN"]
+
+    world.trading("ACTIVE", by=SESSION_START)
+    world.beat()
+    assert [one.after for one in moves(world)] == ["OPEN"]
+    assert world.state.watch.holds_back
+
+    world.trading("HALTED", by="executor")
+    world.trading("ACTIVE", by="a person")
+    assert [one.after for one in moves(world)] == ["OPEN", "HALF_OPEN"]
+    for _ in range(61):
+        world.beat(5)
+    assert [one.after for one in moves(world)] == ["OPEN", "HALF_OPEN", "CLOSED"]
+
+
+def test_an_open_breaker_lets_nothing_grow_and_half_open_half_of_it() -> None:
+    judged = {"action": "reduce", "min_orders": 5, "orders": 5}
+    world = World(settings("none", reject_rate=judged))
+    for number in range(5):
+        world.order("0.1", OrderState.PENDING_NEW, order_id=f"r{number}")
+        world.order("0.1", OrderState.REJECTED, order_id=f"r{number}")
+    world.beat()
+
+    (refused,) = world.edge(12.0, horizon_ms=600_000)
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.detail) == (Refusal.BREAKER, "reject_rate")
+    assert (refused.limit, refused.observed) == (0.25, 1.0)
+    for _ in range(130):
+        world.beat(5)  # the answers are forgotten, the cool-down is over
+
+    assert [one.after for one in moves(world, "reject_rate")] == ["OPEN", "HALF_OPEN"]
+    half = next(one for one in world.said if isinstance(one, Approved))
+    assert half.variance is not None
+    bid, ask = world.touch(BTC)
+    net_bps = half.edge_bps - 10 - float((ask - bid) / (ask + bid)) * 10_000
+    assert half.kelly_fraction == pytest.approx(0.25 * 0.5 * net_bps / 10_000 / half.variance, rel=1e-6)
+
+
+def test_equity_that_is_no_number_opens() -> None:
+    world = World(settings("reduce"))
+    world.hold()
+    world.state.peaks["sim|USDT"] = float("nan")
+    world.beat()
+
+    assert [one.after for one in moves(world)] == ["OPEN"]
+    assert moves(world)[0].observed is None
+
+
+def test_a_restart_anywhere_in_the_fall_changes_no_move() -> None:
+    plain, restarted = World(settings("halt")), World(settings("halt"))
+    for world in (plain, restarted):
+        world.hold()
+    for _ in range(90):
+        for world in (plain, restarted):
+            world.prices[BTC] *= 0.998
+            world.beat()
+        restarted.state = msgspec.msgpack.decode(msgspec.msgpack.encode(restarted.state), type=RiskState)
+
+    assert moves(plain)
+    assert moves(restarted) == moves(plain)
+    assert restarted.state == plain.state
+
+
+def test_value_at_risk_beyond_its_breaker_opens() -> None:
+    world = World(config())
+    world.hold()
+
+    world.warm(120, bps=60.0)  # volatility jumps, and nothing is filled that would reduce
+
+    opened = moves(world, "var")
+    assert opened[0].after == "OPEN"
+    assert opened[0].limit == 0.025
+    assert opened[0].observed is not None
+    assert opened[0].observed > 0.025
+    assert opened[0].unit == "fraction of equity, 95 %, one day"
