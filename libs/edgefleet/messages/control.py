@@ -60,7 +60,7 @@ class BreakerMoved(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="bre
     """
 
     breaker: str  # drawdown, daily_loss, var, venue_latency, staleness, reject_rate or consecutive_losses
-    scope: str  # what it watches: a venue, "account|quote", or "" for the whole fleet
+    scope: str  # what it watches: a venue, "venue|quote" of an account, or "" for the whole fleet
     before: BreakerState  # its state until now
     after: BreakerState  # its state from now on
     limit: float  # in `unit`; a larger value opens

@@ -39,7 +39,7 @@ class Breaker(msgspec.Struct, kw_only=True):
     """One breaker, as plain values that survive msgpack."""
 
     name: BreakerName
-    scope: str = ""  # a venue, "account|quote", or "" for the whole fleet
+    scope: str = ""  # a venue, "venue|quote" of an account, or "" for the whole fleet
     state: BreakerState = "CLOSED"
     since: int = 0  # ns, market time of the last transition; 0 before the first
     limit: float | None = None  # of the last observation; None before the first
@@ -149,23 +149,6 @@ def reset(breaker: Breaker, ts: int, *, by: str, reason: str) -> Move | None:
     return _move(breaker, "HALF_OPEN", ts, f"reset by {by}: {reason}") if breaker.state == "OPEN" else None
 
 
-def restore(breakers: dict[str, Breaker], moved: BreakerMoved) -> None:
-    """Take over what a transition told, where the state was lost: from its last one a breaker goes on as it would have.
-
-    Raises
-    ------
-    ValueError
-        If no breaker has that name.
-    """
-    name = next((known for known in UNITS if known == moved.breaker), None)
-    if name is None:
-        raise ValueError(f"no breaker is named {moved.breaker!r}; there are {', '.join(UNITS)}")
-    breaker = breaker_of(breakers, name, moved.scope)
-    breaker.state, breaker.since = moved.after, moved.ts_event
-    breaker.limit, breaker.observed = moved.limit, moved.observed
-    breaker.action, breaker.cool_down_ms = moved.action, moved.cool_down_ms
-
-
 def scale(breakers: Iterable[Breaker], half_open_share: float) -> float:
     """Return the share of their size that positions may be enlarged to: 1, `half_open_share`, or 0.
 
@@ -173,12 +156,6 @@ def scale(breakers: Iterable[Breaker], half_open_share: float) -> float:
     """
     states = {breaker.state for breaker in breakers if breaker.action != "none"}
     return 0.0 if "OPEN" in states else half_open_share if "HALF_OPEN" in states else 1.0
-
-
-def strictest(breakers: Iterable[Breaker]) -> BreakerAction:
-    """Return the most severe action that an OPEN breaker asks for, `none` where no one asks."""
-    asked = (breaker.action for breaker in breakers if breaker.state == "OPEN")
-    return max(asked, key=_SEVERITY.__getitem__, default="none")
 
 
 def _breached(

@@ -185,7 +185,7 @@ class VenueAnswers(msgspec.Struct):
             self.answers.append(Answer(event.ts_event, latency_ms, rejected))
             del self.answers[:-_HISTORY]
 
-    def latency(self, ts: int, params: VenueLatencyParams) -> Sample:
+    def latency(self, ts: int, params: VenueLatencyParams, limit_ms: int) -> Sample:
         """Return the time that the venue takes to answer, ms.
 
         The median of the last `params.orders` answers, where there are `params.min_orders`; or the age of the oldest
@@ -197,7 +197,7 @@ class VenueAnswers(msgspec.Struct):
         oldest = next(iter(self.sent.values()), None)
         waiting = 0.0 if oldest is None else (ts - oldest) / NS_PER_MS
         usual = median(recent) if judged else 0.0
-        enough = judged or waiting > params.limit_ms
+        enough = judged or waiting > limit_ms
         return Sample(max(usual, waiting) if enough else None, enough)
 
     def rejected(self, ts: int, params: AnswersParams) -> Sample:

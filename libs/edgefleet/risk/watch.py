@@ -64,9 +64,10 @@ class Watch(msgspec.Struct, kw_only=True):
         found = [self._observe("staleness", venue, staleness(feeds, ts), stale.limit_s, ts, stale, params)]
         if answers is not None:
             latency, rejects = params.venue_latency, params.reject_rate
-            slow, refused = answers.latency(ts, latency), answers.rejected(ts, rejects)
+            limit_ms = latency.limit_of(venue)
+            slow, refused = answers.latency(ts, latency, limit_ms), answers.rejected(ts, rejects)
             found += [
-                self._observe("venue_latency", venue, slow, float(latency.limit_ms), ts, latency, params),
+                self._observe("venue_latency", venue, slow, float(limit_ms), ts, latency, params),
                 self._observe("reject_rate", venue, refused, rejects.limit, ts, rejects, params),
             ]
         losses = params.consecutive_losses

@@ -127,6 +127,37 @@ def info(
     return 0 if found.whole else 1
 
 
+@app.command("closes")
+def closes(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An archive with bars: market/ of a fleet's data.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The CSV to write.")],
+    symbol: Annotated[
+        str | None, typer.Option("--symbol", help="BTC/USDT or BTC/USDT@sim; else the only one there is.")
+    ] = None,
+    interval: Annotated[str, typer.Option("--interval", metavar="1m|5m|15m|1h|1d", help="Of the bars.")] = "1d",
+    conf: Annotated[Path, typer.Option("--conf", help="Where instruments.yml tells the class.")] = Path("conf"),
+) -> int:
+    """Write the closes of an archive's bars as prices for `edgefleet risk ... --prices`.
+
+    Where bars are missing although the market was open one empty cell stands, and no return is taken over it.
+    """
+    from edgefleet.params.files import load_fleet
+    from edgefleet.params.schema import FleetConfig
+    from edgefleet.store.market.archive import MarketArchive
+    from edgefleet_services.data.closes import closes_of, instrument_of, write_closes
+
+    archive = MarketArchive(directory)
+    instrument = instrument_of(archive, symbol)
+    rules = (load_fleet(conf) if conf.is_dir() else FleetConfig()).instruments.get(instrument)
+    found = closes_of(archive, instrument, interval, "crypto" if rules is None else rules.asset_class)
+    if not found:
+        raise Misuse(f"{directory} has no {interval} bars of {instrument}; conf/features.yml says which are kept")
+    write_closes(out, instrument, found)
+    gaps = sum(one.price is None for one in found)
+    typer.echo(f"{len(found) - gaps} closes of {interval} bars of {instrument} in {out}, {gaps} gaps")
+    return 0
+
+
 @app.command("compact")
 def compact(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="An archive; its feature store comes along.")],

@@ -206,7 +206,7 @@ class Venue:
         self.say(order_id, state, reason)
 
     def latency(self) -> Sample:
-        return self.answers.latency(self.now, LATENCY)
+        return self.answers.latency(self.now, LATENCY, LATENCY.limit_ms)
 
     def rejected(self) -> Sample:
         return self.answers.rejected(self.now, REJECTS)

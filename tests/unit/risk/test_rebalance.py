@@ -34,7 +34,7 @@ def moves(now: dict[str, float], found: Rebalanced) -> dict[str, float]:
 def test_moves_never_exceed_the_cap(now: dict[str, float], wanted: dict[str, float], settings: dict[str, Any]) -> None:
     found = rebalance(now, wanted, **settings)
 
-    assert found.turnover <= settings["turnover_cap"] * (1 + 1e-12)
+    assert found.turnover <= settings["turnover_cap"] * (1 + 1e-12) + 1e-300  # a cap of the smallest floats is none
     assert found.turnover == pytest.approx(math.fsum(map(abs, moves(now, found).values())), abs=1e-12)
 
 

@@ -91,9 +91,23 @@ class AnswersParams(SwitchParams):
 class VenueLatencyParams(AnswersParams):
     """Time from an order to the venue's first word about it."""
 
-    limit_ms: int = Field(
-        20_000, gt=0, description="market time; a tape at full speed lags some seconds", json_schema_extra=_LOWER
+    limit_ms: int = Field(5_000, gt=0, description="market time", json_schema_extra=_LOWER)
+    limit_ms_by_venue: dict[str, int] = Field(
+        default_factory=lambda: {"sim": 120_000},
+        description="for one venue; on a tape at full speed half a second of the clock is a minute of the market",
+        json_schema_extra=_LOWER,
     )
+
+    def limit_of(self, venue: str) -> int:
+        """Return the limit that holds for a venue, ms."""
+        return self.limit_ms_by_venue.get(venue, self.limit_ms)
+
+    @model_validator(mode="after")
+    def _limits_are_positive(self) -> Self:
+        for venue, limit in self.limit_ms_by_venue.items():
+            if not limit > 0:
+                raise ValueError(f"limit_ms_by_venue.{venue} must be positive, was {limit}")
+        return self
 
 
 class RejectRateParams(AnswersParams):
