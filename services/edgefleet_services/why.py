@@ -227,8 +227,10 @@ def _sentence(message: Message) -> str:
                 f"head-room {rooms}; config {message.config[:12]}"
             )
         case Refused():
-            numbers = f"observed {_short(message.observed)}, limit {_short(message.limit)}"
-            return f"refused by {message.by}: {message.reason.value}, {numbers} {message.detail}".rstrip()
+            told = [message.reason.value]
+            if message.observed is not None or message.limit is not None or message.input is not None:
+                told.append(f"observed {_short(message.observed)}, limit {_short(message.limit)}")
+            return f"refused by {message.by}: {', '.join(told)} {message.detail}".rstrip()
         case OrderEvent():
             price = "market" if message.price is None else f"at {decimal_text(message.price)}"
             asked = f"{message.side} {decimal_text(message.quantity)} {price}"

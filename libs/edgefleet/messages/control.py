@@ -43,10 +43,11 @@ class TradingState(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="tra
 class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="command.v1"):
     """Somebody asks: an operator, by the CLI or the monitor's API, or risk, whose breaker opened. Sent on `control`.
 
-    The executor carries it out: `halt` and `reduce` move the latch, `flatten` aims every position at zero.
+    The executor carries it out: `halt` and `reduce` move the latch, `flatten` aims every position at zero. `resume` is
+    told beside the latch that a person sets to ACTIVE, which is silent where it was so before: breakers hear it.
     """
 
-    verb: Literal["flatten", "reconcile", "halt", "reduce"]
+    verb: Literal["flatten", "reconcile", "halt", "reduce", "resume"]
     reason: str
     by: str
     ts_event: int

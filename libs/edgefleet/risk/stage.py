@@ -120,6 +120,8 @@ class RiskStage:
             case Command():
                 if message.verb == "flatten":
                     _take_flatten(state, plan.ttl_ns)
+                elif message.verb == "resume" and state.trading == "ACTIVE":
+                    return _begin_anew(state, entry, message, plan)
             case _:
                 pass  # the streams carry messages for others too
         return ()
@@ -228,14 +230,19 @@ def _take_trading_state(state: RiskState, message: TradingState, entry: Input, p
     """Obey the latch. A person who sets ACTIVE again ends with it what is open, and drawdown is measured from here."""
     outputs: list[Output] = []
     if message.state == "ACTIVE" and state.trading != "ACTIVE" and message.by not in (FEEDS, SESSION_START):
-        state.peaks.clear()
-        moves = state.watch.reset(state.time, by=message.by, reason=message.reason)
-        outputs = [moved_output(move, entry, message.ts_init, message.by, plan) for move in moves]
+        outputs = _begin_anew(state, entry, message, plan)
     if message.state == "HALTED":
         for desk in state.desks.values():
             desk.standing = None  # the executor lets its goals go as well
     state.trading, state.trading_reason = message.state, message.reason
     return outputs
+
+
+def _begin_anew(state: RiskState, entry: Input, said: TradingState | Command, plan: RiskPlan) -> list[Output]:
+    """Let what a person ends go on probation, and measure losses from here."""
+    state.peaks.clear()
+    moves = state.watch.reset(state.time, by=said.by, reason=said.reason)
+    return [moved_output(move, entry, said.ts_init, said.by, plan) for move in moves]
 
 
 def _watch_fill(state: RiskState, fill: Fill, plan: RiskPlan) -> None:

@@ -99,7 +99,7 @@ def reduce(reason: Reason, data_dir: DataDir = None, redis_url: RedisUrl = None)
 
 
 def resume(reason: Reason, data_dir: DataDir = None, redis_url: RedisUrl = None) -> int:
-    """Let the fleet trade again."""
+    """Let the fleet trade again: the latch is ACTIVE, and circuit breakers that are open go on probation."""
     fleet = find_running(data_dir)
     stopper = None if fleet is None else Path(fleet.data_dir) / "HALT"
     if stopper is not None and stopper.exists():
@@ -123,6 +123,8 @@ def _latch(
         other_way = "; a file HALT in the fleet's data directory halts without Redis" if state == "HALTED" else ""
         raise OutOfReach(f"Redis stopped answering: {error}{other_way}") from error
     typer.echo(f"trading state {found.state}: {found.reason} (by {found.by})")
+    if state == "ACTIVE" == found.state:
+        typer.echo("open circuit breakers are on probation now; edgefleet status names those that open again")
     return 0 if found.state == state else 1
 
 
@@ -131,7 +133,11 @@ async def _move_latch(url: str, state: State, reason: str, *, flatten: bool) -> 
         by = f"{getpass.getuser()} (edgefleet)"
         if flatten:
             await _flatten(bus, reason, by)
-        return await bus.latch(state, reason=reason, by=by, person=True, ts=SYSTEM.wall_ns())
+        now = SYSTEM.wall_ns()
+        latch = await bus.latch(state, reason=reason, by=by, person=True, ts=now)
+        if state == "ACTIVE" and latch.state == state:
+            await bus.append("control", Command(verb="resume", reason=reason, by=by, ts_event=now, ts_init=now))
+        return latch
 
 
 async def _flatten(bus: RedisBus, reason: str, by: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from edgefleet.clock import iso
 from edgefleet.errors import Misuse
 from edgefleet.instruments import canonical_symbol
 from edgefleet_services.cli.risk import AsJson, _answer, _rows, _told
-from edgefleet_services.running import redis_url_for
+from edgefleet_services.cli.risk_live import present_risk
 
 if TYPE_CHECKING:
     from edgefleet.params.schema import FleetConfig
@@ -54,13 +53,12 @@ def explain_verdict(
     Of the fleet's own state, as of its last commit, also where the fleet has stopped.
     """
     from edgefleet.risk.explain import explain  # not with this module, which every service's process loads
-    from edgefleet_services.present import risk_now
 
     name, _, at = symbol.rpartition("@") if "@" in symbol else (symbol, "", venue or "")
     if venue is not None and at != venue:
         raise Misuse(f"{symbol} is at {at}, and --venue says {venue}")
     asked = canonical_symbol(name)
-    present = asyncio.run(risk_now(redis_url_for(redis_url, data_dir)))
+    present = present_risk(redis_url, data_dir)
     found = explain(present.state, _instrument(present.state, asked, at), present.config)
     as_of = iso(found.time) if found.time else None
     _answer({"as_of": as_of, **_body(found)}, as_json, _lines(found, as_of))
@@ -72,15 +70,16 @@ def size(file: AskedFile, conf: Conf = Path("conf"), as_json: AsJson = False) ->
 
     FILE: {equity, peak, prices: {I: {bid, ask}}, positions: {I: units}, day_deviations: {I: s} or
     annual_volatilities: {I: s}, correlations: {I: {J: rho}}, edges: [{instrument, model, edge_bps, confidence,
-    horizon_ms, age_ms, weight}]}, I and J as BTC/USDT@sim. What is missing is refused by its name.
+    horizon_ms, age_ms, weight}], time: RFC 3339 where a market has hours}, I and J as BTC/USDT@sim, all of one account.
+    What is missing is refused by its name. Instruments are decided in the order of the edges, each beside the targets
+    before it.
     """
     from edgefleet.risk.ask import state_from
-    from edgefleet.risk.explain import explain
 
     asked, config = _asked(file), _configured(conf)
     with _told(_where(file)):
         state = state_from(asked, config)
-        found = [explain(state, name, config) for name in _with_edges(state)]
+        found = [_decided(state, name, config) for name in _with_edges(state)]
     bodies = [_body(one) for one in found]
     _answer({"explanations": bodies}, as_json, [line for one in found for line in _lines(one, None)])
     return 0
@@ -102,6 +101,18 @@ def blend_edges(file: AskedFile, conf: Conf = Path("conf"), as_json: AsJson = Fa
     lines = [line for one in found for line in [one.instrument, *_models(one), *_group(one.groups[0])]]
     _answer({"blends": msgspec.to_builtins(bodies)}, as_json, lines)
     return 0
+
+
+def _decided(state: RiskState, name: str, config: FleetConfig) -> Explanation:
+    """Explain one verdict and let its target stand, for the next is decided beside it."""
+    from edgefleet.risk.explain import explain
+    from edgefleet.risk.state import Standing
+    from edgefleet.risk.verdict import No
+
+    found = explain(state, name, config)
+    if not isinstance(found.verdict, No):
+        state.desks[name].standing = Standing(quantity=found.verdict.quantity, expires_at=state.time + 1)
+    return found
 
 
 def _with_edges(state: RiskState) -> list[str]:

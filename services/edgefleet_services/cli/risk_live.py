@@ -80,7 +80,7 @@ def stress_portfolio(
 
     if positions is None:
         where: tuple[Path, ...] = ()
-        present = _present(redis_url, data_dir)
+        present = present_risk(redis_url, data_dir)
         config, as_of = present.config, iso(present.state.time) if present.state.time else None
         held = portfolios_of(present.state, RiskPlan(config))
         if not held:
@@ -102,7 +102,7 @@ def stress_portfolio(
     return 0 if all(one.portfolio is not None for one in held) else 1
 
 
-def _present(redis_url: str | None, data_dir: Path | None) -> Present:
+def present_risk(redis_url: str | None, data_dir: Path | None) -> Present:
     """Return risk as the running fleet has it, or as the archive of one that has stopped does."""
     from edgefleet_services.present import risk_now, risk_recorded
 
@@ -203,12 +203,20 @@ def _remarks(found: StressResult, *, detailed: bool) -> list[str]:
             f"{one.loss_fraction:.2%} of equity"
             for one in found.positions
         ]
-    broken = [
-        f"{' '.join(filter(None, (one.limit, one.of)))} {one.after:.4g} (limit {one.cap:g}, now {one.before:.4g})"
+    told = [
+        (
+            one.before <= one.cap,
+            f"{' '.join(filter(None, (one.limit, one.of)))} {one.after:.4g} (limit {one.cap:g}, now {one.before:.4g})",
+        )
         for one in found.broken
+        if one.limit != "equity"
     ]
+    broken, over = ([text for is_new, text in told if is_new is new] for new in (True, False))
+    if any(one.limit == "equity" for one in found.broken):
+        lines.append(f"{found.scenario} leaves no equity")
     missed = [f"{one.instrument} ({one.reason})" for one in found.not_covered]
     lines += [f"{found.scenario} breaks {'; '.join(broken)}"] if broken else []
+    lines += [f"over its limit before and after {found.scenario}: {'; '.join(over)}"] if over else []
     lines += [f"{found.scenario} does not cover {', '.join(missed)}"] if missed else []
     return lines
 

@@ -19,6 +19,7 @@ from edgefleet import __version__
 from edgefleet.bus.interface import Latch
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import Clock
+from edgefleet.messages import Command
 from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.metrics import Metrics
 from edgefleet_services.monitor.markets import MarketWatch
@@ -132,13 +133,11 @@ def create_app(
         _refuse_foreign_pages(request)
         if order.action == "resume" and order.by is None:
             raise HTTPException(403, "only a person resumes: say who with `by`")
-        latch = await bus.latch(
-            STATES[order.action],
-            reason=order.reason,
-            by=order.by or "api",
-            person=order.by is not None,
-            ts=clock.wall_ns(),
-        )
+        by, now = order.by or "api", clock.wall_ns()
+        latch = await bus.latch(STATES[order.action], reason=order.reason, by=by, person=order.by is not None, ts=now)
+        if order.action == "resume" and latch.state == "ACTIVE":
+            command = Command(verb="resume", reason=order.reason, by=by, ts_event=now, ts_init=now)
+            await bus.append("control", command)
         return _answer(latch)
 
     @app.get(

@@ -130,6 +130,21 @@ def test_only_a_person_ends_what_halts() -> None:
     assert [one.after for one in moves(world)] == ["OPEN", "HALF_OPEN", "CLOSED"]
 
 
+def test_a_person_who_resumes_ends_what_only_holds_back_though_the_latch_was_active() -> None:
+    world = World(settings("reduce"))
+    world.hold()
+    fall(world, 0.16)
+    assert [one.after for one in moves(world)] == ["OPEN"]
+    said = Command(verb="resume", reason="I looked", by="a person", ts_event=world.now, ts_init=world.now)
+
+    world.feed("control", said)
+
+    assert [one.after for one in moves(world)] == ["OPEN", "HALF_OPEN"]
+    assert moves(world)[1].reason == "reset by a person: I looked"
+    world.beat()
+    assert [one.after for one in moves(world)] == ["OPEN", "HALF_OPEN"]  # drawdown is measured from here
+
+
 def test_an_open_breaker_lets_nothing_grow_and_half_open_half_of_it() -> None:
     judged = {"action": "reduce", "min_orders": 5, "orders": 5}
     world = World(settings("none", reject_rate=judged))

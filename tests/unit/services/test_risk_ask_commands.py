@@ -51,6 +51,22 @@ def test_a_size_has_every_limit_with_its_head_room(capsys: pytest.CaptureFixture
     assert found["head_room"]["var"] == pytest.approx((0.02 - used) / 0.02)
 
 
+def test_targets_that_are_sized_together_keep_to_the_limits_together(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    flat = {name: "0" for name in ASKED["positions"]}
+    both = [{**EDGE, "edge_bps": 120.0}, {**EDGE, "edge_bps": 120.0, "instrument": ETH}]
+    asked = {**ASKED, "positions": flat, "correlations": {BTC: {ETH: 0.95}}, "edges": both}
+
+    first, second = answered(capsys, "size", written(tmp_path, asked))["explanations"]
+
+    own = [float(one["verdict"].get("quantity", 0)) for one in (first, second)]
+    risks = [own[0] * 60_000.01 / 1e5 * 0.03, own[1] * 3_000.01 / 1e5 * 0.04]
+    together = 1.6448536 * math.sqrt(risks[0] ** 2 + risks[1] ** 2 + 2 * 0.95 * risks[0] * risks[1])
+    assert own[0] > 0
+    assert together <= 0.035 / math.sqrt(7) * (1 + 1e-6)  # what sizing aims at: the weekly target
+
+
 def test_a_size_is_told_for_people_number_by_number(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code = outcome(["risk", "size", str(written(tmp_path, ASKED)), "--conf", str(CONF)])
 

@@ -68,7 +68,10 @@ def test_people_read_what_is_not_covered_and_what_breaks(capsys: pytest.CaptureF
     told = capsys.readouterr().out
     assert code == 0
     assert "BTC/USDT@sim: 30000.00 by -25.4% (base BTC): loses 7620.00, 7.62% of equity" in told
-    assert "breaks position BTC/USDT@sim 0.2423 (limit 0.2, now 0.3); drawdown 0.0762 (limit 0.05, now 0)" in told
+    assert "ftx_november_2022 breaks drawdown 0.0762 (limit 0.05, now 0)" in told
+    assert (
+        "over its limit before and after ftx_november_2022: position BTC/USDT@sim 0.2423 (limit 0.2, now 0.3)" in told
+    )
     assert "does not cover AAPL/USD (no shock), GLD/USD (no shock)" in told
 
 

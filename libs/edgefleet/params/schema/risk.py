@@ -385,7 +385,10 @@ class RiskParams(Params):
     def _the_warning_comes_first(self) -> Self:
         warning, limit = self.monitoring.alerts.drawdown_warning, self.risk_limits.max_drawdown
         if not warning <= limit:
-            raise ValueError(f"monitoring.alerts.drawdown_warning {warning} is above risk_limits.max_drawdown {limit}")
+            raise ValueError(
+                f"monitoring.alerts.drawdown_warning {warning} is above risk_limits.max_drawdown {limit}; "
+                "lower the warning first"
+            )
         self.breakers.check_beside(
             var_hard_limit=self.risk_limits.var_hard_limit, stale_after_ms=self.freshness.stale_after_ms
         )
