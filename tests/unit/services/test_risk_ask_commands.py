@@ -54,7 +54,7 @@ def test_a_size_has_every_limit_with_its_head_room(capsys: pytest.CaptureFixture
 def test_targets_that_are_sized_together_keep_to_the_limits_together(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    flat = {name: "0" for name in ASKED["positions"]}
+    flat = dict.fromkeys(ASKED["positions"], "0")
     both = [{**EDGE, "edge_bps": 120.0}, {**EDGE, "edge_bps": 120.0, "instrument": ETH}]
     asked = {**ASKED, "positions": flat, "correlations": {BTC: {ETH: 0.95}}, "edges": both}
 
