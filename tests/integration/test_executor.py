@@ -11,6 +11,7 @@ from tests.integration.executor_world import World, world_of
 from tests.integration.venue_server import eventually
 
 from edgefleet.messages import Account, Fill, GatewayOutcome, Refused
+from edgefleet.testing import build
 
 pytestmark = pytest.mark.integration
 
@@ -162,6 +163,36 @@ def test_halt_that_a_breaker_asked_for_outlives_a_restart_and_a_flush_and_ends_w
     eventually(lambda: any(world.gates()), "an open gate")
     world.kill(third)
     world.executor()  # reads the command once more, and the word after it
+    eventually(lambda: world.gates().count(True) == 2, "the gate again")
+    world.approve("0.02")
+
+    eventually(lambda: world.all(Fill, "fills"), "a fill")
+    assert world.client.hget("trading:state", "state") == b"ACTIVE"
+
+
+def test_a_halt_beside_a_milder_wish_is_a_halt_and_a_sessions_start_is_no_answer(world: World) -> None:
+    process = world.started()
+    world.kill(process)
+    world.command("halt")
+    world.command("reduce")
+    world.resume("edgefleet up")
+
+    world.executor()
+
+    eventually(lambda: world.client.hget("trading:state", "state") == b"HALTED", "the latch")
+
+
+def test_a_halt_of_long_ago_is_not_obeyed_again_however_much_was_said_since(world: World) -> None:
+    process = world.started()
+    world.halt("a person")
+    eventually(lambda: "halted" in world.log(), "the halt")
+    for _ in range(300):  # more than one page of history
+        world.add("control", build.breaker_moved())
+    world.resume("a person")
+    eventually(lambda: "resumed" in world.log(), "the resume")
+    world.kill(process)
+
+    world.executor()
     eventually(lambda: world.gates().count(True) == 2, "the gate again")
     world.approve("0.02")
 

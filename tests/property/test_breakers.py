@@ -207,19 +207,19 @@ class Marked(NamedTuple):
 
     gap_s: int
     equity: float
-    shift: float
+    factor: float
 
 
 marks = st.builds(
     Marked,
     st.one_of(st.integers(0, 4_000), st.integers(0, 90_000)),
     st.one_of(st.floats(1_000, 2_000), st.just(math.nan)),
-    st.sampled_from([0.0, 0.0, 0.0, 100.0, -50.0]),
+    st.sampled_from([1.0, 1.0, 1.0, 1.1, 0.95]),
 )
 
 
 def base_by_definition(history: list[tuple[int, float, float]], calendar: Calendar) -> float | None:
-    """The last finite equity before the session opened, else the first one since, and all money moved since then."""
+    """The last finite equity before the session opened, else the first one since, times all factors since then."""
     ts = history[-1][0]
     session = calendar.session_of(ts) or calendar.session_before(ts)
     assert session is not None
@@ -228,7 +228,7 @@ def base_by_definition(history: list[tuple[int, float, float]], calendar: Calend
     if not finite:
         return None
     began = before[-1] if before else finite[0]
-    return history[began][1] + math.fsum(shift for _, _, shift in history[began + 1 :])
+    return history[began][1] * math.prod(factor for _, _, factor in history[began + 1 :])
 
 
 @given(st.lists(marks, min_size=1, max_size=40), st.sampled_from([ALWAYS_OPEN, calendar_named("XNYS")]))
@@ -237,10 +237,10 @@ def test_daily_loss_is_its_definition(plan: list[Marked], calendar: Calendar) ->
     loss, ts, history = DayLoss(), START_NS, []
     for mark in plan:
         ts += mark.gap_s * SECOND
-        loss.shift(mark.shift)
+        loss.rescale(mark.factor)
         value, _ = loss.take(mark.equity, ts, calendar)
         loss = msgspec.msgpack.decode(msgspec.msgpack.encode(loss), type=DayLoss)
-        history.append((ts, mark.equity, mark.shift))
+        history.append((ts, mark.equity, mark.factor))
 
         base = base_by_definition(history, calendar)
 

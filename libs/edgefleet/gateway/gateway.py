@@ -131,6 +131,7 @@ class Gateway:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failed: asyncio.Future[None] | None = None
         self._halted_at = 0
+        self._said: TradingState | None = None  # the newest that was read and not obeyed yet
         self._asked: Command | None = None  # of risk's breakers: the latch is to be moved
 
     def disk(self) -> tuple[bool, str]:
@@ -661,6 +662,9 @@ class Gateway:
                     positions[stream] = entries[-1].id
                     await self._take_followed(stream, entries)
                 if id_key(positions["control"]) >= id_key(history_until):
+                    said, self._said = self._said, None
+                    if said is not None:
+                        await self._take_trading_state(said)
                     await self._obey()
                 if self._bus_lost:
                     self._ask_reconcile("reconnect")
@@ -681,9 +685,9 @@ class Gateway:
             return
         states = [entry for entry in entries if entry.type == "trading_state.v1"]
         if states:
-            said = decode(states[-1].type, states[-1].data)
-            assert isinstance(said, TradingState)
-            await self._take_trading_state(said)
+            last = decode(states[-1].type, states[-1].data)
+            assert isinstance(last, TradingState)
+            self._said = last  # obeyed at the end of what is there: a page of history is not what is so
         for entry in entries:
             if entry.type == "trading_state.v1":
                 said = decode(entry.type, entry.data)
@@ -694,8 +698,8 @@ class Gateway:
                 assert isinstance(command, Command)
                 if command.verb == "reconcile":
                     self._ask_reconcile("periodic")
-                elif command.verb in ("halt", "reduce"):
-                    self._asked = command
+                elif command.verb == "halt" or (command.verb == "reduce" and self._asked is None):
+                    self._asked = command  # the stricter one stays
 
     async def _obey(self) -> None:
         """Move the latch as the newest command says that nothing has answered; after a restart too."""
@@ -816,6 +820,6 @@ _COMMANDS: Final = frozenset({OrderState.PENDING_NEW, OrderState.PENDING_CANCEL}
 
 def _answers(said: TradingState, asked: Command) -> bool:
     """Return whether the latch has moved as asked, or a person has resumed since; a feed's hold is neither."""
-    if said.by == FEEDS:
+    if said.by == FEEDS or (said.by == SESSION_START and said.state == "ACTIVE"):
         return False
     return said.state in ("HALTED", "ACTIVE") or asked.verb == "reduce"

@@ -133,16 +133,17 @@ def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
     sizing = ground.plan.params.position_sizing
     gross = deserved(view, edge, sign)
     net = deserved(view, edge - cost, sign) if barred is None else 0.0
+    regime = regime_factor(view)
     wanted = resized(
         fraction,
-        min(net, room),
-        min(gross, room),
+        ground.growth * regime * min(net, room),
+        regime * min(gross, room),
         step=ground.terms.step,
         band=sizing.no_trade_band,
     )
     if wanted is not None:
         binding = "kelly" if gross < room else tightest.name
-        sized = in_lots(ground, wanted, sign)
+        sized = _bounded(view, in_lots(ground, wanted, sign), barred)
         if sized == 0:
             return _close(view, binding)
         if sized != held:
@@ -186,7 +187,12 @@ def _sized_entry(view: View, net_bps: float, sign: int) -> Yes | No:
     if not kelly > 0:
         alone = kelly_alone(net_bps, view)
         return No(Refusal.ALREADY_HELD, limit=alone, observed=alone - pull_of(view, sign), detail="share of equity")
-    wanted = min(kelly, room)
+    factor = ground.growth * regime_factor(view)
+    if not factor > 0:
+        return No(
+            Refusal.POSITION_LIMIT, limit=0.0, observed=kelly, detail=f"regime {view.opinion.regime} leaves nothing"
+        )
+    wanted = factor * min(kelly, room)
     sized = in_lots(ground, step_down(wanted, terms.step), sign)
     if sized == 0:
         smallest = max(terms.min_notional, float(terms.min_quantity) * ground.bid)
@@ -254,8 +260,19 @@ def _shrink(view: View, held: Decimal, fraction: float, broken: Limit) -> Yes | 
     wanted = min(abs(fraction), ground.limits.tightest(sign)[1])
     if wanted == 0:
         return _close(view, broken.name)
-    sized = in_lots(ground, step_down(wanted, ground.terms.step), sign)
+    sized = _bounded(view, in_lots(ground, step_down(wanted, ground.terms.step), sign), _barred(view))
     return _yes(view, sized, broken.name, "high") if sized != 0 else _close(view, broken.name)
+
+
+def _bounded(view: View, sized: Decimal, barred: No | None) -> Decimal:
+    """Return a smaller target as it may be told: while nothing may be enlarged, no larger than what is held.
+
+    A target that was approved before may be far from filled, and less of it still more than the position.
+    """
+    if barred is None or sized == 0:
+        return sized
+    held = view.ground.tradable()
+    return min(sized, max(held, ZERO)) if sized > 0 else max(sized, min(held, ZERO))
 
 
 def _close(view: View, binding: str) -> Yes:
@@ -279,19 +296,14 @@ def horizon_variance(view: View) -> float:
 
 
 def regime_factor(view: View) -> float:
-    """Return what the market's regime leaves of the Kelly share."""
+    """Return what the market's regime leaves of a size."""
     regimes = view.ground.plan.params.position_sizing.regime_scale
     return regimes.get(view.opinion.regime, 1.0) if regimes else 1.0
 
 
-def share_of(view: View) -> float:
-    """Return how much of the full Kelly bet is taken: what drawdown, breakers and the regime leave of it."""
-    return view.ground.share * regime_factor(view)
-
-
 def kelly_alone(edge_bps: float, view: View) -> float:
     """Return the Kelly share of an edge in bps as if nothing else were held, zero for one that is not positive."""
-    share = share_of(view)
+    share = view.ground.share
     if not share > 0:
         return 0.0
     return kelly_fraction(max(edge_bps, 0.0) / BPS, horizon_variance(view), share=share)

@@ -33,7 +33,6 @@ from edgefleet.risk.decide import (
     pull_of,
     regime_factor,
     share_held,
-    share_of,
     target_now,
 )
 from edgefleet.risk.exposures import Exposures, correlations_of, joint_now
@@ -325,8 +324,7 @@ def _size(view: View) -> Iterator[Number]:
     edge = abs(opinion.edge_bps)
     net = edge - ground.cost_bps
     yield Number("kelly fraction", sizing.kelly_fraction, "", "of the full Kelly bet")
-    yield Number("left of regime", regime_factor(view), "", "regime_scale of the regime")
-    yield Number("share", share_of(view), "", "kelly fraction * left of drawdown * of breakers * of regime")
+    yield Number("share", view.ground.share, "", "kelly fraction * left of drawdown")
     yield Number("kelly alone", kelly_alone(net, view), SHARE, "share * net edge / variance over the horizon")
     yield Number("others pull", pull_of(view, sign), SHARE, "sign * sum of C_ij x_j / C_ii")
     entry, stay = deserved(view, net, sign), deserved(view, edge, sign)
@@ -334,9 +332,12 @@ def _size(view: View) -> Iterator[Number]:
     yield Number("deserved to stay", stay, SHARE, "the same of the gross edge: what is held has paid its cost")
     tightest, room = ground.limits.tightest(sign)
     yield Number("room", room, SHARE, f"least of all limits: {tightest.name}")
-    wanted = min(entry, room)
+    regime = regime_factor(view)
+    wanted = ground.growth * regime * min(entry, room)
     stepped = step_down(wanted, terms.step)
-    yield Number("wanted", wanted, SHARE, "the smaller of deserved and room")
+    yield Number("left of breakers", ground.growth, "", "of what may be entered or grown to")
+    yield Number("left of regime", regime, "", "regime_scale of the regime")
+    yield Number("wanted", wanted, SHARE, "the smaller of deserved and room, times what is left")
     yield Number("step", terms.step, SHARE, "size_step_fraction of the aimed cap")
     yield Number("in steps", stepped, SHARE, "wanted, down to a multiple of the step, below it to its halves")
     yield Number("lot", terms.lot, view.desk.base, "of the venue")

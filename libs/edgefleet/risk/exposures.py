@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 NEVER = 2**63 - 1
-_OLDEST_NS = 4 * 86_400 * NS_PER_S  # of the last joint sample, which a market that is closed for a long weekend has
+OLDEST_NS = 4 * 86_400 * NS_PER_S  # of the last joint sample, which a market that is closed for a long weekend has
 K = TypeVar("K", bound=str)
 
 
@@ -44,7 +44,7 @@ class Correlations(NamedTuple):
 def joint_now(state: RiskState, venue: str) -> JointReturns | None:
     """Return the joint returns of a venue's instruments, None where there are none or the last is too long ago."""
     joint = state.joint.get(venue)
-    return None if joint is None or state.time - joint.ts > _OLDEST_NS else joint
+    return None if joint is None or state.time - joint.ts > OLDEST_NS else joint
 
 
 def correlations_of(joint: JointReturns, least: int) -> Correlations | None:

@@ -41,7 +41,8 @@ class Ground(msgspec.Struct, frozen=True):
     barred: No | None  # why no position may be enlarged, whatever the edge
     beside: Beside  # what the other instruments of the account have come to
     limits: Limits
-    share: float  # of the full Kelly bet, after what the drawdown and the breakers leave of it
+    share: float  # of the full Kelly bet, after what the drawdown leaves of it
+    growth: float  # of a size that may be entered or grown to: what the breakers leave of it
 
     def tradable(self) -> Decimal:
         """Return the position in whole lots, zero where the venue would not take it."""
@@ -128,7 +129,8 @@ def _sound(
         _barred(state, desk, exposures, fall, (bid + ask) / 2, params),
         beside,
         limits,
-        share * state.watch.scale(desk.venue, desk.quote, params.breakers),
+        share,
+        state.watch.scale(desk.venue, desk.quote, params.breakers),
     )
 
 

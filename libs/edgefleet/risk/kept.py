@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edgefleet.risk.exposures import Correlations, Exposures, correlations_of, joint_now
+from edgefleet.book.sessions import ALWAYS_OPEN
+from edgefleet.risk.exposures import OLDEST_NS, Correlations, Exposures, correlations_of, joint_now
 from edgefleet.risk.ground import Ground, NoEquity, ground_of
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.state import Desk, RiskState
@@ -46,7 +47,9 @@ class Kept:
         exposures = self.exposures(state, desk, plan)
         ground = self._grounds.get(desk.instrument)
         if ground is None:
-            ground = self._grounds[desk.instrument] = ground_of(state, desk, plan, exposures)
+            ground = ground_of(state, desk, plan, exposures)
+            if plan.calendar(desk.instrument) is ALWAYS_OPEN:  # else it may open or close before anything is heard
+                self._grounds[desk.instrument] = ground
         return ground
 
     def exposures(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Exposures:
@@ -59,6 +62,8 @@ class Kept:
         if found is None:
             known = self.correlations(state, desk.venue, plan)
             found = self._exposures[key] = Exposures(state, plan, desk.venue, desk.quote, known)
+            if known is not None:
+                found.next_expiry = min(found.next_expiry, state.joint[desk.venue].ts + OLDEST_NS + 1)
         return found
 
     def correlations(self, state: RiskState, venue: str, plan: RiskPlan) -> Correlations | None:

@@ -83,20 +83,20 @@ class DayLoss(msgspec.Struct):
                 self.base = equity
         return Sample(math.nan if self.base is None else fall(self.base, equity))
 
-    def shift(self, delta: float) -> None:
-        """Move the base with money that came (positive) or went: it is no profit or loss.
+    def rescale(self, factor: float) -> None:
+        """Move the base in proportion with money that came or went: the loss stays the share that it was.
 
         Raises
         ------
         ValueError
-            If `delta` is not finite.
+            If `factor` is not positive and finite.
         """
-        if not math.isfinite(delta):
-            raise ValueError(f"money that came or went must be finite, was {delta!r} beside a base of {self.base!r}")
+        if not 0 < factor < math.inf:
+            raise ValueError(f"a factor must be positive and finite, was {factor!r} beside a base of {self.base!r}")
         if self.base is not None:
-            self.base += delta
+            self.base *= factor
         if self.last is not None:
-            self.last += delta
+            self.last *= factor
 
     def forget(self) -> None:
         """Measure from the next equity on."""
@@ -123,7 +123,8 @@ def staleness(feeds: Iterable[Feed], ts: int) -> Sample:
     """Return the age of the oldest feed that a position is marked by, in seconds; 0 where none is held.
 
     A feed of a closed market is not waited for, and after an opening none is older than the session; where the calendar
-    does not reach the market counts as open. None, which opens a breaker, where a feed that is needed never spoke.
+    does not reach the market counts as open. A feed that has not spoken yet has no age: nothing is decided without its
+    price, and every fleet begins so.
 
     Raises
     ------
@@ -131,8 +132,7 @@ def staleness(feeds: Iterable[Feed], ts: int) -> Sample:
         If an age is negative.
     """
     ages = [_age_s(feed, ts) for feed in feeds if feed.held]
-    known = [age for age in ages if age is not None]
-    return Sample(max(known, default=0.0) if len(known) == len(ages) else None)
+    return Sample(max((age for age in ages if age is not None), default=0.0))
 
 
 def _age_s(feed: Feed, ts: int) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -173,7 +174,14 @@ class RiskStage:
     ) -> list[Output]:
         """Hold what the breakers watch against their limits, and return what moved and what is asked for."""
         watch, params, ts = state.watch, plan.params, state.time
-        feeds = [Feed(desk.age_ms, position(state, desk) != 0, plan.calendar(desk.instrument)) for desk in touched]
+        feeds = [
+            Feed(
+                None if desk.age_ms is None else max(desk.age_ms, 0),
+                _is_worth_closing(state, desk, plan),
+                plan.calendar(desk.instrument),
+            )
+            for desk in touched
+        ]
         moves = watch.observe_venue(beat.venue, feeds, ts, params.breakers)
         accounts = {(desk.venue, desk.quote): desk for desk in touched}
         for (venue, quote), desk in accounts.items() if beat.venue in state.holdings else ():
@@ -212,7 +220,7 @@ class RiskStage:
         said = approved(verdict, state, desk, entry, cause, plan, grows=grows)
         if not verdict.standing and verdict.quantity != before:
             desk.changed_at = state.time
-            if grows:
+            if grows or verdict.quantity * held < 0:  # a turn to the other side is one, whatever its size
                 _count_enlargement(state, desk.venue)
         desk.told = _APPROVED
         desk.standing = Standing(quantity=verdict.quantity, expires_at=said.expires_at)
@@ -248,11 +256,11 @@ def _begin_anew(state: RiskState, entry: Input, said: TradingState | Command, pl
 def _watch_fill(state: RiskState, fill: Fill, plan: RiskPlan) -> None:
     """Let the breakers see a fill; one of an instrument that is not configured cannot be told from a rest."""
     terms = plan.terms(fill.instrument)
-    if isinstance(terms, No):
+    if isinstance(terms, No) or not (fill.quantity > 0 and fill.price > 0):
         return
     desk = desk_of(state, fill.instrument)
     worth = rate(state, desk.venue, fill.fee_asset, desk.quote, high=True)
-    fee_rate = None if worth is None else Decimal(repr(worth))
+    fee_rate = Decimal(repr(worth)) if worth is not None and 0 < worth < math.inf else None
     state.watch.take_fill(fill, terms.lot, fee_rate, plan.params.breakers)
 
 
@@ -260,13 +268,15 @@ def _is_flat(state: RiskState, plan: RiskPlan) -> bool:
     """Return whether nothing is held that could be closed, and no order may change that."""
     if any(order.remaining for order in state.orders.values()):
         return False
-    for desk in state.desks.values():
-        terms, units = plan.terms(desk.instrument), abs(position(state, desk))
-        if isinstance(terms, No) or units == 0:
-            continue
-        if desk.bid is None or terms.takes(units, desk.bid):
-            return False
-    return True
+    return not any(_is_worth_closing(state, desk, plan) for desk in state.desks.values())
+
+
+def _is_worth_closing(state: RiskState, desk: Desk, plan: RiskPlan) -> bool:
+    """Return whether so much is held that the venue would take an order for it; without a price, anything."""
+    terms, units = plan.terms(desk.instrument), abs(position(state, desk))
+    if isinstance(terms, No) or units == 0:
+        return False
+    return desk.bid is None or terms.takes(units, desk.bid)
 
 
 def _take_flatten(state: RiskState, ttl_ns: int) -> None:

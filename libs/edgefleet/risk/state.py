@@ -135,7 +135,7 @@ def edges_of(desk: Desk) -> tuple[WeightedEdge, ...]:
 def take_account(state: RiskState, account: Account) -> None:
     """Take the venue's balances over. They follow exactly the trades they include, so what differs came from outside.
 
-    Money that came or went is no gain or loss: the peaks move with it.
+    Money that came or went is no gain or loss: peaks move in proportion, so that a drawdown stays what it was.
     """
     for asset, balance in account.balances.items():
         _must_be_finite(f"balance of {asset}", balance.free, balance.locked)
@@ -145,9 +145,9 @@ def take_account(state: RiskState, account: Account) -> None:
     }
     for key, was in before.items():
         now = equity(state, *key.split("|"))
-        if was is not None and now is not None and math.isfinite(now - was):
-            state.peaks[key] += now - was
-            state.watch.shift(key, now - was)
+        if was is not None and now is not None and 0 < was < math.inf and 0 < now < math.inf:
+            state.peaks[key] *= now / was
+            state.watch.rescale(key, now / was)
 
 
 def take_fill(state: RiskState, fill: Fill) -> None:

@@ -52,10 +52,10 @@ class Watch(msgspec.Struct, kw_only=True):
         """Take a fill that may close a position at a loss."""
         self.run.take(fill, lot, fee_rate, params.consecutive_losses)
 
-    def shift(self, key: str, delta: float) -> None:
-        """Take money that came to or left the account `venue|quote`: it is no loss of the day."""
+    def rescale(self, key: str, factor: float) -> None:
+        """Take money that came to or left the account `venue|quote`, as a factor on its equity: no loss of the day."""
         if key in self.days:
-            self.days[key].shift(delta)
+            self.days[key].rescale(factor)
 
     def observe_venue(self, venue: str, feeds: Sequence[Feed], ts: int, params: BreakerParams) -> list[Move]:
         """Hold a venue's answers and the age of its feeds, and the fleet's losses, against their limits."""

@@ -102,17 +102,18 @@ def test_stamp_of_an_earlier_day_begins_no_session() -> None:
 def test_money_that_came_or_went_is_no_loss() -> None:
     day = Day()
     day.take(100.0, "2024-08-08 10:00:00")
-    day.loss.shift(-40.0)
+    day.loss.rescale(0.6)
 
     assert day.take(60.0, "2024-08-08 10:00:01") == 0.0
-    day.loss.shift(60.0)
-    assert day.take(114.0, "2024-08-08 10:00:02") == pytest.approx(0.05)
+    assert day.take(57.0, "2024-08-08 10:00:02") == pytest.approx(0.05)
+    day.loss.rescale(2.0)
+    assert day.take(114.0, "2024-08-08 10:00:03") == pytest.approx(0.05)
 
 
 def test_money_that_came_before_midnight_counts_in_the_next_base() -> None:
     day = Day()
     day.take(100.0, "2024-08-08 23:59:59")
-    day.loss.shift(100.0)
+    day.loss.rescale(2.0)
 
     assert day.take(190.0, "2024-08-09 00:00:00") == pytest.approx(0.05)
 
@@ -126,12 +127,12 @@ def test_equity_that_is_no_number_is_told_as_such_and_is_no_base() -> None:
     assert day.take(97.0, "2024-08-09 00:00:01") == pytest.approx(0.03)
 
 
-def test_shift_of_no_number_is_refused_with_both_numbers() -> None:
+def test_a_factor_that_is_no_number_is_refused_with_both_numbers() -> None:
     day = Day()
     day.take(100.0, "2024-08-08 10:00:00")
 
     with pytest.raises(ValueError, match=r"was nan beside a base of 100\.0"):
-        day.loss.shift(math.nan)
+        day.loss.rescale(math.nan)
 
 
 def test_after_a_reset_the_loss_is_measured_anew() -> None:
@@ -155,24 +156,24 @@ def test_after_a_reset_the_loss_is_measured_anew() -> None:
         (64_800_000, "2024-08-08 13:30:04", NEW_YORK, 4.0),
         (64_800_000, "2024-08-08 13:29:59", NEW_YORK, 0.0),
         (2_500, "2090-01-01 15:00:00", NEW_YORK, 2.5),
-        (None, "2024-08-08 15:00:00", NEW_YORK, None),
+        (None, "2024-08-08 15:00:00", NEW_YORK, 0.0),
         (None, "2024-08-08 13:00:00", NEW_YORK, 0.0),
     ],
 )
 def test_age_of_a_feed_counts_while_its_market_is_open(
-    age_ms: int | None, when: str, calendar: Calendar, seconds: float | None
+    age_ms: int | None, when: str, calendar: Calendar, seconds: float
 ) -> None:
     assert staleness([Feed(age_ms, True, calendar)], at(when)) == Sample(seconds)
 
 
-def test_oldest_feed_of_what_is_held_counts_and_one_that_never_spoke_cannot_be_told() -> None:
+def test_oldest_feed_of_what_is_held_counts_and_one_that_never_spoke_has_no_age() -> None:
     young, old = Feed(1_000, True, ALWAYS_OPEN), Feed(5_000, True, ALWAYS_OPEN)
     unheld, dumb = Feed(90_000, False, ALWAYS_OPEN), Feed(None, True, ALWAYS_OPEN)
 
     assert staleness([young, old, unheld], START_NS) == Sample(5.0)
     assert staleness([unheld, Feed(None, False, ALWAYS_OPEN)], START_NS) == Sample(0.0)
     assert staleness([], START_NS) == Sample(0.0)
-    assert staleness([old, dumb], START_NS) == Sample(None)
+    assert staleness([old, dumb], START_NS) == Sample(5.0)
 
 
 def test_feed_of_a_negative_age_is_refused() -> None:

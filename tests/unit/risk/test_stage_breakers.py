@@ -19,6 +19,7 @@ from edgefleet.messages import (
     Refused,
 )
 from edgefleet.risk.stage import RiskState
+from edgefleet.testing import build
 
 LOOSE = {
     "position_sizing": {"max_position_pct": {"crypto": 0.9}, "min_dwell_ms": 0, "drawdown_aware": False},
@@ -163,9 +164,99 @@ def test_an_open_breaker_lets_nothing_grow_and_half_open_half_of_it() -> None:
     assert [one.after for one in moves(world, "reject_rate")] == ["OPEN", "HALF_OPEN"]
     half = next(one for one in world.said if isinstance(one, Approved))
     assert half.variance is not None
-    bid, ask = world.touch(BTC)
-    net_bps = half.edge_bps - 10 - float((ask - bid) / (ask + bid)) * 10_000
-    assert half.kelly_fraction == pytest.approx(0.25 * 0.5 * net_bps / 10_000 / half.variance, rel=1e-6)
+    share = float(half.quantity) * float(world.touch(BTC)[1]) / float(half.equity)
+    assert 0 < share <= 0.5 * min(half.kelly_fraction, 0.9 * 0.9)
+
+
+JUDGED = {"action": "reduce", "min_orders": 5, "orders": 5}
+
+
+def reject(world: World, times: int = 5) -> None:
+    for number in range(times):
+        world.order("0.1", OrderState.PENDING_NEW, order_id=f"r{number}")
+        world.order("0.1", OrderState.REJECTED, order_id=f"r{number}")
+
+
+def test_what_only_holds_back_sells_nothing() -> None:
+    world = World(settings("none", reject_rate=JUDGED))
+    held = world.hold()
+    world.said.clear()
+
+    reject(world)
+    world.beat()
+    world.beat(40)
+
+    assert [one.after for one in moves(world, "reject_rate")] == ["OPEN"]
+    assert not [one for one in world.said if isinstance(one, Approved) and one.quantity < held.quantity]
+
+
+def test_what_holds_back_lets_no_lowered_target_grow_the_position() -> None:
+    world = World(settings("none", reject_rate=JUDGED))
+    (said,) = world.edge(20.0)
+    assert isinstance(said, Approved)
+    world.fill(said.quantity / 10)  # the rest is under way
+    reject(world)
+    world.beat()
+    world.config = settings("none", reject_rate=JUDGED).model_copy(
+        update={"risk_harmonizer": config({"position_sizing": {"max_position_pct": {"crypto": 0.3}}}).risk_harmonizer}
+    )
+    world.said.clear()
+
+    for _ in range(3):
+        world.beat()
+
+    grown = [one for one in world.said if isinstance(one, Approved) and one.quantity > said.quantity / 10]
+    assert grown == []
+
+
+def test_half_open_halves_what_a_cap_allows_too() -> None:
+    world = World(settings("none", reject_rate=JUDGED))
+    whole = World(settings("none")).edge(60.0)[0]
+    assert isinstance(whole, Approved)
+    reject(world)
+    world.beat()
+    world.edge(60.0)
+    for _ in range(130):
+        world.beat(5)
+
+    half = next(one for one in world.said if isinstance(one, Approved))
+    assert float(half.quantity) <= 0.51 * float(whole.quantity)
+
+
+def test_a_start_with_a_position_whose_feed_has_not_spoken_opens_nothing() -> None:
+    world = World(settings("none"), ready=False)
+    world.trading("ACTIVE")
+    world.account({"USDT": "100000", "BTC": "0.3"})
+
+    world.beat(age_ms=None, touch={"bid": None, "ask": None})
+    world.beat()
+
+    assert moves(world, "staleness") == []
+
+
+def test_money_that_leaves_is_no_drawdown_and_no_cure_of_one() -> None:
+    world = World(settings("reduce", daily_loss={"action": "reduce"}))
+    world.hold()
+    fall(world, 0.03)
+    before = world.state.watch.breakers["drawdown|sim|USDT"].observed
+    held = world.state.holdings["sim"]
+
+    world.account({"USDT": str(held["USDT"] + 40_000), "BTC": str(held["BTC"])})
+    world.beat()
+
+    after = world.state.watch.breakers["drawdown|sim|USDT"].observed
+    assert before is not None
+    assert after == pytest.approx(before, rel=1e-3)
+
+
+@pytest.mark.parametrize(("quantity", "price"), [("0", "60000"), ("1", "0")])
+def test_a_fill_of_nothing_stops_no_stage(quantity: str, price: str) -> None:
+    world = World(settings("none"))
+    fill = build.fill(instrument=BTC, quantity=Decimal(quantity), price=Decimal(price), ts_event=world.now)
+
+    world.feed("fills", fill)
+
+    assert world.beat() is not None
 
 
 def test_equity_that_is_no_number_opens() -> None:
