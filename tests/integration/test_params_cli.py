@@ -104,7 +104,8 @@ def test_list_shows_every_component_at_its_version(service: Service) -> None:
     names = {row["component"] for row in json.loads(output)["components"]}
     assert code == 0
     assert names == {
-        "risk_harmonizer", "model_router", "models", "features", "venues", "instruments", "execution", "fleet", "flags",
+        "risk_harmonizer", "model_router", "models", "features", "venues", "instruments", "execution", "stress",
+        "fleet", "flags",
     }  # fmt: skip
 
 
