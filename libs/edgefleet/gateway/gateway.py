@@ -683,15 +683,12 @@ class Gateway:
                 if isinstance(beat, Beat):
                     self._feeds.take(beat, self._params().feed_deadline_ms)
             return
-        states = [entry for entry in entries if entry.type == "trading_state.v1"]
-        if states:
-            last = decode(states[-1].type, states[-1].data)
-            assert isinstance(last, TradingState)
-            self._said = last  # obeyed at the end of what is there: a page of history is not what is so
         for entry in entries:
             if entry.type == "trading_state.v1":
                 said = decode(entry.type, entry.data)
-                if self._asked is not None and isinstance(said, TradingState) and _answers(said, self._asked):
+                assert isinstance(said, TradingState)
+                self._said = said  # obeyed at the end of what is there: a page of history is not what is so
+                if self._asked is not None and _answers(said, self._asked):
                     self._asked = None
             elif entry.type == "command.v1":
                 command = decode(entry.type, entry.data)

@@ -8,7 +8,6 @@ its size or its timing: only where nothing may be done at all.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from decimal import Decimal
 from typing import Literal
 
@@ -21,11 +20,9 @@ from edgefleet.risk.kelly import kelly_fraction
 from edgefleet.risk.limits import Limit, VarLimit
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.sizing import resized, step_down
-from edgefleet.risk.state import Desk, Opinion, RiskState, standing_quantity
+from edgefleet.risk.state import Desk, Opinion, RiskState, enlarged_lately, standing_quantity
 from edgefleet.risk.verdict import No
 from edgefleet.units import BPS, ZERO, to_decimal
-
-_MINUTE_NS = 60_000 * NS_PER_MS
 
 SILENT = Opinion(reason=Refusal.STALE_SIGNAL, detail="no ensemble has come yet")
 
@@ -133,11 +130,10 @@ def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
     sizing = ground.plan.params.position_sizing
     gross = deserved(view, edge, sign)
     net = deserved(view, edge - cost, sign) if barred is None else 0.0
-    regime = regime_factor(view)
     wanted = resized(
         fraction,
-        ground.growth * regime * min(net, room),
-        regime * min(gross, room),
+        growth_factor(view) * min(net, room),
+        regime_factor(view) * min(gross, room),
         step=ground.terms.step,
         band=sizing.no_trade_band,
     )
@@ -187,7 +183,7 @@ def _sized_entry(view: View, net_bps: float, sign: int) -> Yes | No:
     if not kelly > 0:
         alone = kelly_alone(net_bps, view)
         return No(Refusal.ALREADY_HELD, limit=alone, observed=alone - pull_of(view, sign), detail="share of equity")
-    factor = ground.growth * regime_factor(view)
+    factor = growth_factor(view)
     if not factor > 0:
         return No(
             Refusal.POSITION_LIMIT, limit=0.0, observed=kelly, detail=f"regime {view.opinion.regime} leaves nothing"
@@ -210,12 +206,6 @@ def _barred(view: View) -> No | None:
     if not made < most:
         return No(Refusal.ORDER_LIMIT, limit=float(most), observed=float(made), detail="enlarged targets in a minute")
     return None
-
-
-def enlarged_lately(state: RiskState, venue: str) -> int:
-    """Return how many targets of the venue's account were enlarged in the last minute."""
-    recent = state.enlarged.get(venue, ())
-    return len(recent) - bisect_right(recent, state.time - _MINUTE_NS)
 
 
 def _stale_signal(ground: Ground) -> No | None:
@@ -299,6 +289,11 @@ def regime_factor(view: View) -> float:
     """Return what the market's regime leaves of a size."""
     regimes = view.ground.plan.params.position_sizing.regime_scale
     return regimes.get(view.opinion.regime, 1.0) if regimes else 1.0
+
+
+def growth_factor(view: View) -> float:
+    """Return what the breakers and the regime leave of a size that may be entered or grown to."""
+    return view.ground.growth * regime_factor(view)
 
 
 def kelly_alone(edge_bps: float, view: View) -> float:

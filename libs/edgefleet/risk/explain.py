@@ -24,7 +24,7 @@ from edgefleet.risk.decide import (
     decide,
     deserved,
     dwelt_ms,
-    enlarged_lately,
+    growth_factor,
     horizon_variance,
     in_lots,
     kelly_alone,
@@ -39,7 +39,17 @@ from edgefleet.risk.exposures import Exposures, correlations_of, joint_now
 from edgefleet.risk.ground import Ground, distance, ground_of, impact_bps, left_of_drawdown, times_the_usual
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.sizing import step_down
-from edgefleet.risk.state import Desk, Opinion, RiskState, drawdown, edges_of, position, range_of, unknown_quantity
+from edgefleet.risk.state import (
+    Desk,
+    Opinion,
+    RiskState,
+    drawdown,
+    edges_of,
+    enlarged_lately,
+    position,
+    range_of,
+    unknown_quantity,
+)
 from edgefleet.risk.state import value_of as worth_of
 from edgefleet.risk.verdict import No
 from edgefleet.units import ZERO
@@ -332,11 +342,10 @@ def _size(view: View) -> Iterator[Number]:
     yield Number("deserved to stay", stay, SHARE, "the same of the gross edge: what is held has paid its cost")
     tightest, room = ground.limits.tightest(sign)
     yield Number("room", room, SHARE, f"least of all limits: {tightest.name}")
-    regime = regime_factor(view)
-    wanted = ground.growth * regime * min(entry, room)
+    wanted = growth_factor(view) * min(entry, room)
     stepped = step_down(wanted, terms.step)
     yield Number("left of breakers", ground.growth, "", "of what may be entered or grown to")
-    yield Number("left of regime", regime, "", "regime_scale of the regime")
+    yield Number("left of regime", regime_factor(view), "", "regime_scale of the regime")
     yield Number("wanted", wanted, SHARE, "the smaller of deserved and room, times what is left")
     yield Number("step", terms.step, SHARE, "size_step_fraction of the aimed cap")
     yield Number("in steps", stepped, SHARE, "wanted, down to a multiple of the step, below it to its halves")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 NEVER = 2**63 - 1
-OLDEST_NS = 4 * 86_400 * NS_PER_S  # of the last joint sample, which a market that is closed for a long weekend has
+_OLDEST_NS = 4 * 86_400 * NS_PER_S + 1  # of the last joint sample, which a market that is closed for a long weekend has
 K = TypeVar("K", bound=str)
 
 
@@ -39,12 +39,13 @@ class Correlations(NamedTuple):
     known: tuple[bool, ...]  # whether enough joint returns have come
     rows: list[list[float]]  # NaN where a pair is not known
     table: Floats  # the same with 0 there
+    until: int  # ns, stage time from which they are too old
 
 
 def joint_now(state: RiskState, venue: str) -> JointReturns | None:
     """Return the joint returns of a venue's instruments, None where there are none or the last is too long ago."""
     joint = state.joint.get(venue)
-    return None if joint is None or state.time - joint.ts > OLDEST_NS else joint
+    return None if joint is None or not state.time < joint.ts + _OLDEST_NS else joint
 
 
 def correlations_of(joint: JointReturns, least: int) -> Correlations | None:
@@ -56,7 +57,7 @@ def correlations_of(joint: JointReturns, least: int) -> Correlations | None:
     known = tuple(any(not math.isnan(one) for at, one in enumerate(row) if at != i) for i, row in enumerate(rows))
     table = found.copy()
     table[table != table] = 0.0  # NaN
-    return Correlations({name: at for at, name in enumerate(joint.names)}, known, rows, table)
+    return Correlations({name: at for at, name in enumerate(joint.names)}, known, rows, table, joint.ts + _OLDEST_NS)
 
 
 class Totals(NamedTuple):
@@ -130,7 +131,8 @@ class Exposures:
         self._totals: Totals | None = None
         self.troubles: dict[str, No] = {}  # instruments that are held and cannot be valued
         self.unknown: dict[str, None] = {}  # instruments that are held and whose variance is not known
-        self.next_expiry = NEVER  # ns, stage time at which a target stops to count
+        # ns, stage time at which a target stops to count, or the correlations do
+        self.next_expiry = NEVER if correlations is None else correlations.until
         for desk in desks:
             self._enter(desk)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgefleet.book.sessions import ALWAYS_OPEN
-from edgefleet.risk.exposures import OLDEST_NS, Correlations, Exposures, correlations_of, joint_now
+from edgefleet.risk.exposures import Correlations, Exposures, correlations_of, joint_now
 from edgefleet.risk.ground import Ground, NoEquity, ground_of
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.state import Desk, RiskState
@@ -18,7 +18,7 @@ class Kept:
     def __init__(self) -> None:
         self._grounds: dict[str, Ground | NoEquity | No] = {}  # by instrument
         self._exposures: dict[tuple[str, str], Exposures] = {}  # by venue and quote asset
-        self._correlations: dict[str, tuple[int, Correlations | None]] = {}  # by venue: joint returns so far
+        self._correlations: dict[str, tuple[tuple[int, int], Correlations | None]] = {}  # by venue, and of which sample
 
     def forget_all(self) -> None:
         """Let go of everything: the state or the configuration is another."""
@@ -62,8 +62,6 @@ class Kept:
         if found is None:
             known = self.correlations(state, desk.venue, plan)
             found = self._exposures[key] = Exposures(state, plan, desk.venue, desk.quote, known)
-            if known is not None:
-                found.next_expiry = min(found.next_expiry, state.joint[desk.venue].ts + OLDEST_NS + 1)
         return found
 
     def correlations(self, state: RiskState, venue: str, plan: RiskPlan) -> Correlations | None:
@@ -72,7 +70,8 @@ class Kept:
         if joint is None:
             return None
         found = self._correlations.get(venue)
-        if found is None or found[0] != joint.count:
+        sample = joint.count, joint.ts
+        if found is None or found[0] != sample:
             known = correlations_of(joint, plan.params.volatility.min_returns)
-            found = self._correlations[venue] = joint.count, known
+            found = self._correlations[venue] = sample, known
         return found[1]

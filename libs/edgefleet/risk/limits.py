@@ -141,9 +141,6 @@ class Beside(msgspec.Struct, frozen=True, gc=False):
     pull_linear: float = 0.0  # deviations of wanted positions whose correlation with it is not known
 
 
-ALONE = Beside()
-
-
 class Cap(NamedTuple):
     """One cap and what sizing aims at below it."""
 
@@ -165,6 +162,10 @@ class Caps(msgspec.Struct, frozen=True, gc=False):
     net: Cap
     risk: tuple[tuple[Cap, float], ...]  # with the factor on a day's deviation
     aim_fraction: float
+
+    def aimed(self) -> float:
+        """Return the aimed share of equity of the instrument when nothing else is held: what size steps divide."""
+        return min(*(one.aim for one in self.alone), self.in_class[0].aim)
 
     def tightest(self) -> Caps:
         """Return the ones that can bind: of limits on the same number the tightest, and of those on risk by its factor.
@@ -309,11 +310,3 @@ def limits_for(caps: Caps, deviation: float, beside: Beside, held: float, budget
         VarLimit(*cap, 0.0, scale, deviation, beside.variance, covariance, beside.linear) for cap, scale in caps.risk
     ]
     return tuple(found)
-
-
-def static_cap(asset_class: AssetClass, params: RiskParams) -> float:
-    """Return the aimed share of equity of one instrument when nothing else is held: what size steps divide."""
-    sizing = params.position_sizing
-    own = sizing.max_position_pct.get(asset_class, 0.0)
-    leverage = sizing.max_leverage.get(asset_class, 0.0)
-    return sizing.aim_fraction * min(own, leverage, params.risk_limits.concentration_limits.single)

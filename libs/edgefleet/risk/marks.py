@@ -21,12 +21,8 @@ def take_mark(
     desk.bid = None if bid is None else float(bid)
     desk.ask = None if ask is None else float(ask)
     desk.age_ms = age_ms
-    if desk.bid is None or desk.ask is None or age_ms is None:
-        return
-    if age_ms > params.freshness.stale_after_ms:
-        return
-    mid, last = (desk.bid + desk.ask) / 2, desk.returns.ts
-    if not 0 < mid < math.inf:
+    mid, last = _fresh_mid(desk, params), desk.returns.ts
+    if mid is None or not 0 < mid < math.inf:
         return
     half_life_s = params.volatility.half_life_s
     if desk.reference is None:
@@ -48,10 +44,13 @@ def sample_together(state: RiskState, venue: str, desks: Sequence[Desk], ts: int
     interval_s = volatility.correlation_interval_s
     if joint.prices and ts - joint.ts < interval_s * NS_PER_S:
         return
-    fresh = params.freshness.stale_after_ms
-    prices = {
-        desk.instrument: (desk.bid + desk.ask) / 2
-        for desk in desks
-        if desk.bid is not None and desk.ask is not None and desk.age_ms is not None and desk.age_ms <= fresh
-    }
+    mids = {desk.instrument: _fresh_mid(desk, params) for desk in desks}
+    prices = {name: mid for name, mid in mids.items() if mid is not None}
     joint.sample(prices, ts, volatility.correlation_half_life_s, _LONGEST * interval_s)
+
+
+def _fresh_mid(desk: Desk, params: RiskParams) -> float | None:
+    """Return the middle of the touch, None where there is none or its feed has gone quiet."""
+    if desk.bid is None or desk.ask is None or desk.age_ms is None:
+        return None
+    return (desk.bid + desk.ask) / 2 if desk.age_ms <= params.freshness.stale_after_ms else None

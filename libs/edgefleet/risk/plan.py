@@ -11,7 +11,7 @@ from edgefleet.clock import NS_PER_MS
 from edgefleet.instruments import Instrument
 from edgefleet.messages import Refusal
 from edgefleet.params.schema import FleetConfig
-from edgefleet.risk.limits import Caps, caps_of, static_cap
+from edgefleet.risk.limits import Caps, caps_of
 from edgefleet.risk.verdict import No
 
 
@@ -93,6 +93,6 @@ class RiskPlan:
             lot=rules.lot_size,
             min_quantity=rules.min_quantity,
             min_notional=float(rules.min_notional),
-            step=self.params.position_sizing.size_step_fraction * static_cap(rules.asset_class, self.params),
+            step=self.params.position_sizing.size_step_fraction * caps.aimed(),
             daily_volume=None if volume is None else float(volume),
         )

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 
-from edgefleet.clock import NS_PER_S
 from edgefleet.messages import (
     FEEDS,
     SESSION_START,
@@ -33,6 +32,7 @@ from edgefleet.risk.state import (
     Desk,
     RiskState,
     Standing,
+    count_enlargement,
     desk_of,
     mark_peaks,
     position,
@@ -52,7 +52,6 @@ __all__ = ["RiskStage", "RiskState"]
 
 
 _APPROVED = "approved"
-_MINUTE_NS = 60 * NS_PER_S
 
 
 class RiskStage:
@@ -221,17 +220,11 @@ class RiskStage:
         if not verdict.standing and verdict.quantity != before:
             desk.changed_at = state.time
             if grows or verdict.quantity * held < 0:  # a turn to the other side is one, whatever its size
-                _count_enlargement(state, desk.venue)
+                count_enlargement(state, desk.venue)
         desk.told = _APPROVED
         desk.standing = Standing(quantity=verdict.quantity, expires_at=said.expires_at)
         self._kept.follow(desk)
         return (Output(TARGETS, said),)
-
-
-def _count_enlargement(state: RiskState, venue: str) -> None:
-    """Remember when an account's target was enlarged, for a minute."""
-    since = state.time - _MINUTE_NS
-    state.enlarged[venue] = [ts for ts in state.enlarged.get(venue, ()) if ts > since] + [state.time]
 
 
 def _take_trading_state(state: RiskState, message: TradingState, entry: Input, plan: RiskPlan) -> Sequence[Output]:

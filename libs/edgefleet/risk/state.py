@@ -6,11 +6,13 @@ Decides nothing. One account per venue; what it holds of a base asset is its pos
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from edgefleet.clock import NS_PER_S
 from edgefleet.errors import Broken
 from edgefleet.messages import Account, Fill, OrderEvent, OrderState, Refusal, WeightedEdge
 from edgefleet.params.schema.risk import RiskParams
@@ -114,6 +116,23 @@ class RiskState(msgspec.Struct, kw_only=True):
     budgets_at: dict[str, int] = {}  # venue -> ns, when the budgets were last looked at
     enlarged: dict[str, list[int]] = {}  # venue -> ns of the enlarged targets of the last minute
     watch: Watch = msgspec.field(default_factory=Watch)  # the circuit breakers
+
+
+def count_enlargement(state: RiskState, venue: str) -> None:
+    """Remember that a target of the venue's account was enlarged now, and forget what is older than a minute."""
+    times = state.enlarged.get(venue, [])
+    state.enlarged[venue] = [*times[_older(times, state.time) :], state.time]
+
+
+def enlarged_lately(state: RiskState, venue: str) -> int:
+    """Return how many targets of the venue's account were enlarged in the last minute."""
+    times = state.enlarged.get(venue, [])
+    return len(times) - _older(times, state.time)
+
+
+def _older(times: list[int], now: int) -> int:
+    """Return how many of the ascending `times` are a minute old or more."""
+    return bisect_right(times, now - 60 * NS_PER_S)
 
 
 def desk_of(state: RiskState, instrument: str) -> Desk:

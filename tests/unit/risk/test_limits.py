@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from edgefleet.messages import Refusal
 from edgefleet.params.schema import RiskParams
 from edgefleet.risk.limits import (
-    ALONE,
     Beside,
     ChangeLimit,
     Limit,
@@ -79,7 +78,9 @@ def test_the_tail_of_a_normal_loss_is_the_textbooks() -> None:
 
 
 def test_a_stock_trades_five_days_a_week_and_twenty_one_a_month() -> None:
-    limits = {one.name: one for one in limits_for(caps_of("us_stocks", "none", RiskParams()), 0.01, ALONE, 0.0, None)}
+    limits = {
+        one.name: one for one in limits_for(caps_of("us_stocks", "none", RiskParams()), 0.01, Beside(), 0.0, None)
+    }
 
     assert limits["var_week"].used(1.0) == pytest.approx(math.sqrt(5) * limits["var"].used(1.0))
     assert limits["var_month"].used(1.0) == pytest.approx(math.sqrt(21) * limits["var"].used(1.0))
@@ -165,15 +166,15 @@ def test_an_added_limit_never_leaves_more_room() -> None:
     tighter = RiskParams.model_validate({"risk_limits": {"exposure_limits": {"gross": 0.1, "net": 0.1, "venue": 4.0}}})
 
     for sign in (1, -1):
-        loose = Limits((caps_of("crypto", "none", base),) * 2, 0.03, ALONE, 0.0, None).tightest(sign)[1]
-        tight = Limits((caps_of("crypto", "none", tighter),) * 2, 0.03, ALONE, 0.0, None).tightest(sign)[1]
+        loose = Limits((caps_of("crypto", "none", base),) * 2, 0.03, Beside(), 0.0, None).tightest(sign)[1]
+        tight = Limits((caps_of("crypto", "none", tighter),) * 2, 0.03, Beside(), 0.0, None).tightest(sign)[1]
         assert tight < loose
 
 
 def test_a_class_without_a_cap_has_no_room() -> None:
     params = RiskParams.model_validate({"position_sizing": {"max_position_pct": {"crypto": 0.2}}})
 
-    assert least_room(limits_for(caps_of("us_stocks", "none", params), 0.01, ALONE, 0.0, None), 1)[1] == 0
+    assert least_room(limits_for(caps_of("us_stocks", "none", params), 0.01, Beside(), 0.0, None), 1)[1] == 0
 
 
 def test_closing_is_no_change_that_a_limit_counts() -> None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
+from pydantic.config import JsonDict
+
+# What a field's `json_schema_extra` says of its tighter side. A change to it applies at once; one to the looser side
+# waits until risk and executor have confirmed it.
+LOWER: Final[JsonDict] = {"tighter": "lower"}
+HIGHER: Final[JsonDict] = {"tighter": "higher"}
 
 
 class Params(BaseModel):

@@ -5,39 +5,35 @@ from __future__ import annotations
 from typing import Self
 
 from pydantic import Field, model_validator
-from pydantic.config import JsonDict
 
 from edgefleet.messages import BreakerAction
-from edgefleet.params.schema.base import Params
-
-_LOWER: JsonDict = {"tighter": "lower"}
-_HIGHER: JsonDict = {"tighter": "higher"}
+from edgefleet.params.schema.base import HIGHER, LOWER, Params
 
 
 class RecoveryParams(Params):
     """How an open breaker heals. Times are market time."""
 
     cool_down_ms: int = Field(
-        60_000, gt=0, description="time that a breaker is open at least", json_schema_extra=_HIGHER
+        60_000, gt=0, description="time that a breaker is open at least", json_schema_extra=HIGHER
     )
     max_cool_down_ms: int = Field(
         3_600_000,
         gt=0,
         description="bound of the cool-down, which doubles with each breach on probation",
-        json_schema_extra=_HIGHER,
+        json_schema_extra=HIGHER,
     )
     reset_fraction: float = Field(
         0.8,
         gt=0,
         le=1,
         description="share of the limit that the observation must be back inside of to heal",
-        json_schema_extra=_LOWER,
+        json_schema_extra=LOWER,
     )
     probation_ms: int = Field(
-        300_000, gt=0, description="time without a breach until a half-open breaker closes", json_schema_extra=_HIGHER
+        300_000, gt=0, description="time without a breach until a half-open breaker closes", json_schema_extra=HIGHER
     )
     half_open_share: float = Field(
-        0.5, gt=0, le=1, description="share of their size that positions may have meanwhile", json_schema_extra=_LOWER
+        0.5, gt=0, le=1, description="share of their size that positions may have meanwhile", json_schema_extra=LOWER
     )
 
     @model_validator(mode="after")
@@ -50,7 +46,7 @@ class RecoveryParams(Params):
 class SwitchParams(Params):
     """What every breaker has."""
 
-    enabled: bool = Field(True, description="false: it never opens, and says so", json_schema_extra=_HIGHER)
+    enabled: bool = Field(True, description="false: it never opens, and says so", json_schema_extra=HIGHER)
     action: BreakerAction = Field(
         "reduce", description="none: only told; reduce: nothing is enlarged; halt and flatten: until a person resumes"
     )
@@ -64,21 +60,21 @@ class DailyLossParams(SwitchParams):
     """Fall of equity since the session began, open P&L included."""
 
     limit: float = Field(
-        0.03, gt=0, lt=1, description="fraction of equity at the start of the session", json_schema_extra=_LOWER
+        0.03, gt=0, lt=1, description="fraction of equity at the start of the session", json_schema_extra=LOWER
     )
 
 
 class VarBreakerParams(SwitchParams):
     """Value at risk of what is held."""
 
-    limit: float = Field(0.025, gt=0, lt=1, description="fraction of equity, 95 %, one day", json_schema_extra=_LOWER)
+    limit: float = Field(0.025, gt=0, lt=1, description="fraction of equity, 95 %, one day", json_schema_extra=LOWER)
 
 
 class AnswersParams(SwitchParams):
     """Which orders a venue is judged by."""
 
     orders: int = Field(20, ge=1, le=200, description="answered orders that are looked at, the last ones")
-    min_orders: int = Field(5, ge=1, le=200, description="of them, before they are judged", json_schema_extra=_LOWER)
+    min_orders: int = Field(5, ge=1, le=200, description="of them, before they are judged", json_schema_extra=LOWER)
     window_ms: int = Field(600_000, gt=0, description="age at which an answer is forgotten")
 
     @model_validator(mode="after")
@@ -91,11 +87,11 @@ class AnswersParams(SwitchParams):
 class VenueLatencyParams(AnswersParams):
     """Time from an order to the venue's first word about it."""
 
-    limit_ms: int = Field(5_000, gt=0, description="market time", json_schema_extra=_LOWER)
+    limit_ms: int = Field(5_000, gt=0, description="market time", json_schema_extra=LOWER)
     limit_ms_by_venue: dict[str, int] = Field(
         default_factory=lambda: {"sim": 120_000},
         description="for one venue; on a tape at full speed half a second of the clock is a minute of the market",
-        json_schema_extra=_LOWER,
+        json_schema_extra=LOWER,
     )
 
     def limit_of(self, venue: str) -> int:
@@ -114,14 +110,14 @@ class RejectRateParams(AnswersParams):
     """Share of orders that the venue did not take."""
 
     orders: int = Field(40, ge=1, le=200, description="answered orders that are looked at, the last ones")
-    min_orders: int = Field(10, ge=1, le=200, description="of them, before they are judged", json_schema_extra=_LOWER)
-    limit: float = Field(0.25, gt=0, lt=1, description="rejected / answered orders", json_schema_extra=_LOWER)
+    min_orders: int = Field(10, ge=1, le=200, description="of them, before they are judged", json_schema_extra=LOWER)
+    limit: float = Field(0.25, gt=0, lt=1, description="rejected / answered orders", json_schema_extra=LOWER)
 
 
 class StalenessParams(SwitchParams):
     """Age of the feeds that held positions are marked by."""
 
-    limit_s: float = Field(10.0, gt=0, le=3_600, description="seconds of market time", json_schema_extra=_LOWER)
+    limit_s: float = Field(10.0, gt=0, le=3_600, description="seconds of market time", json_schema_extra=LOWER)
 
 
 class ConsecutiveLossesParams(SwitchParams):
@@ -130,11 +126,9 @@ class ConsecutiveLossesParams(SwitchParams):
     action: BreakerAction = Field(
         "none", description="none: only told, for the shipped models lose to fees; reduce for your own"
     )
-    limit: int = Field(
-        20, ge=1, le=1_000, description="losses that are borne; the next opens", json_schema_extra=_LOWER
-    )
+    limit: int = Field(20, ge=1, le=1_000, description="losses that are borne; the next opens", json_schema_extra=LOWER)
     memory_ms: int = Field(
-        3_600_000, gt=0, description="time without a loss after which they are forgotten", json_schema_extra=_HIGHER
+        3_600_000, gt=0, description="time without a loss after which they are forgotten", json_schema_extra=HIGHER
     )
 
 

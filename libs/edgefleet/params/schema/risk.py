@@ -8,12 +8,9 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from edgefleet.instruments import AssetClass
-from edgefleet.params.schema.base import Params
+from edgefleet.params.schema.base import HIGHER, LOWER, Params
 from edgefleet.params.schema.breakers import BreakerParams
 
-# A change to the tighter side applies at once; one to the looser waits until risk and executor have confirmed it.
-_LOWER: JsonDict = {"tighter": "lower"}
-_HIGHER: JsonDict = {"tighter": "higher"}
 _CAPS: JsonDict = {"tighter": "lower", "absent": "tightest"}  # a class without a cap is not traded
 
 
@@ -46,7 +43,7 @@ class EdgeBlendingParams(Params):
         0.5, ge=0, le=1, description="for an edge that states none; every message of the fleet states one"
     )
     min_confidence_threshold: float = Field(
-        0.3, ge=0, le=1, description="models below it are not blended", json_schema_extra=_HIGHER
+        0.3, ge=0, le=1, description="models below it are not blended", json_schema_extra=HIGHER
     )
     max_models_to_blend: int = Field(5, ge=1, le=100, description="those with the largest weight are kept")
     tau_ms: int | None = Field(None, gt=0, description="age at which an edge counts 1/e; null: the model's own horizon")
@@ -81,7 +78,7 @@ class EdgeBlendingParams(Params):
 class PositionSizingParams(Params):
     """From an edge to a share of equity."""
 
-    kelly_fraction: float = Field(0.25, gt=0, le=1, description="share of the full Kelly bet", json_schema_extra=_LOWER)
+    kelly_fraction: float = Field(0.25, gt=0, le=1, description="share of the full Kelly bet", json_schema_extra=LOWER)
     max_leverage: dict[AssetClass, float] = Field(
         default_factory=_leverage, description="gross exposure / equity", json_schema_extra=_CAPS
     )
@@ -95,18 +92,18 @@ class PositionSizingParams(Params):
         gt=0,
         le=1,
         description="share of each cap that sizing aims at; the rest is for drift",
-        json_schema_extra=_LOWER,
+        json_schema_extra=LOWER,
     )
     size_step_fraction: float = Field(0.25, gt=0, le=1, description="one size step, as a share of the aimed cap")
     no_trade_band: float = Field(0.1, ge=0, lt=1, description="relative deviation that does not change a target")
     cost_sides: Literal[1, 2] = Field(
-        1, description="sides an edge must pay for to enter: 1, or 2 with the way back", json_schema_extra=_HIGHER
+        1, description="sides an edge must pay for to enter: 1, or 2 with the way back", json_schema_extra=HIGHER
     )
     exit_edge_bps: float = Field(
-        0.0, ge=0, le=1_000, description="a target is closed when its edge is not above this", json_schema_extra=_HIGHER
+        0.0, ge=0, le=1_000, description="a target is closed when its edge is not above this", json_schema_extra=HIGHER
     )
     min_dwell_ms: int = Field(
-        15_000, ge=0, description="market time from a change to the next enlargement", json_schema_extra=_HIGHER
+        15_000, ge=0, description="market time from a change to the next enlargement", json_schema_extra=HIGHER
     )
     drawdown_aware: bool = Field(
         True, description="the Kelly share falls with what is left of max_drawdown (Grossman, Zhou 1993)"
@@ -119,7 +116,7 @@ class PositionSizingParams(Params):
         ge=0,
         le=10,
         description="Y of the square-root law of impact: Y x day's deviation x sqrt(order / day's volume)",
-        json_schema_extra=_HIGHER,
+        json_schema_extra=HIGHER,
     )
 
     @model_validator(mode="after")
@@ -141,13 +138,13 @@ class VarTargetParams(Params):
     """Value at risk that sizing aims at, as fractions of equity at 95 %."""
 
     daily_95pct: float = Field(
-        0.015, gt=0, lt=1, description="value at risk that sizing aims at", json_schema_extra=_LOWER
+        0.015, gt=0, lt=1, description="value at risk that sizing aims at", json_schema_extra=LOWER
     )
     weekly_95pct: float = Field(
-        0.035, gt=0, lt=1, description="the same over the calendar's week", json_schema_extra=_LOWER
+        0.035, gt=0, lt=1, description="the same over the calendar's week", json_schema_extra=LOWER
     )
     monthly_95pct: float = Field(
-        0.08, gt=0, lt=1, description="the same over a twelfth of the calendar's year", json_schema_extra=_LOWER
+        0.08, gt=0, lt=1, description="the same over a twelfth of the calendar's year", json_schema_extra=LOWER
     )
 
     @model_validator(mode="after")
@@ -165,15 +162,15 @@ class ConcentrationParams(Params):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
-    single: float = Field(0.25, gt=0, le=10, description="one instrument", json_schema_extra=_LOWER)
-    class_: float = Field(0.60, gt=0, le=10, alias="class", description="one asset class", json_schema_extra=_LOWER)
-    sector: float = Field(0.40, gt=0, le=10, description="one sector, where one is named", json_schema_extra=_LOWER)
+    single: float = Field(0.25, gt=0, le=10, description="one instrument", json_schema_extra=LOWER)
+    class_: float = Field(0.60, gt=0, le=10, alias="class", description="one asset class", json_schema_extra=LOWER)
+    sector: float = Field(0.40, gt=0, le=10, description="one sector, where one is named", json_schema_extra=LOWER)
     geography: float = Field(
         0.70,
         gt=0,
         le=10,
         description="enforced where instruments state a geography; none does yet",
-        json_schema_extra=_LOWER,
+        json_schema_extra=LOWER,
     )
 
     @model_validator(mode="after")
@@ -187,9 +184,9 @@ class ConcentrationParams(Params):
 class ExposureParams(Params):
     """Largest exposure / equity of everything that an account holds."""
 
-    gross: float = Field(4.0, gt=0, le=100, description="longs and shorts together", json_schema_extra=_LOWER)
-    net: float = Field(4.0, gt=0, le=100, description="longs less shorts, either way", json_schema_extra=_LOWER)
-    venue: float = Field(4.0, gt=0, le=100, description="at one venue", json_schema_extra=_LOWER)
+    gross: float = Field(4.0, gt=0, le=100, description="longs and shorts together", json_schema_extra=LOWER)
+    net: float = Field(4.0, gt=0, le=100, description="longs less shorts, either way", json_schema_extra=LOWER)
+    venue: float = Field(4.0, gt=0, le=100, description="at one venue", json_schema_extra=LOWER)
 
     @model_validator(mode="after")
     def _net_is_not_above_gross(self) -> Self:
@@ -202,25 +199,25 @@ class OrderLimitParams(Params):
     """What one target may ask for."""
 
     max_order_pct: float = Field(
-        0.25, gt=0, le=10, description="change of one target / equity; closing is not bound", json_schema_extra=_LOWER
+        0.25, gt=0, le=10, description="change of one target / equity; closing is not bound", json_schema_extra=LOWER
     )
     max_changes_per_minute: int = Field(
-        120, ge=1, le=100_000, description="enlarged targets of an account, market time", json_schema_extra=_LOWER
+        120, ge=1, le=100_000, description="enlarged targets of an account, market time", json_schema_extra=LOWER
     )
     price_collar_pct: float = Field(
         0.05,
         gt=0,
         lt=1,
         description="distance of the mid from its mean of the last minutes",
-        json_schema_extra=_LOWER,
+        json_schema_extra=LOWER,
     )
 
 
 class ShortfallParams(Params):
     """Expected shortfall of a day at 97.5 %, as fractions of equity."""
 
-    target: float = Field(0.0215, gt=0, lt=1, description="what sizing aims at", json_schema_extra=_LOWER)
-    hard_limit: float = Field(0.0285, gt=0, lt=1, description="a verdict refuses", json_schema_extra=_LOWER)
+    target: float = Field(0.0215, gt=0, lt=1, description="what sizing aims at", json_schema_extra=LOWER)
+    hard_limit: float = Field(0.0285, gt=0, lt=1, description="a verdict refuses", json_schema_extra=LOWER)
 
     @model_validator(mode="after")
     def _the_target_is_below_the_limit(self) -> Self:
@@ -234,27 +231,27 @@ class RiskLimitsParams(Params):
 
     var_targets: VarTargetParams = Field(default_factory=lambda: VarTargetParams())
     var_hard_limit: float = Field(
-        0.02, gt=0, lt=1, description="fraction of equity, 95 %, one day; a verdict refuses", json_schema_extra=_LOWER
+        0.02, gt=0, lt=1, description="fraction of equity, 95 %, one day; a verdict refuses", json_schema_extra=LOWER
     )
     max_drawdown: float = Field(
-        0.05, gt=0, lt=1, description="fall from the peak of equity, open P&L included", json_schema_extra=_LOWER
+        0.05, gt=0, lt=1, description="fall from the peak of equity, open P&L included", json_schema_extra=LOWER
     )
     vol_multiplier_limit: float = Field(
-        4.0, ge=1, description="deviation now / usual deviation; above it nothing is enlarged", json_schema_extra=_LOWER
+        4.0, ge=1, description="deviation now / usual deviation; above it nothing is enlarged", json_schema_extra=LOWER
     )
     max_correlation_exposure: float = Field(
         0.60,
         gt=0,
         le=10,
         description="exposure / equity of an instrument and all that correlate with it",
-        json_schema_extra=_LOWER,
+        json_schema_extra=LOWER,
     )
     correlated_from: float = Field(
         0.7,
         gt=0,
         le=1,
         description="correlation from which two instruments are one cluster; unknown counts as correlated",
-        json_schema_extra=_LOWER,
+        json_schema_extra=LOWER,
     )
     concentration_limits: ConcentrationParams = Field(default_factory=lambda: ConcentrationParams())
     exposure_limits: ExposureParams = Field(default_factory=lambda: ExposureParams())
@@ -302,16 +299,16 @@ class FreshnessParams(Params):
     """How old what a verdict rests on may be, in market time."""
 
     stale_after_ms: int = Field(
-        3_000, gt=0, description="age of an instrument's feed, as beats state it", json_schema_extra=_LOWER
+        3_000, gt=0, description="age of an instrument's feed, as beats state it", json_schema_extra=LOWER
     )
     signal_stale_after_ms: int = Field(
         20_000,
         gt=0,
         description="newest beat minus newest watermark; a tape at full speed lags some seconds",
-        json_schema_extra=_LOWER,
+        json_schema_extra=LOWER,
     )
     flatten_after_ms: int = Field(
-        60_000, gt=0, description="the same lag at which positions without an edge are closed", json_schema_extra=_LOWER
+        60_000, gt=0, description="the same lag at which positions without an edge are closed", json_schema_extra=LOWER
     )
 
     @model_validator(mode="after")
@@ -342,9 +339,7 @@ class AllocationParams(Params):
     convention: Literal["A", "B"] = Field(
         "B", description="of hrp, as docs/risk_harmoniser.md names them; C and D need scipy, which no service loads"
     )
-    gross: float = Field(
-        1.0, gt=0, le=100, description="exposure / equity that is shared out", json_schema_extra=_LOWER
-    )
+    gross: float = Field(1.0, gt=0, le=100, description="exposure / equity that is shared out", json_schema_extra=LOWER)
     refresh_s: float = Field(60.0, gt=0, le=86_400, description="market time between two looks at the budgets")
     band: float = Field(0.1, ge=0, lt=1, description="relative deviation that does not move a budget")
     turnover_cap: float = Field(
