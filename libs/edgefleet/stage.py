@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -26,7 +26,7 @@ class Input(msgspec.Struct, frozen=True, gc=False):
         return f"{self.stream}/{self.id}"
 
 
-class Output(NamedTuple):
+class Output(msgspec.Struct, frozen=True, gc=False):
     """One message and the stream it goes to."""
 
     stream: str

@@ -13,6 +13,7 @@ from edgefleet.bus.embedded import EmbeddedServer
 from edgefleet.bus.interface import FIRST
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.bus.source import Source
+from edgefleet.stage import Output
 from edgefleet.testing import CountingStage
 from edgefleet.testing.bus_contract import (
     StopAfter,
@@ -51,7 +52,7 @@ async def test_a_source_whose_replies_are_lost_writes_each_message_once(redis_ur
         source = Source(bus, "ingestion", "ingestion", "feed")
         await source.claim()
         for trade in trades(60):
-            await source.commit([("market", trade)], config="c")
+            await source.commit([Output("market", trade)], config="c")
 
         entries = await direct.span("market", "-", "+")
 
@@ -85,7 +86,7 @@ async def test_a_server_killed_again_and_again_keeps_what_it_acknowledged(tmp_pa
             async def publish_on() -> None:
                 nonlocal acknowledged
                 while not stopped.is_set():
-                    await source.commit([("market", trades(1, first=acknowledged + 1)[0])], config="c")
+                    await source.commit([Output("market", trades(1, first=acknowledged + 1)[0])], config="c")
                     acknowledged += 1
                     await asyncio.sleep(0)
 

@@ -13,6 +13,7 @@ from edgefleet.bus.interface import id_key
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.bus.rerun import journal_of
 from edgefleet.bus.source import Source
+from edgefleet.stage import Output
 from edgefleet.testing import CountingStage
 from edgefleet.testing.bus_contract import expected_texts, texts, trades, wait_until_drained
 
@@ -74,6 +75,6 @@ async def _load(bus: RedisBus, until: asyncio.Event) -> None:
     await source.claim()
     first = 1
     while not until.is_set():
-        await source.commit([("market", trade) for trade in trades(5, first=first)], config="c")
+        await source.commit([Output("market", trade) for trade in trades(5, first=first)], config="c")
         first += 5
         await asyncio.sleep(0.005)

@@ -15,6 +15,7 @@ from edgefleet.bus.interface import FIRST, Answer
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.errors import Broken, Misuse, OutOfReach, Transient
 from edgefleet.messages import ConfigBody, ParamVersion
+from edgefleet.stage import Output
 from edgefleet.testing.bus_contract import commit_of, publish, source_commit, trades
 
 pytestmark = pytest.mark.integration
@@ -104,7 +105,7 @@ async def test_an_output_on_a_key_that_is_no_stream_writes_nothing_at_all(redis_
     async with await RedisBus.connect(redis_url) as bus:
         await bus.claim("ingestion", "ingestion", ["source:feed"])
         await bus.redis.set("signals", "a string")
-        outputs = [("market", trades(1)[0]), ("signals", trades(1)[0])]
+        outputs = [Output("market", trades(1)[0]), Output("signals", trades(1)[0])]
 
         with pytest.raises(Broken, match="signals is not a stream"):
             await bus.commit(source_commit(1, outputs))
@@ -120,11 +121,11 @@ async def test_a_full_server_is_transient_and_nothing_is_half_written(tmp_path: 
             await bus.redis.config_set("maxmemory", "1mb")
 
             with pytest.raises(Transient, match="maxmemory"):
-                await bus.commit(source_commit(1, [("market", trades(1)[0])]))
+                await bus.commit(source_commit(1, [Output("market", trades(1)[0])]))
 
             assert (await bus.depth("market")).added == 0
             await bus.redis.config_set("maxmemory", "0")
-            assert (await bus.commit(source_commit(1, [("market", trades(1)[0])]))).answer is Answer.OK
+            assert (await bus.commit(source_commit(1, [Output("market", trades(1)[0])]))).answer is Answer.OK
 
 
 async def test_a_parameter_is_written_with_the_whole_configuration_or_not_at_all(redis_url: str) -> None:
@@ -190,4 +191,4 @@ async def test_the_bus_works_on_valkey(valkey_url: str) -> None:
     async with await RedisBus.connect(valkey_url) as bus:
         await bus.claim("ingestion", "ingestion", ["source:feed"])
 
-        assert (await bus.commit(source_commit(1, [("market", trades(1)[0])]))).answer is Answer.OK
+        assert (await bus.commit(source_commit(1, [Output("market", trades(1)[0])]))).answer is Answer.OK

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum, StrEnum
 from functools import cache
 from typing import NamedTuple, Protocol
@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from edgefleet.messages import Message, encode, tag_of
+from edgefleet.stage import Output
 
 FIRST = "0-0"  # the position before any entry
 MAX_BATCH_ENTRIES = 1024
@@ -220,14 +221,9 @@ class Bus(Protocol):
         ...
 
 
-def encode_outputs(outputs: Sequence[tuple[str, Message]]) -> tuple[EncodedOutput, ...]:
+def encode_outputs(outputs: Iterable[Output]) -> tuple[EncodedOutput, ...]:
     """Return outputs as bytes, in order."""
-    if not outputs:
-        return ()
-    made = []
-    for stream, message in outputs:
-        made.append(EncodedOutput(stream, tag_of(message), encode(message)))
-    return tuple(made)
+    return tuple([EncodedOutput(one.stream, tag_of(one.message), encode(one.message)) for one in outputs])
 
 
 def outputs_crc(outputs: Sequence[EncodedOutput]) -> int:

@@ -122,19 +122,17 @@ class _Batch:
     size: int = 0  # bytes of the outputs
     step_ns: int = 0
 
-    def has_room(self, limit: int) -> bool:
-        """Return whether one entry more may be taken."""
-        return len(self.taken) < limit and len(self.outputs) < SOFT_OUTPUTS and self.size < SOFT_BYTES
-
-    def add(self, made: Sequence[EncodedOutput]) -> None:
-        """Add what an entry led to. Raises `Poison` where a commit cannot hold it."""
-        if made:
-            size = self.size
-            for output in made:
-                size += len(output.data)
-            _refuse_too_large(len(self.outputs) + len(made), size)
-            self.outputs += made
-            self.size = size
+    def add(self, made: Sequence[EncodedOutput]) -> bool:
+        """Add what an entry led to; return whether more may follow. Raises `Poison` where a commit cannot hold it."""
+        outputs, size = self.outputs, self.size
+        for output in made:
+            size += len(output.data)
+            outputs.append(output)
+        self.size = size
+        if len(outputs) < SOFT_OUTPUTS and size < SOFT_BYTES:
+            return True
+        _refuse_too_large(len(outputs), size)
+        return False
 
 
 @dataclass(slots=True)
@@ -287,13 +285,15 @@ class StageLoop:
             batch = _Batch(stream, self._configs.current, started)
         limit = 1 if self._singly else self._batch
         stage, state, config, taken = self._stage, memory.state, batch.config, batch.taken
-        while waiting and batch.has_room(limit):
-            entry = waiting.popleft()
-            taken.append(entry)
-            try:
-                batch.add(step_entry(stage, state, stream, entry, config))
-            except Exception as error:  # noqa: BLE001 - the loop is the last place that can keep the service alive
-                return await self._failed(batch, before, error)
+        try:
+            while waiting and len(taken) < limit:
+                entry = waiting.popleft()
+                taken.append(entry)
+                made = step_entry(stage, state, stream, entry, config)
+                if made and not batch.add(made):
+                    break
+        except Exception as error:  # noqa: BLE001 - the loop is the last place that can keep the service alive
+            return await self._failed(batch, before, error)
         now = self._clock.monotonic_ns()
         batch.step_ns += now - started
         if before is None and self._may_wait(memory, batch, now):

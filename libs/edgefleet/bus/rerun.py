@@ -16,7 +16,7 @@ from edgefleet.clock import NS_PER_MS
 from edgefleet.errors import Broken, Fenced, Poison, Transient
 from edgefleet.messages import Alert, DeadLetter, Journal, decode
 from edgefleet.params.schema import FleetConfig
-from edgefleet.stage import Input, Stage
+from edgefleet.stage import Input, Output, Stage
 
 ORDER_PATH = frozenset({"targets", "orders", "fills", "venue.events", "control"})  # nothing here is ever set aside
 
@@ -47,7 +47,8 @@ def step_entry(
     Exception
         Whatever the step or the encoding of its outputs raises; `state` is then worth nothing.
     """
-    return encode_outputs(stage.step(state, Input(stream, entry.id, decode(entry.type, entry.data)), config))
+    made = stage.step(state, Input(stream, entry.id, decode(entry.type, entry.data)), config)
+    return encode_outputs(made) if made else ()
 
 
 def dead_letter(service: str, stream: str, entry: Entry, error: Exception) -> tuple[EncodedOutput, ...]:
@@ -68,7 +69,7 @@ def dead_letter(service: str, stream: str, entry: Entry, error: Exception) -> tu
     )
     told = f"{stream}/{entry.id} ({entry.type}) was set aside on dead.{service}: {text[:500]}"
     alert = Alert(name="dead_letter", severity="warning", service=service, text=told, ts_event=ts, ts_init=ts)
-    return encode_outputs([(f"dead.{service}", letter), ("alerts", alert)])
+    return encode_outputs((Output(f"dead.{service}", letter), Output("alerts", alert)))
 
 
 def is_fatal(error: Exception, stream: str) -> bool:

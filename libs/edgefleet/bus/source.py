@@ -16,7 +16,7 @@ from edgefleet.bus.interface import (
     id_key,
 )
 from edgefleet.errors import Broken, Fenced, Transient
-from edgefleet.messages import Message
+from edgefleet.stage import Output
 
 MAX_OUTPUTS = 256
 BACK_OFF_S = (0.02, 0.05, 0.1, 0.2, 0.5)
@@ -75,7 +75,7 @@ class Source:
 
     async def commit(
         self,
-        outputs: Sequence[tuple[str, Message]],
+        outputs: Sequence[Output],
         *,
         config: str,
         fields: Mapping[str, str] | None = None,

@@ -16,6 +16,7 @@ from edgefleet.clock import Clock
 from edgefleet.errors import Transient
 from edgefleet.gateway.intents import IntentJournal
 from edgefleet.messages import Alert, Message, decode
+from edgefleet.stage import Output
 
 IDENTITY: Final = "executor.gateway"
 INTENTS: Final = "source:intents"
@@ -55,7 +56,7 @@ class Publisher:
         self._config_hash = config_hash
         self._source = Source(bus, "executor", IDENTITY, "venue", "intents")
         self._ring: deque[Batch] = deque(maxlen=KEEP_BATCHES)
-        self._pending: deque[tuple[str, Message]] = deque()
+        self._pending: deque[Output] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -79,7 +80,7 @@ class Publisher:
     def tell(self, *messages: Message) -> None:
         """Queue messages: alerts to `alerts`, everything else to `venue.events`."""
         for message in messages:
-            self._pending.append(("alerts" if isinstance(message, Alert) else "venue.events", message))
+            self._pending.append(Output("alerts" if isinstance(message, Alert) else "venue.events", message))
         self._idle.clear()
         self._wake.set()
 

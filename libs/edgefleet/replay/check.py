@@ -155,9 +155,10 @@ class MarketCheck:
 
     def take(self, outputs: Iterable[Output], instruments: Sequence[str]) -> None:
         """Take what a feed of `instruments` made of one line."""
-        for stream, message in outputs:
-            if stream != "market":
+        for output in outputs:
+            if output.stream != "market":
                 continue
+            message = output.message
             if isinstance(message, VenueStatus):
                 self._status(message, instruments)
                 continue

@@ -114,9 +114,9 @@ class InProcessFleet:
 
     def on_market(self, outputs: Iterable[Output]) -> None:
         """Take what ingestion made of one frame and all that follows from it."""
-        for stream, message in outputs:
-            self._now = max(self._now, getattr(message, "ts_event", 0))
-            self._append(stream, message)
+        for output in outputs:
+            self._now = max(self._now, getattr(output.message, "ts_event", 0))
+            self._append(output.stream, output.message)
         self._run()
 
     def on_executions(self, executions: Iterable[Execution]) -> None:
@@ -158,8 +158,8 @@ class InProcessFleet:
         while self._queue:
             entry = self._queue.popleft()
             for stage, state in self._readers.get(entry.stream, ()):
-                for stream, message in stage.step(state, entry, self.config):
-                    self._append(stream, message)
+                for output in stage.step(state, entry, self.config):
+                    self._append(output.stream, output.message)
             if entry.stream == "orders" and isinstance(entry.message, OrderEvent):
                 self._carry_out(entry.message)
             elif entry.stream == "control" and isinstance(entry.message, Command):

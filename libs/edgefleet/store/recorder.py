@@ -15,7 +15,8 @@ import msgspec
 from edgefleet.bus.interface import FIRST
 from edgefleet.clock import Clock
 from edgefleet.errors import Misuse, Poison
-from edgefleet.messages import Message, decode
+from edgefleet.messages import decode
+from edgefleet.stage import Output
 from edgefleet.store.closing import ClosesOrAbandons
 from edgefleet.store.history import History
 from edgefleet.store.market.archive import MarketArchive
@@ -88,12 +89,12 @@ class Recorder(ClosesOrAbandons):
         """Return how many messages are committed, of all that ever recorded under the name."""
         return self._writer.mark.rows
 
-    def take(self, outputs: Iterable[tuple[str, Message]], position: str | None = None) -> None:
-        """Add what a feed made, as it gives it: pairs of stream and message. What is not for `market` is passed by."""
+    def take(self, outputs: Iterable[Output], position: str | None = None) -> None:
+        """Add what a feed made, as it gives it. What is not for `market` is passed by."""
         wanted: list[MarketMessage] = []
-        for stream, message in outputs:
-            if stream == MARKET and type(message) in BY_TYPE:
-                wanted.append(message)  # type: ignore[arg-type]  # the line above says so
+        for output in outputs:
+            if output.stream == MARKET and type(output.message) in BY_TYPE:
+                wanted.append(output.message)  # type: ignore[arg-type]  # the line above says so
             else:
                 self.counts.passed += 1
         self.counts.messages += len(wanted)
@@ -174,7 +175,7 @@ class StreamRecorder:
         entries = self._history.following(self._stream, self._position, _TURN_ENTRIES)
         for entry in entries:
             try:
-                self._recorder.take([(MARKET, decode(entry.type, entry.data))], entry.id)
+                self._recorder.take([Output(MARKET, decode(entry.type, entry.data))], entry.id)
             except Poison as error:
                 self.counts.refused += 1
                 self.counts.last_refused = f"{self._stream}/{entry.id}: {error}"

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from edgefleet.errors import OutOfReach
-from edgefleet.messages import Message
+from edgefleet.stage import Output
 from edgefleet.store.recorder import Recorder
 
 _WAIT_S = 0.1  # a commit that is due by time is made so much later at most
@@ -58,7 +58,7 @@ class RecorderThread:
         """Return how many calls wait."""
         return self._calls.qsize()
 
-    def take(self, outputs: Iterable[tuple[str, Message]], position: str | None = None) -> None:
+    def take(self, outputs: Iterable[Output], position: str | None = None) -> None:
         """Hand over what a feed made.
 
         Raises

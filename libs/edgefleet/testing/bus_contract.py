@@ -34,6 +34,7 @@ from edgefleet.clock import SYSTEM, Clock
 from edgefleet.errors import Broken, Fenced, Transient
 from edgefleet.messages import FEEDS, Alert, DeadLetter, InputLost, Rollback, Trade, TradingState, decode
 from edgefleet.params.schema import FleetConfig
+from edgefleet.stage import Output
 from edgefleet.testing import build
 from edgefleet.testing.configs import FixedConfigs
 from edgefleet.testing.stages import POISON, CountingStage
@@ -223,7 +224,7 @@ def commit_of(
     **more: Any,
 ) -> CommitRequest:
     """Return a commit of `entries` that writes so many outputs."""
-    written = encode_outputs([(to, build.trade(trade_id=f"{entries[0].id}/{i}")) for i in range(outputs)])
+    written = encode_outputs([Output(to, build.trade(trade_id=f"{entries[0].id}/{i}")) for i in range(outputs)])
     return CommitRequest(
         identity=identity,
         epoch=epoch,
@@ -238,7 +239,7 @@ def commit_of(
     )
 
 
-def source_commit(n: int, outputs: Sequence[tuple[str, Any]], *, count: int = 1, **more: Any) -> CommitRequest:
+def source_commit(n: int, outputs: Sequence[Output], *, count: int = 1, **more: Any) -> CommitRequest:
     """Return a source's commit number `n`."""
     return CommitRequest(
         identity="ingestion",
@@ -303,7 +304,9 @@ class BusContract:
     async def test_interleaved_outputs_are_one_span_for_each_stream(self, world: World) -> None:
         bus = world.bus
         await bus.claim("ingestion", "ingestion", ["source:feed"])
-        outputs = [("market", trade) if i % 2 else ("beats", build.beat()) for i, trade in enumerate(trades(6))]
+        outputs = [
+            Output("market", trade) if i % 2 else Output("beats", build.beat()) for i, trade in enumerate(trades(6))
+        ]
 
         result = await bus.commit(source_commit(1, outputs))
 
@@ -318,7 +321,7 @@ class BusContract:
 
         async def source() -> None:
             for n in range(1, 21):
-                await bus.commit(source_commit(n, [("market", trade) for trade in trades(5)]))
+                await bus.commit(source_commit(n, [Output("market", trade) for trade in trades(5)]))
 
         async def operator() -> None:
             for trade in trades(40):
@@ -412,7 +415,7 @@ class BusContract:
 
         for n in (9, 10, 100):
             before = {9: 0, 10: 9, 100: 10}[n]
-            request = source_commit(n, [("market", build.trade())], count=n - before)
+            request = source_commit(n, [Output("market", build.trade())], count=n - before)
             assert (await bus.commit(request)).answer is Answer.OK
 
         assert (await bus.commit(source_commit(10, []))).answer is Answer.DUP
@@ -424,9 +427,9 @@ class BusContract:
         with pytest.raises(ValueError, match="at most 1024 entries"):
             await bus.commit(source_commit(10_000, [], count=10_000))
         with pytest.raises(ValueError, match="outputs"):
-            await bus.commit(source_commit(1, [("market", trade) for trade in trades(10_000)]))
+            await bus.commit(source_commit(1, [Output("market", trade) for trade in trades(10_000)]))
         with pytest.raises(ValueError, match="bytes"):
-            await bus.commit(source_commit(1, [("market", build.trade(trace_id="x" * 600_000))]))
+            await bus.commit(source_commit(1, [Output("market", build.trade(trace_id="x" * 600_000))]))
         with pytest.raises(ValueError, match="small fields"):
             await bus.commit(source_commit(1, [], fields={"f": "x" * 5_000}))
 
@@ -455,8 +458,8 @@ class BusContract:
         bus = world.bus
         await bus.claim("ingestion", "ingestion", ["source:feed"])
         for n in range(1, 30):
-            await bus.commit(source_commit(n, [("market", build.trade())]))
-            await bus.commit(source_commit(n, [("market", build.trade())]))
+            await bus.commit(source_commit(n, [Output("market", build.trade())]))
+            await bus.commit(source_commit(n, [Output("market", build.trade())]))
 
         journal = [journal_of(entry) for entry in await bus.span("journal.ingestion", "-", "+")]
 
@@ -565,7 +568,7 @@ class BusContract:
         async def intend(lease: str = "a", *, reducing: bool = False) -> Answer:
             nonlocal sent
             request = msgspec.structs.replace(
-                source_commit(sent + 1, [("venue.events", build.venue_trade(trade_id=str(next(numbers))))]),
+                source_commit(sent + 1, [Output("venue.events", build.venue_trade(trade_id=str(next(numbers))))]),
                 identity="executor.gateway",
             )
             answer = (await bus.intend(request, account="main", lease=lease, reducing=reducing)).answer
@@ -607,7 +610,7 @@ class BusContract:
 
         async def ask(lease: str | None = "a") -> Clearance | None:
             request = msgspec.structs.replace(
-                source_commit(next(counter), [("orders", build.order_event())]),
+                source_commit(next(counter), [Output("orders", build.order_event())]),
                 identity="executor",
                 input="source:steps",
                 permit=None if lease is None else Permit("main", lease),
@@ -720,7 +723,7 @@ class BusContract:
         bus = world.bus
         await bus.claim("ingestion", "ingestion", ["source:feed"])
         for n in range(1, 41):
-            await bus.commit(source_commit(n, [("market", trade) for trade in trades(250, first=250 * n)]))
+            await bus.commit(source_commit(n, [Output("market", trade) for trade in trades(250, first=250 * n)]))
 
         observed = await run(bus, CountingStage(outputs_per_entry=2), 10_000)
 

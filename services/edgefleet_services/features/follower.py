@@ -19,6 +19,7 @@ from edgefleet.errors import OutOfReach, Poison, Transient
 from edgefleet.messages import Message, decode
 from edgefleet.messages.market import Bar
 from edgefleet.params.schema import FleetConfig
+from edgefleet.stage import Output
 from edgefleet.store.closing import ClosesOrAbandons
 from edgefleet.store.features.offline import FeatureStore
 from edgefleet.store.features.sets import FeatureRow, FeatureSet
@@ -158,7 +159,7 @@ class Follower(ClosesOrAbandons):
             self._recorder.take([], entry.id)
             return
         before = self._recorder.counts.refused
-        self._recorder.take([(MARKET, message)], entry.id)
+        self._recorder.take([Output(MARKET, message)], entry.id)
         news.refused["unfit"] += self._recorder.counts.refused - before
         news.tags[entry.type] += 1
         news.bests.update({best.symbol: best for best in self._bests.take(message)})

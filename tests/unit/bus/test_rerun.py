@@ -23,6 +23,7 @@ from edgefleet.bus.rerun import (
 from edgefleet.errors import Broken, Poison, Transient
 from edgefleet.messages import Alert, DeadLetter, decode
 from edgefleet.params.schema import FleetConfig
+from edgefleet.stage import Output
 from edgefleet.testing import CountingStage, build
 from edgefleet.testing.stages import POISON, CountingState
 
@@ -30,7 +31,7 @@ CONFIG = FleetConfig()
 
 
 def _entry(trade_id: str, ms: int = 1_000) -> Entry:
-    (output,) = encode_outputs([("market", build.trade(trade_id=trade_id))])
+    (output,) = encode_outputs([Output("market", build.trade(trade_id=trade_id))])
     return Entry(f"{ms}-0", output.type, output.data)
 
 

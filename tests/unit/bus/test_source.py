@@ -13,6 +13,7 @@ from edgefleet.bus.rerun import journal_of
 from edgefleet.bus.source import MAX_OUTPUTS, RolledBack, Source, in_parts
 from edgefleet.errors import Broken, Fenced, Transient
 from edgefleet.messages import Trade
+from edgefleet.stage import Output
 from edgefleet.testing import MemoryBus, build
 from edgefleet.testing.bus_contract import of_type, trades
 
@@ -62,10 +63,10 @@ async def _opened(bus: MemoryBus) -> Source:
 async def test_the_counter_goes_on_after_a_restart() -> None:
     bus = MemoryBus()
     first = await _opened(bus)
-    await first.commit([("market", build.trade())], config="c", fields={"ended": "0"})
+    await first.commit([Output("market", build.trade())], config="c", fields={"ended": "0"})
 
     second = await _opened(bus)
-    await second.commit([("market", build.trade())], config="c")
+    await second.commit([Output("market", build.trade())], config="c")
 
     assert (first.counter, second.counter, second.fields) == (1, 2, {"ended": "0"})
 
@@ -75,7 +76,7 @@ async def test_a_lost_reply_writes_nothing_twice() -> None:
     source = await _opened(bus)
     bus.lose = 3
 
-    await source.commit([("market", build.trade())], config="c")
+    await source.commit([Output("market", build.trade())], config="c")
 
     assert (await bus.depth("market")).added == source.counter == 1
 
@@ -86,14 +87,14 @@ async def test_a_caller_that_gives_up_hears_of_it() -> None:
     bus.lose = 1
 
     with pytest.raises(Transient):
-        await source.commit([("market", build.trade())], config="c", keep_trying=lambda: False)
+        await source.commit([Output("market", build.trade())], config="c", keep_trying=lambda: False)
 
 
 async def test_many_outputs_go_into_as_many_commits_as_they_need_in_order() -> None:
     bus = MemoryBus()
     source = await _opened(bus)
 
-    await source.commit([("market", trade) for trade in trades(600)], config="c", fields={"at": "600"})
+    await source.commit([Output("market", trade) for trade in trades(600)], config="c", fields={"at": "600"})
 
     counts = [journal_of(entry).outputs[0].count for entry in await bus.span("journal.ingestion", "-", "+")]
     assert await of_type(bus, "market", Trade) == trades(600)
@@ -116,16 +117,16 @@ async def test_an_older_owner_is_fenced() -> None:
     await _opened(bus)
 
     with pytest.raises(Fenced):
-        await old.commit([("market", build.trade())], config="c")
+        await old.commit([Output("market", build.trade())], config="c")
 
 
 async def _rolled_back(bus: MemoryBus) -> Source:
     """Return a source that was at 4 and whose server is at 1 again."""
     source = await _opened(bus)
-    await source.commit([("market", build.trade())], config="c")
+    await source.commit([Output("market", build.trade())], config="c")
     saved = bus.save_point()
     for trade in trades(3):
-        await source.commit([("market", trade)], config="c")
+        await source.commit([Output("market", trade)], config="c")
     bus.roll_back(saved)
     return source
 
@@ -135,7 +136,7 @@ async def test_a_server_that_lost_commits_is_noticed_and_nothing_is_written() ->
     source = await _rolled_back(bus)
 
     with pytest.raises(RolledBack):
-        await source.commit([("market", build.trade(trade_id="after"))], config="c")
+        await source.commit([Output("market", build.trade(trade_id="after"))], config="c")
 
     assert (source.failure, (await bus.depth("market")).added) == (None, 1)
 
@@ -147,10 +148,10 @@ async def test_an_owner_that_counts_anew_goes_on_from_what_the_server_has(
     bus = MemoryBus()
     source = await _rolled_back(bus)
     with pytest.raises(RolledBack):
-        await source.commit([("market", build.trade(trade_id="lost"))], config="c")
+        await source.commit([Output("market", build.trade(trade_id="lost"))], config="c")
 
     await count_anew(source)
-    await source.commit([("market", build.trade(trade_id="after"))], config="c")
+    await source.commit([Output("market", build.trade(trade_id="after"))], config="c")
 
     assert source.counter == 2
     assert await _said(bus) == [build.trade().trade_id, "after"]
@@ -162,10 +163,10 @@ async def test_a_server_that_lost_the_claim_is_claimed_again_before_anything_is_
     source = await _opened(bus)
     bus.roll_back(saved)
     with pytest.raises(RolledBack):
-        await source.commit([("market", build.trade())], config="c")
+        await source.commit([Output("market", build.trade())], config="c")
 
     await source.stand()
-    await source.commit([("market", build.trade())], config="c")
+    await source.commit([Output("market", build.trade())], config="c")
 
     assert (source.epoch, (await bus.depth("market")).added) == (1, 1)
 
@@ -185,7 +186,7 @@ async def test_somebody_elses_count_is_broken() -> None:
     assert (await bus.commit(source.request(config="c"))).answer is Answer.OK
 
     with pytest.raises(Broken, match="another counts under its name"):
-        await source.commit([("market", build.trade())], config="c")
+        await source.commit([Output("market", build.trade())], config="c")
 
 
 async def test_what_was_given_up_on_is_heard_of_before_anything_else_is_said() -> None:
@@ -193,9 +194,9 @@ async def test_what_was_given_up_on_is_heard_of_before_anything_else_is_said() -
     source = await _opened(bus)
     bus.lose = 1
     with pytest.raises(Transient):
-        await source.commit([("market", build.trade(trade_id="given up"))], config="c", keep_trying=lambda: False)
+        await source.commit([Output("market", build.trade(trade_id="given up"))], config="c", keep_trying=lambda: False)
 
-    await source.commit([("market", build.trade(trade_id="next"))], config="c")
+    await source.commit([Output("market", build.trade(trade_id="next"))], config="c")
 
     assert await _said(bus) == ["given up", "next"]
     assert source.counter == 2
@@ -206,9 +207,9 @@ async def test_what_was_given_up_on_and_never_came_is_said_before_anything_else(
     source = await _opened(bus)
     bus.deaf = 1
     with pytest.raises(Transient):
-        await source.commit([("market", build.trade(trade_id="given up"))], config="c", keep_trying=lambda: False)
+        await source.commit([Output("market", build.trade(trade_id="given up"))], config="c", keep_trying=lambda: False)
 
-    await source.commit([("market", build.trade(trade_id="next"))], config="c")
+    await source.commit([Output("market", build.trade(trade_id="next"))], config="c")
 
     assert await _said(bus) == ["given up", "next"]
 
@@ -218,10 +219,12 @@ async def test_a_claim_settles_what_was_not_answered() -> None:
     source = await _opened(bus)
     bus.lose = 1
     with pytest.raises(Transient):
-        await source.commit([("market", build.trade(trade_id="heard late"))], config="c", keep_trying=lambda: False)
+        await source.commit(
+            [Output("market", build.trade(trade_id="heard late"))], config="c", keep_trying=lambda: False
+        )
 
     await source.claim()
-    await source.commit([("market", build.trade(trade_id="next"))], config="c")
+    await source.commit([Output("market", build.trade(trade_id="next"))], config="c")
 
     assert await _said(bus) == ["heard late", "next"]
 
@@ -236,7 +239,7 @@ async def test_why_the_bus_does_not_answer_is_known_while_it_does_not() -> None:
         seen.append(source.failure)
         return True
 
-    await source.commit([("market", build.trade())], config="c", keep_trying=told)
+    await source.commit([Output("market", build.trade())], config="c", keep_trying=told)
 
     assert (seen, source.failure) == (["no reply"], None)
 
@@ -245,7 +248,7 @@ async def test_fields_go_with_the_last_part_of_what_they_describe() -> None:
     bus = LosingBus()
     source = await _opened(bus)
 
-    await source.commit([("market", trade) for trade in trades(300)], config="c", fields={"marks": "300"})
+    await source.commit([Output("market", trade) for trade in trades(300)], config="c", fields={"marks": "300"})
 
     assert bus.fields == [{}, {"marks": "300"}]
 
@@ -267,7 +270,7 @@ async def test_counters_of_one_name_do_not_mix() -> None:
     assert (await bus.commit(request)).answer is Answer.OK
     source.written(request)
 
-    await source.commit([("market", build.trade())], config="c")
+    await source.commit([Output("market", build.trade())], config="c")
 
     positions = (await bus.load("executor.gateway", source.inputs)).positions
     assert positions == {"source:venue": "1-0", "source:intents": "1-0"}
@@ -301,7 +304,7 @@ async def test_whatever_happens_to_the_answers_each_thing_is_said_once_in_order(
             await source.stand()
         names = [str(said + i) for i in range(count)]
         said += count
-        await source.commit([("market", build.trade(trade_id=name)) for name in names], config="c")
+        await source.commit([Output("market", build.trade(trade_id=name)) for name in names], config="c")
         kept += names
         if said % 2:
             saved, kept_at_save = bus.save_point(), list(kept)

@@ -604,7 +604,7 @@ def tape_messages(recorded: Path) -> list[MarketMessage]:
     feed = BinanceFeed("binance", ["BTC/USDT"], waits_for_books=True)
     made = []
     for line in read_tape(sorted((recorded / "binance_spot").glob("*.gz"))):
-        made += [m for s, m in feed.on_line(line.stamp_ns, line.body, line.stamp_ns) if s == "market"]
+        made += [one.message for one in feed.on_line(line.stamp_ns, line.body, line.stamp_ns) if one.stream == "market"]
     return [message for message in made if type(message) in BY_TYPE]  # type: ignore[misc]  # the line says so
 
 

@@ -14,7 +14,8 @@ from tests.unit.store.market_messages import numbered
 from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.clock import SYSTEM
 from edgefleet.errors import OutOfReach
-from edgefleet.messages import Message, encode, tag_of
+from edgefleet.messages import encode, tag_of
+from edgefleet.stage import Output
 from edgefleet.store.archive import Archive
 from edgefleet.store.history import History
 from edgefleet.store.market.archive import MarketArchive
@@ -58,8 +59,8 @@ def test_a_feeds_outputs_and_frames_are_kept(tmp_path: Path) -> None:
     archive = MarketArchive(tmp_path / "market")
     with Recorder(archive, "binance", SYSTEM, tape_dir=tmp_path / "tapes") as recorder:
         for n in range(0, 3_000, 50):
-            recorder.take([("market", message) for message in GIVEN[n : n + 50]])
-            recorder.take([("beats", touch())])
+            recorder.take([Output("market", message) for message in GIVEN[n : n + 50]])
+            recorder.take([Output("beats", touch())])
             recorder.take_frame(1_000 + n, b"{}")
             recorder.turn()
 
@@ -71,7 +72,7 @@ def test_a_feeds_outputs_and_frames_are_kept(tmp_path: Path) -> None:
 def test_both_are_committed_when_they_are_due(tmp_path: Path) -> None:
     clock, archive = FakeClock(), MarketArchive(tmp_path / "market")
     recorder = Recorder(archive, "binance", clock, tape_dir=tmp_path / "tapes", commit_ms=1_000)
-    recorder.take([("market", message) for message in GIVEN[:10]], "10")
+    recorder.take([Output("market", message) for message in GIVEN[:10]], "10")
     recorder.take_frame(1, b"{}")
     assert not recorder.turn()
     clock.advance(ms=1_000)
@@ -98,7 +99,7 @@ def test_a_recorder_in_a_thread_keeps_everything_and_the_order(tmp_path: Path) -
     archive = MarketArchive(tmp_path / "market")
     with RecorderThread(lambda: Recorder(archive, "v", SYSTEM, tape_dir=tmp_path / "tapes", commit_rows=500)) as thread:
         for n in range(0, 3_000, 3):
-            thread.take([("market", message) for message in GIVEN[n : n + 3]], str(n + 3))
+            thread.take([Output("market", message) for message in GIVEN[n : n + 3]], str(n + 3))
             thread.take_frame(n, b"{}")
 
     assert list(archive.read()) == GIVEN
@@ -112,7 +113,7 @@ def test_what_a_recorder_in_a_thread_cannot_do_is_told_to_who_feeds_it(tmp_path:
         RecorderThread(lambda: Recorder(archive, "v", SYSTEM))
 
     thread = RecorderThread(lambda: Recorder(archive, "v", SYSTEM))
-    thread.take([("market", "no message")])  # type: ignore[list-item]  # wrong on purpose
+    thread.take([Output("market", "no message")])  # type: ignore[arg-type]  # wrong on purpose
     thread.recorder.take = None  # type: ignore[method-assign, assignment]  # and so the next call fails
     thread.take([])
     with pytest.raises(TypeError):
@@ -123,15 +124,15 @@ def test_a_disk_that_does_not_keep_up_is_told(tmp_path: Path) -> None:
     archive, held = MarketArchive(tmp_path / "market"), threading.Event()
 
     class Slow(Recorder):
-        def take(self, outputs: Iterable[tuple[str, Message]], position: str | None = None) -> None:
+        def take(self, outputs: Iterable[Output], position: str | None = None) -> None:
             held.wait()
             super().take(outputs, position)
 
     with RecorderThread(lambda: Slow(archive, "v", SYSTEM), most_waiting=10) as thread:
         while thread.waiting < 10:
-            thread.take([("market", GIVEN[0])])
+            thread.take([Output("market", GIVEN[0])])
         with pytest.raises(OutOfReach, match="the disk does not keep up: 10 batches wait"):
-            thread.take([("market", GIVEN[0])])
+            thread.take([Output("market", GIVEN[0])])
         held.set()
 
     assert list(archive.read()) == [GIVEN[0]] * thread.recorder.recorded
