@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import NamedTuple
 
+import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
@@ -28,7 +28,7 @@ _PING_S = 20.0
 _MAX_FRAME_BYTES = 16 * 1024 * 1024  # a whole book of a busy pair in one message is a few megabytes
 
 
-class Frame(NamedTuple):
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """One frame and when it was received."""
 
     stamp_ns: int  # ingestion's clock: the line's own stamp where it has one, else the wall clock

@@ -23,6 +23,7 @@ _PR_SET_PDEATHSIG = 1
 # No order waits for these: where processors are few, they run when the way of an order has what it needs.
 _BEHIND_THE_ORDERS = frozenset({"features", "keeper", "ledger", "monitor", "params"})
 _BACKGROUND_NICE = 10
+_COLLECT_EVERY = 20_000  # objects; a batch of entries makes hundreds at once, and what it makes has no cycles
 
 
 def run_service(name: str, options: ServiceOptions) -> int:
@@ -87,6 +88,7 @@ def _run(service: Coroutine[Any, Any, None]) -> int:
     # What the imports made lives as long as the process: a collection that walks it stops the service for milliseconds.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(service)
     return 0

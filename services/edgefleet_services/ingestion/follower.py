@@ -373,7 +373,7 @@ class Follower:
         if not url:
             self._heard_ns = frame.stamp_ns
         if self._untold_address:
-            self.on_frame(frame._replace(body=b""), self._untold_address)
+            self.on_frame(msgspec.structs.replace(frame, body=b""), self._untold_address)
             self._untold_address = ""
         self.on_frame(frame, url)
 
