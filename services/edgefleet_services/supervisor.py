@@ -70,6 +70,11 @@ class FleetOptions:
         """Return the simulated venue's address, None where the venue is a real one."""
         return None if self.venue_arguments is None else f"http://127.0.0.1:{self.port_of('venue')}"
 
+    @property
+    def plays_tape(self) -> bool:
+        """Return whether the simulated venue plays a recording."""
+        return "--tape" in (self.venue_arguments or ())
+
 
 class MergedLog:
     """Every service's events in one JSON-lines file, and those that matter on the console."""
@@ -215,6 +220,8 @@ class Supervisor:
             command += ["--venue-url", options.venue_url]
         if name == "venue":
             command += list(options.venue_arguments or ())
+        if name == "features" and options.plays_tape:
+            command += ["--market", "tape"]
         return command
 
     async def _spawn(self, name: str) -> None:

@@ -109,9 +109,11 @@ def _kept(archive: MarketArchive, instrument: str, width_ms: int) -> Mapping[int
 
 def _rows(archive: MarketArchive, instrument: str, width_ms: int) -> Iterator[tuple[int, Decimal, bool]]:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     columns = ("ts_event", "interval_ms", "bar_kind", "backfill", "close")
     table = read_table(archive, "bar", [instrument], columns=columns)
+    table = table.filter(pc.equal(table["interval_ms"], width_ms))  # of a year's bars, one in sixty is an hour's
     stamps = table["ts_event"].cast(pa.int64())
     for row in zip(stamps, *(table[name] for name in columns[1:]), strict=True):
         end, width, kind, is_history, price = (cell.as_py() for cell in row)
