@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from edgefleet.errors import Misuse, OutOfReach, Transient
 from edgefleet.instruments import canonical_symbol
 from edgefleet_services.cli.risk import AsJson, _rows
 from edgefleet_services.cli.run import session_directory
-from edgefleet_services.running import find_running
+from edgefleet_services.options import redis_url_from_environment
+from edgefleet_services.running import RunningFleet, find_running
 
 if TYPE_CHECKING:
     from edgefleet.params.schema import FleetConfig
@@ -50,12 +52,11 @@ def nightly(
     """
     from edgefleet.store.market.archive import MarketArchive
     from edgefleet_services.data.nightly import back_test
-    from edgefleet_services.features.nights import market_directory
 
     running = find_running(data_dir)
-    directory = Path(running.data_dir) if running is not None else session_directory(data_dir, None)
-    config = asyncio.run(_in_force(running.redis_url)) if running is not None and conf is None else _filed(conf)
-    archive = MarketArchive(market_directory(directory))
+    url = running.redis_url if running is not None else redis_url_from_environment() if data_dir is None else None
+    config = _filed(conf) if url is None or conf is not None else asyncio.run(_in_force(url))
+    archive = MarketArchive(_market(running, data_dir))
     bad = False
     for instrument in _chosen(archive, symbols):
         rules = config.instruments.get(instrument)
@@ -67,6 +68,16 @@ def nightly(
         else:
             typer.echo("\n".join(_lines(found)))
     return 1 if bad else 0
+
+
+def _market(running: RunningFleet | None, data_dir: Path | None) -> Path:
+    from edgefleet_services.features.nights import MARKET_VARIABLE, market_directory
+
+    if running is not None:
+        return market_directory(Path(running.data_dir))
+    if os.environ.get(MARKET_VARIABLE):  # as in a container, where no session leaves word of itself
+        return market_directory(data_dir or Path())
+    return market_directory(session_directory(data_dir, None))
 
 
 def _filed(conf: Path | None) -> FleetConfig:

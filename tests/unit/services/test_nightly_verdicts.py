@@ -215,6 +215,20 @@ def test_the_command_ends_with_1_where_a_person_should_know(tmp_path: Path) -> N
     assert outcome(["risk", "nightly", "--data-dir", str(tmp_path / "data"), "--conf", str(conf(tmp_path / "c"))]) == 1
 
 
+def test_in_a_container_the_environment_names_the_market(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(tmp_path / "elsewhere", hours(BTC, walk(50)))
+    monkeypatch.setenv("EDGEFLEET_MARKET_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.delenv("EDGEFLEET_REDIS_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    assert outcome(["risk", "nightly"]) == 0
+
+    assert capsys.readouterr().out == f"{BTC}: 49 returns of 1h bars, 0 gaps; too few, 502 are needed\n"
+
+
 def test_a_symbol_without_bars_is_refused_with_those_that_have_some(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
