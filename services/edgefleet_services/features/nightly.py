@@ -80,11 +80,14 @@ class Nightly:
     def start(self, night: date) -> None:
         """Judge a night, beside everything else. The bars up to it are on the disk."""
         self._done = night
+        self._context.log.info("backtest_begins", night=str(night))
         self._task = asyncio.create_task(self._judge(night))
 
     async def close(self) -> None:
         """End what runs; nothing is written of it."""
         if self._task is not None:
+            if self.is_running:
+                self._context.log.info("backtest_interrupted", night=str(self._done))
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
