@@ -202,7 +202,8 @@ class Supervisor:
         body = answer.json()
         return body if isinstance(body, dict) and answer.status_code == 200 else None
 
-    def _command(self, name: str) -> list[str]:
+    def command(self, name: str) -> list[str]:
+        """Return what a service is started by."""
         options = self.options
         command = [sys.executable, "-m", "edgefleet_services.cli.main", "service", name]
         command += [
@@ -227,7 +228,7 @@ class Supervisor:
     async def _spawn(self, name: str) -> None:
         child = self._children.setdefault(name, Child(name))
         process = await asyncio.create_subprocess_exec(
-            *self._command(name),
+            *self.command(name),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

@@ -34,7 +34,10 @@ def main() -> None:
     settings = BacktestParams.model_validate_json(asked.settings)
     os.nice(LAST_NICE)
     # Whoever asked keeps the time; this ends the process where they were killed before they could.
-    resource.setrlimit(resource.RLIMIT_CPU, (settings.time_limit_s, settings.time_limit_s + 1))
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (settings.time_limit_s if most < 0 else min(settings.time_limit_s, most), most)
+    )
     archive = MarketArchive(Path(asked.market))
     for instrument, asset_class in asked.instruments.items():
         found = back_test(archive, instrument, asset_class, settings, asked.until_ns)

@@ -154,6 +154,8 @@ def _kept(bar: Bar) -> Bar:
 
 def made_alike(one: FleetConfig, other: FleetConfig) -> bool:
     """Return whether two configurations make the same rows and the same bars."""
+    if one is other:
+        return True
     untested = one.features.model_copy(update={"backtest": other.features.backtest})
     return (untested, one.instruments) == (other.features, other.instruments)
 

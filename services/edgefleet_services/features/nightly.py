@@ -41,6 +41,7 @@ class Nightly:
         self._nights = Nights(market / FOLDER)
         self._done = self._nights.newest  # or tried by this process
         self._task: asyncio.Task[None] | None = None
+        self._is_shown = False
         # A demo's days are nobody's and a tape's are not the machine's: theirs pass as their market does.
         self._is_real = context.options.mode != "demo" and not context.options.from_tape
         if self._done is not None and self._is_wanted:
@@ -69,7 +70,10 @@ class Nightly:
         caught_up
             Whether all of the market is kept; a real market's night waits for that.
         """
-        if not self._is_wanted or self.is_running:
+        if not self._is_wanted:
+            self._hide()
+            return None
+        if self.is_running:
             return None
         now = self._context.clock.wall_ns() if self._is_real else market_ns
         if not now or (self._is_real and not caught_up):
@@ -157,6 +161,18 @@ class Nightly:
             self._context.log.warning("backtest_unreadable", error=str(error))
 
     def _show(self, found: Sequence[SymbolNight]) -> None:
+        self._hide()
+        self._is_shown = True
+        for one in found:
+            symbol = split_id(one.instrument)[0]
+            self._context.metrics.backtest_failed.labels(symbol).set(one.failed is not None)
+            for method, tested in one.methods.items():
+                self._show_method(symbol, method, tested)
+
+    def _hide(self) -> None:
+        """Export no night any more: of none that is left out does an alert remain."""
+        if not self._is_shown:
+            return
         metrics = self._context.metrics
         for gauge in (
             metrics.backtest_exceptions,
@@ -167,11 +183,7 @@ class Nightly:
             metrics.backtest_failed,
         ):
             gauge.clear()
-        for one in found:
-            symbol = split_id(one.instrument)[0]
-            metrics.backtest_failed.labels(symbol).set(one.failed is not None)
-            for method, tested in one.methods.items():
-                self._show_method(symbol, method, tested)
+        self._is_shown = False
 
     def _show_method(self, symbol: str, method: str, tested: Tested) -> None:
         metrics = self._context.metrics

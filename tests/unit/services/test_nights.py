@@ -259,6 +259,19 @@ def test_what_the_last_night_came_to_is_exported_again_by_the_next_start(tmp_pat
     assert sample("risk_backtest_p_value", {**labels, "test": "independence"}) is None
 
 
+def test_a_night_is_exported_no_more_when_there_shall_be_none(tmp_path: Path) -> None:
+    Nights(tmp_path / FOLDER).write(date(2026, 3, 2), [one(failed="no")], keep_days=99)
+    surroundings = context(FakeClock(NEXT_MORNING))
+    nightly = Nightly(surroundings, tmp_path)
+    sample = surroundings.metrics.registry.get_sample_value
+    assert sample("risk_backtest_failed", {"symbol": "BTC/USDT"}) == 1
+
+    surroundings.configs.current = Configs(run="never").current  # type: ignore[misc]  # a test's, which may be set
+    nightly.due(0, caught_up=True)
+
+    assert sample("risk_backtest_failed", {"symbol": "BTC/USDT"}) is None
+
+
 def test_an_unreadable_night_is_told_and_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "2026-03-01.jsonl").write_text("{")
