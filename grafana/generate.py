@@ -79,6 +79,7 @@ BREAKER_STATE: Final = {
     "2": ("OPEN", "red"),
     "3": ("DISABLED", "purple"),
 }
+BASEL_ZONE: Final = {"0": ("green", "green"), "1": ("yellow", "yellow"), "2": ("red", "red")}
 PER_SYMBOL: Final = '{symbol=~"$symbol"}'
 
 EDGE_RISK: Final = Dashboard(
@@ -165,6 +166,52 @@ EDGE_RISK: Final = Dashboard(
                     12,
                     8,
                     description="What the last approved targets leave of each limit, the least of all instruments.",
+                ),
+                Panel(
+                    "Back-test of value at risk: rate of exceptions",
+                    "timeseries",
+                    [
+                        Query(
+                            f"risk_backtest_exceptions{PER_SYMBOL} / risk_backtest_observations{PER_SYMBOL}",
+                            "{{symbol}} {{method}}",
+                        )
+                    ],
+                    "percentunit",
+                    12,
+                    8,
+                    description="Of the periods that each night judged, by conf/features.yml, backtest. At a level of "
+                    "0.95 one in twenty is promised.",
+                ),
+                Panel(
+                    "Back-test of value at risk: p",
+                    "timeseries",
+                    [
+                        Query(
+                            'min by (symbol, method, test) (risk_backtest_p_value{symbol=~"$symbol", test!="both"})',
+                            "{{symbol}} {{method}} {{test}}",
+                        )
+                    ],
+                    width=12,
+                    height=8,
+                    description="Kupiec's coverage and Christoffersen's independence: below 0.05 a test rejects, below "
+                    "0.01 of coverage an alert fires.",
+                ),
+                Panel(
+                    "Back-test of value at risk: Basel zone",
+                    "state-timeline",
+                    [Query(f"risk_backtest_zone{PER_SYMBOL}", "{{symbol}} {{method}}")],
+                    width=12,
+                    height=8,
+                    mappings=BASEL_ZONE,
+                    description="Without a line there was no back-test: too few bars, or a demo.",
+                ),
+                Panel(
+                    "Back-test of expected shortfall: Z2",
+                    "timeseries",
+                    [Query(f"risk_backtest_shortfall_z2{PER_SYMBOL}", "{{symbol}} {{method}}")],
+                    width=12,
+                    height=8,
+                    description="Acerbi and Szekely: 0 as promised, negative where losses are larger or more frequent.",
                 ),
                 Panel(
                     "Loss in a stress scenario",

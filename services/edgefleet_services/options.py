@@ -44,6 +44,7 @@ class ServiceOptions:
     session: str = ""
     instance: str = "0"
     log_level: str = "info"
+    from_tape: bool = False  # the market is a recording: its time is not the machine's
 
 
 def service_port(name: str, monitor_port: int = 8001) -> int:

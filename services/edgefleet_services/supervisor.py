@@ -70,6 +70,11 @@ class FleetOptions:
         """Return the simulated venue's address, None where the venue is a real one."""
         return None if self.venue_arguments is None else f"http://127.0.0.1:{self.port_of('venue')}"
 
+    @property
+    def plays_tape(self) -> bool:
+        """Return whether the simulated venue plays a recording."""
+        return "--tape" in (self.venue_arguments or ())
+
 
 class MergedLog:
     """Every service's events in one JSON-lines file, and those that matter on the console."""
@@ -197,7 +202,8 @@ class Supervisor:
         body = answer.json()
         return body if isinstance(body, dict) and answer.status_code == 200 else None
 
-    def _command(self, name: str) -> list[str]:
+    def command(self, name: str) -> list[str]:
+        """Return what a service is started by."""
         options = self.options
         command = [sys.executable, "-m", "edgefleet_services.cli.main", "service", name]
         command += [
@@ -215,12 +221,14 @@ class Supervisor:
             command += ["--venue-url", options.venue_url]
         if name == "venue":
             command += list(options.venue_arguments or ())
+        if name == "features" and options.plays_tape:
+            command += ["--market", "tape"]
         return command
 
     async def _spawn(self, name: str) -> None:
         child = self._children.setdefault(name, Child(name))
         process = await asyncio.create_subprocess_exec(
-            *self._command(name),
+            *self.command(name),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

@@ -12,6 +12,7 @@ from tests.fleet.processes import edgefleet
 from edgefleet.messages import Trade
 from edgefleet.store.market.archive import MarketArchive
 from edgefleet_services.data.tables import read_table
+from edgefleet_services.features.nights import FOLDER
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(500)]
 
@@ -38,3 +39,5 @@ def test_a_sessions_own_minutes_are_back_tested(session_at_max: RecordedSession,
     body = json.loads(tested.stdout)
     assert body["observations"] == len(expected) - 1 - 5
     assert 0 <= body["exceptions"] <= body["observations"]
+    # Days of a demo on a tape are nobody's: the fleet itself back-tested nothing.
+    assert not (market / FOLDER).exists()

@@ -89,6 +89,52 @@ class Metrics:
         )
 
     @cached_property
+    def backtest_exceptions(self) -> Gauge:
+        return self._gauge(
+            "risk_backtest_exceptions",
+            "Losses beyond the value at risk among the periods that the last night judged.",
+            "symbol",
+            "method",
+        )
+
+    @cached_property
+    def backtest_observations(self) -> Gauge:
+        return self._gauge(
+            "risk_backtest_observations", "Periods that the last night's back-test judged.", "symbol", "method"
+        )
+
+    @cached_property
+    def backtest_p_value(self) -> Gauge:
+        return self._gauge(
+            "risk_backtest_p_value",
+            "Probability of exceptions so far from promised where value at risk holds: coverage, independence, both.",
+            "symbol",
+            "method",
+            "test",
+        )
+
+    @cached_property
+    def backtest_zone(self) -> Gauge:
+        return self._gauge(
+            "risk_backtest_zone", "Basel zone of the last night: 0 green, 1 yellow, 2 red.", "symbol", "method"
+        )
+
+    @cached_property
+    def backtest_z2(self) -> Gauge:
+        return self._gauge(
+            "risk_backtest_shortfall_z2",
+            "Z2 of Acerbi and Szekely: 0 as promised, negative where losses are larger or more frequent.",
+            "symbol",
+            "method",
+        )
+
+    @cached_property
+    def backtest_failed(self) -> Gauge:
+        return self._gauge(
+            "risk_backtest_failed", "1 where the last night's back-test came to no end; too few bars is 0.", "symbol"
+        )
+
+    @cached_property
     def breaker_state(self) -> Gauge:
         return self._gauge(
             "risk_breaker_state",

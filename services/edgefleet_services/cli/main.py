@@ -9,7 +9,7 @@ import typer
 from dotenv import load_dotenv
 
 from edgefleet.errors import FleetError, Misuse, OutOfReach
-from edgefleet_services.cli import bench, data, operate, params, records, risk, risk_ask, risk_live, run
+from edgefleet_services.cli import bench, data, operate, params, records, risk, risk_ask, risk_live, risk_nightly, run
 
 EXIT_BAD_ANSWER = 1
 EXIT_MISUSE = 2
@@ -32,6 +32,7 @@ app.add_typer(params.app, name="params", help="Parameters with versions.")
 app.add_typer(data.app, name="data", help="Recorded markets: check, record, convert, info.")
 risk_ask.register(risk.app)
 risk_live.register(risk.app)
+risk_nightly.register(risk.app)
 app.add_typer(risk.app, name="risk", help="The arithmetic of risk, on tables of your own and on the portfolio.")
 
 

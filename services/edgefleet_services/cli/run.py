@@ -98,7 +98,9 @@ def service(
     session: Annotated[str, typer.Option(envvar="EDGEFLEET_SESSION")] = "",
     instance: Annotated[str, typer.Option(envvar="EDGEFLEET_INSTANCE")] = "0",
     log_level: Annotated[str, typer.Option(envvar="EDGEFLEET_LOG_LEVEL")] = "info",
-    market: Annotated[str, typer.Option(help="venue only: synthetic, tape or relay.")] = "synthetic",
+    market: Annotated[
+        str, typer.Option(help="venue: synthetic, tape or relay; features: tape where the venue plays one.")
+    ] = "synthetic",
     tape: Tape = None,
     speed: Annotated[str, typer.Option(help="venue only: 1, 10 or max.")] = "1",
     seed: Annotated[int, typer.Option(help="venue only: of the synthetic market.")] = 7,
@@ -122,6 +124,7 @@ def service(
         session=session,
         instance=instance,
         log_level=log_level,
+        from_tape=market == "tape",
     )
     if name != "venue":
         return run_service(name, options)

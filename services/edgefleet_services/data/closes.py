@@ -14,7 +14,6 @@ from edgefleet.clock import iso
 from edgefleet.errors import Misuse
 from edgefleet.instruments import AssetClass, canonical_symbol
 from edgefleet.store.market.archive import MarketArchive
-from edgefleet.store.market.research import read_table
 from edgefleet.units import decimal_text
 
 
@@ -109,14 +108,17 @@ def _kept(archive: MarketArchive, instrument: str, width_ms: int) -> Mapping[int
 
 def _rows(archive: MarketArchive, instrument: str, width_ms: int) -> Iterator[tuple[int, Decimal, bool]]:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    columns = ("ts_event", "interval_ms", "bar_kind", "backfill", "close")
-    table = read_table(archive, "bar", [instrument], columns=columns)
-    stamps = table["ts_event"].cast(pa.int64())
-    for row in zip(stamps, *(table[name] for name in columns[1:]), strict=True):
-        end, width, kind, is_history, price = (cell.as_py() for cell in row)
-        if kind == "time" and width == width_ms:
-            yield end, price, bool(is_history)
+    for each in archive.chosen(["bar"], [instrument]):
+        for part in archive.partitions.parts(each.partition):
+            # A batch at a time: a year's bars of all widths in one table weigh 170 MB, and one in sixty is an hour's.
+            for batch in archive.batches(each, part):
+                rows = batch.filter(pc.equal(batch["interval_ms"], width_ms))
+                columns = (rows["bar_kind"], rows["ts_event"].cast(pa.int64()), rows["close"], rows["backfill"])
+                for kind, end, price, is_history in zip(*(column.to_pylist() for column in columns), strict=True):
+                    if kind == "time":
+                        yield end, price, bool(is_history)
 
 
 def _after(end: int, width_ms: int, asset_class: AssetClass) -> Span:

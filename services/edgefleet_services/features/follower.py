@@ -16,7 +16,7 @@ from edgefleet.book.tops import ConsolidatedBest
 from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.clock import Clock
 from edgefleet.errors import OutOfReach, Poison, Transient
-from edgefleet.messages import Message, decode
+from edgefleet.messages import Beat, Message, decode
 from edgefleet.messages.market import Bar
 from edgefleet.params.schema import FleetConfig
 from edgefleet.stage import Output
@@ -94,6 +94,7 @@ class Follower(ClosesOrAbandons):
         self._bar_keeper = BarKeeper(config, self._remembered("bars"))
         self._bests = BestKeeper(config)
         self._news = News()
+        self.time = 0  # the market's, ns since the epoch: of the newest beat that was taken
         self._left_out = self._bar_keeper.left_out
 
     @property
@@ -136,11 +137,15 @@ class Follower(ClosesOrAbandons):
         self._bars.commit(memory=self._bar_keeper.memory)
         self._recorder.commit()
 
+    def settle(self) -> None:
+        """Commit what was taken, if anything was."""
+        if self._position not in (FIRST, self._recorder.position):
+            self.commit()
+
     def close(self) -> None:
         """Commit what was taken, and end."""
         try:
-            if self._position not in (FIRST, self._recorder.position):
-                self.commit()
+            self.settle()
         finally:
             self.abandon()
 
@@ -162,6 +167,8 @@ class Follower(ClosesOrAbandons):
         self._recorder.take([Output(MARKET, message)], entry.id)
         news.refused["unfit"] += self._recorder.counts.refused - before
         news.tags[entry.type] += 1
+        if isinstance(message, Beat):
+            self.time = max(self.time, message.ts_event)
         news.bests.update({best.symbol: best for best in self._bests.take(message)})
         place = id_key(entry.id)
         if place > self._after["rows"]:

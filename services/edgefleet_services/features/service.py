@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 from edgefleet.bus.interface import id_key
@@ -23,11 +21,12 @@ from edgefleet.params.schema import FleetConfig
 from edgefleet_services.bootstrap import ServiceContext, service_context
 from edgefleet_services.features.follower import Follower, News, Places
 from edgefleet_services.features.keepers import made_alike
+from edgefleet_services.features.nightly import Nightly
+from edgefleet_services.features.nights import market_directory
 from edgefleet_services.features.online import Online
 from edgefleet_services.options import ServiceOptions
 
 NAME = "features"
-OUT_VARIABLE = "EDGEFLEET_MARKET_DIR"
 LINGER_S = 0.25  # nobody waits for a row, so entries may gather
 RETRY_S = 1.0
 REST_S = 1.0  # how long it looks away where it is told to keep nothing
@@ -50,22 +49,19 @@ async def serve(options: ServiceOptions) -> None:
             tidying.cancel()
 
 
-def out_directory(data_dir: Path) -> Path:
-    """Return where a fleet's market is kept: in its data directory, where the environment names no other."""
-    return Path(os.environ.get(OUT_VARIABLE) or data_dir / "market")
-
-
 class Keeping:
     """Followers one after the other, each for as long as it can go on."""
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         options = context.options
-        self._places = Places(options.data_dir, options.redis_url, out_directory(options.data_dir))
+        self._places = Places(options.data_dir, options.redis_url, market_directory(options.data_dir))
         # One thread: a follower is asked by one caller at a time, and memory that others gave back is not held apart.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="follower")
         self._read_at = context.clock.monotonic_ns()  # when the stream answered last
         self._published_at = 0
+        self._caught_up = False  # the last turn left nothing to take
+        self._nightly = Nightly(context, self._places.out)
 
     @property
     def _config(self) -> FleetConfig:
@@ -73,6 +69,12 @@ class Keeping:
 
     async def run(self) -> None:
         """Keep the market until told to stop; a disk that takes no more is waited for, as is a Redis that is away."""
+        try:
+            await self._run()
+        finally:
+            await self._nightly.close()
+
+    async def _run(self) -> None:
         stop = self._context.stop
         while not stop.is_set():
             if not self._config.fleet.keep_features:
@@ -110,12 +112,21 @@ class Keeping:
                 return
             if not (self._config.fleet.keep_features and made_alike(self._config, config)):
                 return
+            await self._look_at_the_night(follower)
             await _pause(self._context.stop, 0 if more else LINGER_S)
+
+    async def _look_at_the_night(self, follower: Follower) -> None:
+        night = self._nightly.due(follower.time, caught_up=self._caught_up)
+        if night is not None and not self._context.stop.is_set():
+            await self._in_thread(follower.settle)  # the day's last bars are on the disk before they are read there
+            self._nightly.start(night)
 
     async def _turn(self, follower: Follower, online: Online) -> bool:
         """Take what is new, say it, and return whether there may be more; a Redis that is away has no more."""
+        self._caught_up = False
         try:
             news = await self._in_thread(follower.turn)
+            self._caught_up = not news.more
             self._measure(news)
             online.add(news)
             now = self._context.clock.monotonic_ns()
@@ -152,7 +163,7 @@ class Keeping:
 
 async def _tidy(context: ServiceContext) -> None:
     """Merge the small files that commits leave, now and then; by a process that takes its memory away with it."""
-    out = out_directory(context.options.data_dir)
+    out = market_directory(context.options.data_dir)
     command = [sys.executable, "-m", "edgefleet_services.cli.main", "data", "compact", str(out)]
     while True:
         await asyncio.sleep(TIDY_EVERY_S)

@@ -13,7 +13,14 @@ from edgefleet.errors import Misuse
 from edgefleet_services.fleet import data_directory
 from edgefleet_services.opening import new_session_id
 from edgefleet_services.options import SERVICES, service_port
-from edgefleet_services.supervisor import MergedLog, free_port_block, port_is_free, require_ports
+from edgefleet_services.supervisor import (
+    FleetOptions,
+    MergedLog,
+    Supervisor,
+    free_port_block,
+    port_is_free,
+    require_ports,
+)
 
 
 @pytest.fixture
@@ -115,3 +122,27 @@ def test_session_ids_sort_by_their_start() -> None:
 
     assert earlier < later
     assert earlier.startswith("20240808T235415-")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--market", "tape", "--speed", "max", "--tape", "a.gz"), True),
+        (("--market", "synthetic", "--seed", "7"), False),
+        (None, False),
+    ],
+)
+def test_the_service_that_back_tests_is_told_of_a_tape(
+    tmp_path: Path, arguments: tuple[str, ...] | None, told: bool
+) -> None:
+    options = FleetOptions(
+        mode="paper", venue="sim", symbols=("BTC/USDT",), conf_dir=tmp_path, data_dir=tmp_path, redis_url="redis://x",
+        port=8001, session="s", account="main", venue_arguments=arguments,
+    )  # fmt: skip
+    log = MergedLog(tmp_path / "log", console_level="error", console=lambda text: None)
+
+    command = Supervisor(options, log).command("features")
+
+    log.close()
+    assert ("--market" in command) is told
+    assert ("tape" in command) is told

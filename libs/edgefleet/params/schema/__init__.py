@@ -1,5 +1,6 @@
 """Typed configuration: every component, validated whole, known by its hash. Reads no file and no Redis."""
 
+from edgefleet.params.schema.backtest import BacktestParams
 from edgefleet.params.schema.base import Params
 from edgefleet.params.schema.execution import ExecutionParams
 from edgefleet.params.schema.features import FeaturesParams
@@ -14,6 +15,7 @@ from edgefleet.params.schema.venues import VenueParams, VenuesParams
 
 __all__ = [
     "COMPONENTS",
+    "BacktestParams",
     "ExecutionParams",
     "FeaturesParams",
     "FleetConfig",

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from edgefleet.params.schema.backtest import BacktestParams
 from edgefleet.params.schema.base import Params
 from edgefleet.params.schema.keep import KeepParams
 from edgefleet.params.schema.quality import QualityParams
@@ -46,6 +47,9 @@ class FeaturesParams(Params):
         default_factory=QualityParams, description="from when on market data is not believed"
     )
     keep: KeepParams = Field(default_factory=KeepParams, description="what is kept of the market beside features")
+    backtest: BacktestParams = Field(
+        default_factory=BacktestParams, description="value at risk against the kept bars, each night"
+    )
     bar_ms: int = Field(1_000, gt=0, description="length of a bar in event time")
     online: tuple[str, ...] = Field(FEATURE_FAMILIES, description="families of features that are computed live")
     top_from: Literal["auto", "quotes", "book"] = Field(
