@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
 from edgefleet.errors import Misuse
+from edgefleet_services.cli.answers import AsJson, aligned, answer, refusals_of
 
 if TYPE_CHECKING:
     from edgefleet.risk.coverage import Judged, Way
@@ -35,7 +33,6 @@ MethodDecay = Annotated[
 Window = Annotated[int, typer.Option("--window", min=2, help="Returns that each period is told from.")]
 Picture = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write a picture there.")]
 Column = Annotated[str | None, typer.Option("--column", help="Which series, where the file has several.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
 
 @app.command("hrp")
@@ -56,7 +53,7 @@ def hrp(
     from edgefleet.stats.covariance import check_returns, correlation
 
     path, names, values = _returns(returns, prices)
-    with _told(path):
+    with refusals_of(path):
         check_returns(values, names)
         found = hierarchical_risk_parity(values, convention=convention.upper())  # type: ignore[arg-type]  # it refuses
     weights = dict(zip(names, found.weights.tolist(), strict=True))
@@ -64,9 +61,9 @@ def hrp(
     if png is not None:
         from edgefleet_services.data.pictures import draw_weights
 
-        with _told(path):
+        with refusals_of(path):
             draw_weights(png, names, found.order, found.weights, correlation(values))
-    _answer({"weights": weights, "order": order}, as_json, _rows((name, f"{weights[name]:.6f}") for name in order))
+    answer({"weights": weights, "order": order}, as_json, aligned((name, f"{weights[name]:.6f}") for name in order))
     return 0
 
 
@@ -89,7 +86,7 @@ def cov(
 
     path, names, values = _returns(returns, prices)
     shrinkage: float | None = None
-    with _told(path):
+    with refusals_of(path):
         check_returns(values, names)
         if method == "ledoit-wolf":
             covariance, shrinkage, _ = ledoit_wolf(values)
@@ -105,14 +102,14 @@ def cov(
         from edgefleet_services.data.pictures import draw_covariance
 
         deviations = np.sqrt(np.diag(covariance))
-        with _told(path):
+        with refusals_of(path):
             draw_covariance(png, names, covariance / np.outer(deviations, deviations), deviations, method)
-    lines = _rows(
+    lines = aligned(
         [("", *names), *((name, *map(_short, row)) for name, row in zip(names, covariance.tolist(), strict=True))]
     )
     if shrinkage is not None:
         lines.append(f"shrinkage {_short(shrinkage)}")
-    _answer({"assets": names, "covariance": covariance.tolist(), "shrinkage": shrinkage}, as_json, lines)
+    answer({"assets": names, "covariance": covariance.tolist(), "shrinkage": shrinkage}, as_json, lines)
     return 0
 
 
@@ -174,22 +171,22 @@ def var(
     elif decay is not None:
         options.update(_decay_of(method, decay))
     name, series = _one_series(path, names, values, column, weights)
-    with _told(path, name):
+    with refusals_of(path, name):
         periods = periods_in(horizon, period, calendar)  # type: ignore[arg-type]  # it refuses what it does not know
         found = METHODS[method](series, level=level, periods=periods, **options)
     if png is not None:
         from edgefleet_services.data.pictures import draw_risk
 
-        with _told(path, name):
+        with refusals_of(path, name):
             one = METHODS[method](series, level=level, **options)
             rolled = _rolled(series, method, level, window, {} if method == "garch" else options)
             draw_risk(png, f"{name}: {method}, level {level:g}, one period", series, one, rolled)
     lines = [
         f"{name}: {len(series)} returns of {period}; {method}, level {level:g}, horizon {horizon}: "
         f"{_short(periods)} of these returns by {calendar}",
-        *_rows([("value at risk", f"{found.var:.6%}"), ("expected shortfall", f"{found.es:.6%}")]),
+        *aligned([("value at risk", f"{found.var:.6%}"), ("expected shortfall", f"{found.es:.6%}")]),
     ]
-    _answer({"var": found.var, "es": found.es}, as_json, lines)
+    answer({"var": found.var, "es": found.es}, as_json, lines)
     return 0
 
 
@@ -211,16 +208,16 @@ def gpd(
     if propose:
         if png is not None:
             raise Misuse("--png draws one fit: name its --threshold instead of --propose")
-        with _told(losses, name):
+        with refusals_of(losses, name):
             candidates = propose_thresholds(series)
-        _answer({"candidates": [_candidate(one) for one in candidates]}, as_json, _proposed(candidates))
+        answer({"candidates": [_candidate(one) for one in candidates]}, as_json, _proposed(candidates))
         return 0
     if threshold is None:
         raise Misuse("--threshold is missing; give one, or see what each would give with --propose")
-    with _told(losses, name):
+    with refusals_of(losses, name):
         tail = fit_tail(series, threshold)
     if png is not None:
-        with _told(losses, name):
+        with refusals_of(losses, name):
             _draw_tail(png, name, series, tail)
     body = {
         "xi": tail.xi,
@@ -233,21 +230,21 @@ def gpd(
     }
     lines = [
         f"{name}: {tail.n_exceed} of {tail.n} losses exceed {threshold:g}",
-        *_rows(
+        *aligned(
             [
                 ("", "estimate", "standard error"),
                 ("xi", _short(tail.xi), _short(tail.se_xi)),
                 ("beta", _short(tail.beta), _short(tail.se_beta)),
             ]
         ),
-        *_rows(
+        *aligned(
             [
                 ("level", "value at risk", "expected shortfall"),
                 *((f"{level:g}", _short(tail.var(level)), _short(tail.es(level))) for level in TAIL_LEVELS),
             ]
         ),
     ]
-    _answer(body, as_json, lines)
+    answer(body, as_json, lines)
     return 0
 
 
@@ -315,7 +312,7 @@ def _backtest_of_data(
 
     path, names, values = _returns(returns, prices)
     name, series = _one_series(path, names, values, column, None)
-    with _told(path, name):
+    with refusals_of(path, name):
         rate = rate_of(level)
         options = {} if decay is None else _decay_of(method, decay)
         rolled = _rolled(series, method, 1 - rate, window, options)
@@ -348,7 +345,7 @@ def _backtest_of_data(
     ]
     if rolled.kept:
         lines.append(f"{rolled.kept} refits found no maximum: the parameters before stayed in force")
-    _answer(body, as_json, lines)
+    answer(body, as_json, lines)
     return 0
 
 
@@ -373,7 +370,7 @@ def _backtest_of_counts(
         raise Misuse(
             "name the counts by --exceptions and --observations, or by --transitions, or data by --returns or --prices"
         )
-    with _told():
+    with refusals_of():
         rate = None if level is None else rate_of(level)
         if counts is not None:
             apart = christoffersen(counts)
@@ -394,7 +391,7 @@ def _backtest_of_counts(
         *_test_lines(coverage, apart, both),
         f"Basel zone: {zone or '-'}",
     ]
-    _answer(body, as_json, lines)
+    answer(body, as_json, lines)
     return 0
 
 
@@ -419,10 +416,10 @@ def coverage(
     found = {}
     for each in chosen:
         name, series = _one_series(path, names, values, each, None)
-        with _told(path, name):
+        with refusals_of(path, name):
             found[name] = coverage_of(series, level=level, start=start)
     body = {name: {way: _judged(verdict) for way, verdict in verdicts.items()} for name, verdicts in found.items()}
-    _answer({"level": level, "start": start, "series": body}, as_json, _coverage_lines(found, WAYS))
+    answer({"level": level, "start": start, "series": body}, as_json, _coverage_lines(found, WAYS))
     return 0
 
 
@@ -450,22 +447,24 @@ def kelly(
     if covariance is not None and means is not None and mean is None and sd is None:
         names, matrix, expected = _assets(covariance, means)
         edges = [value - rate for value in expected]
-        with _told(covariance):
+        with refusals_of(covariance):
             shares = kelly_fractions(matrix, edges)
         growth = portfolio_growth_rate(shares, edges, matrix, rate=rate)
         by_name = dict(zip(names, shares, strict=True))
-        lines = _rows([*((name, _short(share)) for name, share in by_name.items()), ("growth", _short(growth))])
-        _answer({"fraction": by_name, "growth": growth}, as_json, lines)
+        lines = aligned([*((name, _short(share)) for name, share in by_name.items()), ("growth", _short(growth))])
+        answer({"fraction": by_name, "growth": growth}, as_json, lines)
         return 0
     if mean is None or sd is None or covariance is not None or means is not None:
         raise Misuse("name one bet by --mean and --sd, or several by --cov and --means")
     if not 0 < sd < math.inf:
         raise Misuse(f"--sd must be positive and finite, was {sd!r}")
-    with _told():
+    with refusals_of():
         share = kelly_fraction(mean - rate, sd * sd, share=1.0)
     growth = growth_rate(share, mean - rate, sd * sd, rate=rate)
-    _answer(
-        {"fraction": share, "growth": growth}, as_json, _rows([("fraction", _short(share)), ("growth", _short(growth))])
+    answer(
+        {"fraction": share, "growth": growth},
+        as_json,
+        aligned([("fraction", _short(share)), ("growth", _short(growth))]),
     )
     return 0
 
@@ -482,7 +481,7 @@ def _returns(returns: Path | None, prices: Path | None) -> tuple[Path, list[str]
     values = table.values
     if prices is not None:
         _check_prices(path, table)
-        with _told(path):
+        with refusals_of(path):
             values = returns_of(values)
     return path, list(table.names), values
 
@@ -566,38 +565,6 @@ def _assets(covariance: Path, means: Path) -> tuple[list[str], list[list[float]]
     return names, matrix.values.tolist(), [found[name] for name in names]
 
 
-@contextmanager
-def _told(*where: object) -> Iterator[None]:
-    """Say where it was that arithmetic refused its input, or which extra is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise Misuse(f"{error.name} is not installed; pip install 'edgefleet[research]'") from error
-    except ValueError as error:
-        raise Misuse(": ".join(filter(None, (", ".join(map(str, where)), str(error))))) from error
-
-
-def _answer(body: dict[str, Any], as_json: bool, lines: Iterable[str]) -> None:
-    if as_json:
-        sys.stdout.write(msgspec.json.encode(body).decode() + "\n")
-        return
-    for line in lines:
-        typer.echo(line)
-
-
-def _rows(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return rows as aligned text: the first column to the left, the others to the right."""
-    table = [list(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
-
-
 def _tests(coverage: Any, independence: Any, both: Any) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for short, test in (("pof", coverage), ("cci", independence), ("cc", both)):
@@ -608,7 +575,7 @@ def _tests(coverage: Any, independence: Any, both: Any) -> dict[str, float | Non
 def _test_lines(coverage: Any, independence: Any, both: Any) -> list[str]:
     named = (("coverage (Kupiec)", coverage), ("independence (Christoffersen)", independence), ("both", both))
     cells = ((name, *((_short(x) for x in test) if test else ("-", "-"))) for name, test in named)
-    return _rows([("test", "likelihood ratio", "p"), *cells])
+    return aligned([("test", "likelihood ratio", "p"), *cells])
 
 
 def _judged(verdict: Judged) -> dict[str, Any]:
@@ -631,7 +598,7 @@ def _coverage_lines(found: dict[str, dict[str, Judged]], ways: Sequence[Way]) ->
             periods = verdicts[names[0]].periods
             rows.append((series, str(periods), *(_coverage_cell(verdicts[name]) for name in names)))
         passed = (str(sum(verdicts[name].passes for verdicts in found.values())) for name in names)
-        yield from (line.rstrip() for line in _rows([*rows, ("passed", "", *passed)]))
+        yield from (line.rstrip() for line in aligned([*rows, ("passed", "", *passed)]))
         yield ""
     none = [series for series, verdicts in found.items() if not any(one.passes for one in verdicts.values())]
     yield f"{len(found) - len(none)} of {len(found)} pass by one way at least; by none: {', '.join(none) or '-'}"
@@ -702,4 +669,6 @@ def _candidate(one: Any) -> dict[str, Any]:
 
 def _proposed(candidates: Sequence[Any]) -> list[str]:
     found = [_candidate(one) for one in candidates]
-    return _rows([tuple(found[0]), *(tuple(_short(value) for value in one.values()) for one in found)]) if found else []
+    return (
+        aligned([tuple(found[0]), *(tuple(_short(value) for value in one.values()) for one in found)]) if found else []
+    )

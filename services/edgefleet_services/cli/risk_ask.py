@@ -15,7 +15,7 @@ import typer
 from edgefleet.clock import iso
 from edgefleet.errors import Misuse
 from edgefleet.instruments import canonical_symbol
-from edgefleet_services.cli.risk import AsJson, _answer, _rows, _told
+from edgefleet_services.cli.answers import AsJson, aligned, answer, refusals_of
 from edgefleet_services.cli.risk_live import present_risk
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def explain_verdict(
     present = present_risk(redis_url, data_dir)
     found = explain(present.state, _instrument(present.state, asked, at), present.config)
     as_of = iso(found.time) if found.time else None
-    _answer({"as_of": as_of, **_body(found)}, as_json, _lines(found, as_of))
+    answer({"as_of": as_of, **_body(found)}, as_json, _lines(found, as_of))
     return 0
 
 
@@ -77,11 +77,11 @@ def size(file: AskedFile, conf: Conf = Path("conf"), as_json: AsJson = False) ->
     from edgefleet.risk.ask import state_from
 
     asked, config = _asked(file), _configured(conf)
-    with _told(_where(file)):
+    with refusals_of(_where(file)):
         state = state_from(asked, config)
         found = [_decided(state, name, config) for name in _with_edges(state)]
     bodies = [_body(one) for one in found]
-    _answer({"explanations": bodies}, as_json, [line for one in found for line in _lines(one, None)])
+    answer({"explanations": bodies}, as_json, [line for one in found for line in _lines(one, None)])
     return 0
 
 
@@ -94,12 +94,12 @@ def blend_edges(file: AskedFile, conf: Conf = Path("conf"), as_json: AsJson = Fa
     from edgefleet.risk.explain import explain
 
     asked, config = _asked(file), _configured(conf)
-    with _told(_where(file)):
+    with refusals_of(_where(file)):
         state = heard_from(asked, config)
         found = [explain(state, name, config) for name in _with_edges(state)]
     bodies = [{"instrument": one.instrument, "models": one.models, "blend": one.groups[0].numbers} for one in found]
     lines = [line for one in found for line in [one.instrument, *_models(one), *_group(one.groups[0])]]
-    _answer({"blends": msgspec.to_builtins(bodies)}, as_json, lines)
+    answer({"blends": msgspec.to_builtins(bodies)}, as_json, lines)
     return 0
 
 
@@ -209,7 +209,7 @@ def _models(found: Explanation) -> Iterator[str]:
 def _table(groups: Sequence[Group]) -> list[str]:
     """Return groups of like numbers as one table: a group is a row."""
     heads = ["", *(_head(number) for number in groups[0].numbers)]
-    return _rows([heads, *([one.title, *(_text(number.value) for number in one.numbers)] for one in groups)])
+    return aligned([heads, *([one.title, *(_text(number.value) for number in one.numbers)] for one in groups)])
 
 
 def _head(number: Number) -> str:

@@ -15,7 +15,7 @@ from edgefleet.errors import Misuse, OutOfReach
 from edgefleet.instruments import AssetClass, canonical_symbol
 from edgefleet.params.files import load_component, load_fleet
 from edgefleet.params.schema import FleetConfig, ScenarioParams, StressParams
-from edgefleet_services.cli.risk import AsJson, _answer, _rows, _told
+from edgefleet_services.cli.answers import AsJson, aligned, answer, refusals_of
 from edgefleet_services.running import find_running, redis_url_for
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ def stress_portfolio(
     for one in held:
         found: list[StressResult] = []
         if one.portfolio is not None:
-            with _told(*where):
+            with refusals_of(*where):
                 found = [stress(one.portfolio, each, config.risk_harmonizer) for each in chosen]
         bodies.append(_body(one, found))
         lines += _lines(one, found, as_of, detailed=scenario is not None)
-    _answer({"as_of": as_of, "accounts": bodies}, as_json, lines)
+    answer({"as_of": as_of, "accounts": bodies}, as_json, lines)
     return 0 if all(one.portfolio is not None for one in held) else 1
 
 
@@ -192,7 +192,7 @@ def _lines(held: Held, found: list[StressResult], as_of: str | None, *, detailed
         )
         for one in found
     ]
-    return [head, *_rows(table), *(line for one in found for line in _remarks(one, detailed=detailed))]
+    return [head, *aligned(table), *(line for one in found for line in _remarks(one, detailed=detailed))]
 
 
 def _remarks(found: StressResult, *, detailed: bool) -> list[str]:

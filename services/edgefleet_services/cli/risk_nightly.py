@@ -14,7 +14,7 @@ import typer
 
 from edgefleet.errors import Misuse, OutOfReach, Transient
 from edgefleet.instruments import canonical_symbol
-from edgefleet_services.cli.risk import AsJson, _rows
+from edgefleet_services.cli.answers import AsJson, aligned
 from edgefleet_services.cli.run import session_directory
 from edgefleet_services.options import redis_url_from_environment
 from edgefleet_services.running import RunningFleet, find_running
@@ -131,7 +131,7 @@ def _lines(found: SymbolNight) -> Iterator[str]:
     yield f"{about}; level {found.level:g}, window {found.window}; passing: {_listed(found.passing)}"
     heads = ("", "exceptions", "expected", "coverage p", "independence p", "zone", "Z2", "")
     yield from (
-        line.rstrip() for line in _rows([heads, *(_cells(method, one) for method, one in found.methods.items())])
+        line.rstrip() for line in aligned([heads, *(_cells(method, one) for method, one in found.methods.items())])
     )
     yield from (f"{method}: {one.refused}" for method, one in found.methods.items() if one.refused)
 
