@@ -120,8 +120,7 @@ def _when_held(view: View, held: Decimal) -> Yes | No:
 
 def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
     ground = view.ground
-    tightest, room = ground.limits.tightest(sign)
-    edge, cost = abs(view.opinion.edge_bps), ground.cost_bps
+    room, edge, cost = ground.limits.room(sign), abs(view.opinion.edge_bps), ground.cost_bps
     barred = _barred(view)
     if barred is None and not edge > cost:
         barred = No(Refusal.EDGE_BELOW_COST)
@@ -130,15 +129,16 @@ def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
     sizing = ground.plan.params.position_sizing
     gross = deserved(view, edge, sign)
     net = deserved(view, edge - cost, sign) if barred is None else 0.0
+    left = regime_factor(view)
     wanted = resized(
         fraction,
-        growth_factor(view) * min(net, room),
-        regime_factor(view) * min(gross, room),
+        ground.growth * left * (net if net < room else room),
+        left * (gross if gross < room else room),
         step=ground.terms.step,
         band=sizing.no_trade_band,
     )
     if wanted is not None:
-        binding = "kelly" if gross < room else tightest.name
+        binding = "kelly" if gross < room else ground.limits.tightest(sign)[0].name
         sized = _bounded(view, in_lots(ground, wanted, sign), barred)
         if sized == 0:
             return _close(view, binding)
@@ -176,8 +176,9 @@ def _enter(view: View) -> Yes | No:
 
 def _sized_entry(view: View, net_bps: float, sign: int) -> Yes | No:
     ground, terms = view.ground, view.ground.terms
-    full, room = ground.limits.tightest(sign)
+    room = ground.limits.room(sign)
     if not room > 0:
+        full = ground.limits.tightest(sign)[0]
         return No(full.refusal, limit=full.aim, observed=full.used(0.0), detail=full.name)
     kelly = deserved(view, net_bps, sign)
     if not kelly > 0:
@@ -193,7 +194,7 @@ def _sized_entry(view: View, net_bps: float, sign: int) -> Yes | No:
     if sized == 0:
         smallest = max(terms.min_notional, float(terms.min_quantity) * ground.bid)
         return No(Refusal.BELOW_MINIMUM, limit=smallest, observed=wanted * ground.equity, detail=view.desk.quote)
-    return _yes(view, sized, "kelly" if kelly < room else full.name, "normal")
+    return _yes(view, sized, "kelly" if kelly < room else ground.limits.tightest(sign)[0].name, "normal")
 
 
 def _barred(view: View) -> No | None:
@@ -247,7 +248,7 @@ def _shrink(view: View, held: Decimal, fraction: float, broken: Limit) -> Yes | 
     if ground.variance is None:
         return _not_warm(view)
     sign = 1 if held > 0 else -1
-    wanted = min(abs(fraction), ground.limits.tightest(sign)[1])
+    wanted = min(abs(fraction), ground.limits.room(sign))
     if wanted == 0:
         return _close(view, broken.name)
     sized = _bounded(view, in_lots(ground, step_down(wanted, ground.terms.step), sign), _barred(view))

@@ -7,8 +7,6 @@ between gets the same bits. A touch changes one line of the lists; sums are take
 from __future__ import annotations
 
 import math
-from itertools import compress
-from operator import mul
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from edgefleet.clock import NS_PER_S
@@ -41,6 +39,12 @@ class Correlations(NamedTuple):
     table: Floats  # the same with 0 there
     until: int  # ns, stage time from which they are too old
 
+    def zeros(self) -> tuple[Floats, Floats]:
+        """Return two rows of zeros, one number per instrument."""
+        import numpy as np  # where there is a table it is loaded already
+
+        return np.zeros(len(self.rows)), np.zeros(len(self.rows))
+
 
 def joint_now(state: RiskState, venue: str) -> JointReturns | None:
     """Return the joint returns of a venue's instruments, None where there are none or the last is too long ago."""
@@ -68,10 +72,8 @@ class Totals(NamedTuple):
     high: float
     linear: float  # of what counts by its sum, in deviations of a day
     variance: float  # of the correlated middles
-    moved: list[float]  # table times middles, by row of the correlations
-    pulled: list[float]  # table times wanted positions
+    moved: Floats | None  # table times middles, by row of the correlations; None where it is zero
     wanted_linear: float  # sizes of wanted positions whose correlations are not known, in deviations of a day
-    correlated: int  # how many middles are not zero
 
 
 class Exposures:
@@ -82,14 +84,17 @@ class Exposures:
     """
 
     __slots__ = (
+        "_apart",
         "_at",
         "_classes",
+        "_correlated",
         "_correlations",
+        "_equity",
         "_high",
         "_linear",
         "_low",
-        "_masks",
         "_middles",
+        "_near",
         "_params",
         "_plan",
         "_quote",
@@ -98,6 +103,8 @@ class Exposures:
         "_sectors",
         "_state",
         "_totals",
+        "_turning",
+        "_unvalued",
         "_values",
         "_wanted",
         "_wanted_linear",
@@ -118,16 +125,22 @@ class Exposures:
         size = len(desks)
         self._at = {desk.instrument: at for at, desk in enumerate(desks)}
         self._worst, self._low, self._high = [0.0] * size, [0.0] * size, [0.0] * size
-        self._linear, self._wanted_linear = [0.0] * size, [0.0] * size
+        self._apart: set[int] = set()  # lines that may end at two places
+        # By line, without zeros: most are, and the sum of what is left is exact in any order.
+        self._linear: dict[int, float] = {}
+        self._wanted_linear: dict[int, float] = {}
         self._ranges: list[tuple[Range, float | None]] = [(NOWHERE, None)] * size
-        rows = 0 if correlations is None else len(correlations.rows)
-        self._middles, self._wanted = [0.0] * rows, [0.0] * rows
+        self._middles, self._wanted = (None, None) if correlations is None else correlations.zeros()
+        self._correlated: set[int] = set()  # rows whose middle is not zero
+        self._turning: set[int] = set()  # rows where another position is wanted than the middle
         self._classes: dict[AssetClass, list[float]] = {}
         self._sectors: dict[str, list[float]] = {}
-        self._masks: dict[str, list[bool]] = {}
+        self._near: dict[str, tuple[int, ...]] = {}
         self._values: dict[str, float | None] = {
             asset: value_of(state, venue, asset, quote) for asset in state.holdings.get(venue, ())
         }
+        self._unvalued = {asset for asset, value in self._values.items() if value is None}
+        self._equity: float | None = None
         self._totals: Totals | None = None
         self.troubles: dict[str, No] = {}  # instruments that are held and cannot be valued
         self.unknown: dict[str, None] = {}  # instruments that are held and whose variance is not known
@@ -155,13 +168,24 @@ class Exposures:
         return True
 
     def _mark(self, desk: Desk) -> None:
-        if desk.quote == self._quote and desk.base in self._values:
-            self._values[desk.base] = value_of(self._state, self.venue, desk.base, self._quote)
+        base = desk.base
+        if desk.quote != self._quote or base not in self._values:
+            return
+        value = self._values[base] = value_of(self._state, self.venue, base, self._quote)
+        self._equity = None
+        if value is None:
+            self._unvalued.add(base)
+        else:
+            self._unvalued.discard(base)
 
     def equity(self) -> float | None:
         """Return what the account is worth: longs at the bid, shorts at the ask; None where a touch is not known."""
-        values = self._values.values()
-        return None if None in values else math.fsum(values)  # type: ignore[arg-type]  # none of them is None
+        if self._unvalued:
+            return None
+        found = self._equity
+        if found is None:
+            found = self._equity = math.fsum(self._values.values())  # type: ignore[arg-type]  # none of them is None
+        return found
 
     def var(self, equity: float) -> float:
         """Return the value at risk of everything, 95 %, one day, as a fraction of `equity`."""
@@ -175,24 +199,26 @@ class Exposures:
         worst = self._worst[at]
         in_class = totals.gross if len(self._classes) == 1 else math.fsum(self._classes[asset_class])
         row = self._row(name)
-        variance, covariance, linear = totals.variance, 0.0, totals.linear - self._linear[at]
-        pull, pull_linear = 0.0, totals.wanted_linear - self._wanted_linear[at]
-        if row is not None:
-            own, wanted = self._middles[row], self._wanted[row]
-            covariance = totals.moved[row] - own
-            variance += own * (own - 2 * totals.moved[row])
-            pull = totals.pulled[row] - wanted
-            if totals.correlated == (own != 0.0):
-                variance = covariance = 0.0  # no other: what is left there are roundings
-        else:
+        variance, covariance, linear = totals.variance, 0.0, totals.linear - self._linear.get(at, 0.0)
+        pull, pull_linear = 0.0, totals.wanted_linear - self._wanted_linear.get(at, 0.0)
+        moved = totals.moved
+        if row is None:
             linear, variance = linear + math.sqrt(variance), 0.0
-            pull_linear += math.fsum(map(abs, self._wanted))
+            pull_linear += 0.0 if self._wanted is None else math.fsum(map(abs, self._wanted.tolist()))
+        else:
+            along, own = (0.0, 0.0) if moved is None else (moved.item(row), self._middles.item(row))
+            if self._correlated <= {row}:
+                variance = 0.0  # no other: what is left there are roundings
+            else:
+                covariance = along - own
+                variance += own * (own - 2 * along)
+            pull = self._pull(row, along)
         left = _left(linear, 0.0)
         return Beside(
             _left(totals.gross, worst) / equity,
             _left(in_class, worst) / equity,
             0.0 if sector == "none" else _left(math.fsum(self._sectors[sector]), worst) / equity,
-            math.fsum(compress(self._worst, self._mask(name))) / equity,
+            self._of_near(name) / equity,
             (totals.low - self._low[at]) / equity,
             (totals.high - self._high[at]) / equity,
             max(variance, 0.0) / (equity * equity),
@@ -230,43 +256,54 @@ class Exposures:
         self._low[at], self._high[at], self._worst[at] = low, high, worst
         row = self._row(name)
         if row is None:
-            self._linear[at], self._wanted_linear[at] = worst * deviation, abs(wanted) * deviation
+            _put(self._linear, at, worst * deviation)
+            _put(self._wanted_linear, at, abs(wanted) * deviation)
         else:
-            self._linear[at] = (high - low) / 2 * deviation
-            self._middles[row], self._wanted[row] = (high + low) / 2 * deviation, wanted * deviation
+            _put(self._linear, at, (high - low) / 2 * deviation)
+            self._place(row, (high + low) / 2 * deviation, wanted * deviation)
+        _mark_in(self._apart, at, low != high)
         asset_class, sector = self._kind(desk)
         _slot(self._classes, asset_class, len(self._at))[at] = worst
         if sector != "none":
             _slot(self._sectors, sector, len(self._at))[at] = worst
 
+    def _place(self, row: int, middle: float, wanted: float) -> None:
+        if self._middles is None or self._wanted is None:
+            return
+        self._middles[row], self._wanted[row] = middle, wanted
+        _mark_in(self._correlated, row, middle != 0.0)
+        _mark_in(self._turning, row, wanted != middle)
+
     def _sum(self) -> Totals:
         found = self._totals
         if found is None:
-            moved, pulled, variance = self._move()
+            moved, variance = self._move()
+            low = math.fsum(self._low)
             found = self._totals = Totals(
                 math.fsum(self._worst),
-                math.fsum(self._low),
-                math.fsum(self._high),
-                math.fsum(self._linear),
+                low,
+                math.fsum(self._high) if self._apart else low,
+                math.fsum(self._linear.values()),
                 variance,
                 moved,
-                pulled,
-                math.fsum(self._wanted_linear),
-                len(self._middles) - self._middles.count(0.0),
+                math.fsum(self._wanted_linear.values()),
             )
         return found
 
-    def _move(self) -> tuple[list[float], list[float], float]:
-        """Return the table times the middles and times the wanted positions, and the variance of the middles."""
-        correlations, middles, wanted = self._correlations, self._middles, self._wanted
-        if correlations is None:
-            return [], [], 0.0
-        if not any(middles) and not any(wanted):
-            return middles, wanted, 0.0
-        moved = _times(correlations.table, middles)
-        pulled = moved if wanted == middles else _times(correlations.table, wanted)
-        variance = math.fsum(map(mul, middles, moved))
-        return moved, pulled, max(variance, 0.0)
+    def _move(self) -> tuple[Floats | None, float]:
+        """Return the table times the middles, and their variance."""
+        if self._correlations is None or self._middles is None or not self._correlated:
+            return None, 0.0
+        moved = _times("ij,j->i", self._correlations.table, self._middles)
+        return moved, max(math.fsum((self._middles * moved).tolist()), 0.0)
+
+    def _pull(self, row: int, along: float) -> float:
+        """Return a row of the table times the wanted positions of the others; `along` is it times the middles."""
+        if self._correlations is None or self._wanted is None:
+            return 0.0
+        if self._turning:
+            along = _times("i,i", self._correlations.table[row], self._wanted).item()
+        return along - self._wanted.item(row)
 
     def _row(self, name: str) -> int | None:
         correlations = self._correlations
@@ -275,14 +312,16 @@ class Exposures:
         row = correlations.at.get(name)
         return row if row is not None and correlations.known[row] else None
 
-    def _mask(self, name: str) -> list[bool]:
-        """Return, per line, whether it moves with `name` or might: what is not known counts as correlated."""
-        found = self._masks.get(name)
-        if found is None:
+    def _of_near(self, name: str) -> float:
+        """Return what lines come to that move with `name` or might: what is not known counts as correlated."""
+        near = self._near.get(name)
+        if near is None:
             least = self._params.risk_limits.correlated_from
-            found = [other != name and not self.correlation(name, other) < least for other in self._at]
-            self._masks[name] = found
-        return found
+            others = enumerate(self._at)
+            near = tuple([at for at, other in others if other != name and not self.correlation(name, other) < least])
+            self._near[name] = near
+        worst = self._worst
+        return math.fsum([worst[at] for at in near]) if near else 0.0
 
     def correlation(self, name: str, other: str) -> float:
         """Return the correlation of two instruments, NaN where it is not known."""
@@ -314,9 +353,23 @@ def _left(total: float, own: float) -> float:
     return left if not left < 0 else 0.0
 
 
-def _times(table: Floats, vector: list[float]) -> list[float]:
+def _put(parts: dict[int, float], at: int, value: float) -> None:
+    if value == 0.0:
+        parts.pop(at, None)
+    else:
+        parts[at] = value
+
+
+def _mark_in(marked: set[int], at: int, is_so: bool) -> None:
+    if is_so:
+        marked.add(at)
+    else:
+        marked.discard(at)
+
+
+def _times(sum_of: str, table: Floats, vector: Floats) -> Floats:
     """Return the product, without BLAS: its bits are the same on every machine of a kind."""
     import numpy as np  # where there is a table it is loaded already
 
-    found: list[float] = np.einsum("ij,j->i", table, vector).tolist()
+    found: Floats = np.einsum(sum_of, table, vector)
     return found

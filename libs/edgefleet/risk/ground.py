@@ -58,8 +58,26 @@ class NoEquity(msgspec.Struct, frozen=True, gc=False):
     no: No
 
 
-def ground_of(state: RiskState, desk: Desk, plan: RiskPlan, exposures: Exposures) -> Ground | NoEquity | No:
-    """Return what decisions on the instrument may rest on, or why there can be none."""
+class Own(msgspec.Struct, frozen=True):
+    """What is so of one instrument whatever the others of its account come to."""
+
+    terms: Terms
+    bid: float
+    ask: float
+    cost_bps: float  # without what an order itself moves
+    variance: float | None
+    deviation: float | None
+    lag_ns: int | None
+    units: float
+    budget: float | None  # share of equity that allocation leaves to it
+    growth: float
+    reducing: No | None  # why nothing may be enlarged: what is said before a drawdown
+    barred: No | None  # and what is said after it
+    unusual: No | None  # and after what others are held
+
+
+def own_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Own | No:
+    """Return what is so of the instrument by itself, or why nothing may be decided on it."""
     terms = plan.terms(desk.instrument)
     if isinstance(terms, No):
         return terms
@@ -72,12 +90,39 @@ def ground_of(state: RiskState, desk: Desk, plan: RiskPlan, exposures: Exposures
         return No(Refusal.MARKET_CLOSED, detail=closed)
     if desk.quarantined:
         return No(Refusal.QUARANTINED, detail="its market data is not believed at present")
-    bid, ask = desk.bid, desk.ask
+    bid, ask, params = desk.bid, desk.ask, plan.params
     if bid is None or ask is None or desk.age_ms is None:
         return No(Refusal.NO_TOUCH)
-    unsound = _unsound_touch(bid, ask, desk.age_ms, plan.params.freshness.stale_after_ms)
+    unsound = _unsound_touch(bid, ask, desk.age_ms, params.freshness.stale_after_ms)
     if unsound is not None:
         return unsound
+    variance = believed(desk, params)
+    beat, watermark = state.beat.get(desk.venue), state.watermark.get(desk.venue)
+    return Own(
+        terms,
+        bid,
+        ask,
+        trading_cost_bps(bid, ask, terms.fee, params.position_sizing.cost_sides),
+        variance,
+        None if variance is None else day_deviation(variance),
+        None if beat is None or watermark is None else beat - watermark,
+        float(position(state, desk)),
+        state.budgets.get(desk.instrument),
+        state.watch.scale(desk.venue, desk.quote, params.breakers),
+        None if state.trading == "ACTIVE" else No(Refusal.REDUCING, detail=state.trading_reason),
+        _barred(state, desk),
+        _outside_the_usual(desk, (bid + ask) / 2, params),
+    )
+
+
+def ground_of(
+    state: RiskState, desk: Desk, plan: RiskPlan, exposures: Exposures, own: Own | No | None = None
+) -> Ground | NoEquity | No:
+    """Return what decisions on the instrument may rest on, or why there can be none; `own` is what `own_of` gives."""
+    if own is None:
+        own = own_of(state, desk, plan)
+    if isinstance(own, No):
+        return own
     total = exposures.equity()
     if total is None:
         return NoEquity(No(Refusal.NO_TOUCH, detail="an asset of the account has no price"))
@@ -90,47 +135,29 @@ def ground_of(state: RiskState, desk: Desk, plan: RiskPlan, exposures: Exposures
     for name, trouble in exposures.troubles.items():
         if name != desk.instrument:
             return NoEquity(trouble)
-    return _sound(state, desk, plan, terms, exposures, bid=bid, ask=ask, equity=total, fall=fall)
+    return _sound(desk, plan, exposures, own, equity=total, fall=fall)
 
 
-def _sound(
-    state: RiskState,
-    desk: Desk,
-    plan: RiskPlan,
-    terms: Terms,
-    exposures: Exposures,
-    *,
-    bid: float,
-    ask: float,
-    equity: float,
-    fall: float,
-) -> Ground:
-    params = plan.params
-    variance = believed(desk, params)
-    deviation = None if variance is None else day_deviation(variance)
-    beat, watermark = state.beat.get(desk.venue), state.watermark.get(desk.venue)
-    units = float(position(state, desk))
+def _sound(desk: Desk, plan: RiskPlan, exposures: Exposures, own: Own, *, equity: float, fall: float) -> Ground:
+    params, terms, deviation = plan.params, own.terms, own.deviation
     beside = exposures.beside(desk, equity)
-    limits = Limits(terms.caps, deviation, beside, units * ask / equity, state.budgets.get(desk.instrument))
-    cost = trading_cost_bps(bid, ask, terms.fee, params.position_sizing.cost_sides)
-    share = params.position_sizing.kelly_fraction * left_of_drawdown(fall, params)
     return Ground(
         plan,
         terms,
-        bid,
-        ask,
+        own.bid,
+        own.ask,
         equity,
         fall,
-        cost + impact_bps(terms, deviation, equity / ask, params),
-        variance,
+        own.cost_bps + impact_bps(terms, deviation, equity / own.ask, params),
+        own.variance,
         deviation,
-        None if beat is None or watermark is None else beat - watermark,
-        units,
-        _barred(state, desk, exposures, fall, (bid + ask) / 2, params),
+        own.lag_ns,
+        own.units,
+        _barred_beside(desk, exposures, own, fall, params),
         beside,
-        limits,
-        share,
-        state.watch.scale(desk.venue, desk.quote, params.breakers),
+        Limits(terms.caps, deviation, beside, own.units * own.ask / equity, own.budget),
+        params.position_sizing.kelly_fraction * left_of_drawdown(fall, params),
+        own.growth,
     )
 
 
@@ -178,24 +205,28 @@ def _unsound_touch(bid: float, ask: float, age_ms: int, stale_after_ms: int) -> 
     return None
 
 
-def _barred(
-    state: RiskState, desk: Desk, exposures: Exposures, fall: float, mid: float, params: RiskParams
-) -> No | None:
-    if state.trading != "ACTIVE":
-        return No(Refusal.REDUCING, detail=state.trading_reason)
-    most = params.risk_limits.max_drawdown
-    if not fall < most:
-        return No(Refusal.DRAWDOWN, limit=most, observed=fall)
+def _barred(state: RiskState, desk: Desk) -> No | None:
     breaker = state.watch.open(desk.venue, desk.quote)
     if breaker is not None:
         return No(Refusal.BREAKER, limit=breaker.limit, observed=breaker.observed, detail=breaker.name)
     unknown = unknown_quantity(state, desk.instrument)
     if unknown > 0:
         return No(Refusal.UNRESOLVED_ORDER, limit=0.0, observed=unknown, detail="base units of UNKNOWN orders")
+    return None
+
+
+def _barred_beside(desk: Desk, exposures: Exposures, own: Own, fall: float, params: RiskParams) -> No | None:
+    if own.reducing is not None:
+        return own.reducing
+    most = params.risk_limits.max_drawdown
+    if not fall < most:
+        return No(Refusal.DRAWDOWN, limit=most, observed=fall)
+    if own.barred is not None:
+        return own.barred
     for name in exposures.unknown:
         if name != desk.instrument:
             return No(Refusal.NOT_WARM, detail=f"{name} is held and its variance is not known")
-    return _outside_the_usual(desk, mid, params)
+    return own.unusual
 
 
 def _outside_the_usual(desk: Desk, mid: float, params: RiskParams) -> No | None:

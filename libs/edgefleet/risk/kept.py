@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgefleet.book.sessions import ALWAYS_OPEN
 from edgefleet.risk.exposures import Correlations, Exposures, correlations_of, joint_now
-from edgefleet.risk.ground import Ground, NoEquity, ground_of
+from edgefleet.risk.ground import Ground, NoEquity, Own, ground_of, own_of
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.state import Desk, RiskState
 from edgefleet.risk.verdict import No
@@ -13,10 +13,11 @@ from edgefleet.risk.verdict import No
 class Kept:
     """Exposures of every account, and the grounds that decisions rest on; what changes is let go of, or followed."""
 
-    __slots__ = ("_correlations", "_exposures", "_grounds")
+    __slots__ = ("_correlations", "_exposures", "_grounds", "_own")
 
     def __init__(self) -> None:
         self._grounds: dict[str, Ground | NoEquity | No] = {}  # by instrument
+        self._own: dict[str, Own | No] = {}  # by instrument: what a ground holds that no other instrument moves
         self._exposures: dict[tuple[str, str], Exposures] = {}  # by venue and quote asset
         self._correlations: dict[str, tuple[tuple[int, int], Correlations | None]] = {}  # by venue, and of which sample
 
@@ -28,6 +29,7 @@ class Kept:
     def forget(self) -> None:
         """Let go of exposures and grounds: positions, orders or all touches have changed."""
         self._grounds.clear()
+        self._own.clear()
         self._exposures.clear()
 
     def follow(self, desk: Desk) -> None:
@@ -39,17 +41,21 @@ class Kept:
     def follow_touch(self, desk: Desk) -> None:
         """Do what `follow` does where nothing but the touch has changed."""
         self._grounds.clear()
+        self._own.pop(desk.instrument, None)
         if not all(one.remark(desk) for one in self._exposures.values() if one.venue == desk.venue):
             self._exposures.clear()
 
     def ground(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Ground | NoEquity | No:
         """Return what decisions on the desk rest on, or why there can be none."""
-        exposures = self.exposures(state, desk, plan)
-        ground = self._grounds.get(desk.instrument)
+        exposures, name = self.exposures(state, desk, plan), desk.instrument
+        ground = self._grounds.get(name)
         if ground is None:
-            ground = ground_of(state, desk, plan, exposures)
-            if plan.calendar(desk.instrument) is ALWAYS_OPEN:  # else it may open or close before anything is heard
-                self._grounds[desk.instrument] = ground
+            own = self._own.get(name)
+            if own is None:
+                own = own_of(state, desk, plan)
+            ground = ground_of(state, desk, plan, exposures, own)
+            if plan.calendar(name) is ALWAYS_OPEN:  # else it may open or close before anything is heard
+                self._own[name], self._grounds[name] = own, ground
         return ground
 
     def exposures(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Exposures:
