@@ -127,8 +127,9 @@ def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
     if barred is None:
         barred = _too_soon(view)
     sizing = ground.plan.params.position_sizing
-    gross = deserved(view, edge, sign)
-    net = deserved(view, edge - cost, sign) if barred is None else 0.0
+    pull = pull_of(view, sign)
+    gross = _above(kelly_alone(edge, view), pull)
+    net = _above(kelly_alone(edge - cost, view), pull) if barred is None else 0.0
     left = regime_factor(view)
     wanted = resized(
         fraction,
@@ -146,7 +147,7 @@ def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
             return _yes(view, sized, binding, "normal")
     if barred is not None and barred.reason in (Refusal.REDUCING, Refusal.DRAWDOWN, Refusal.BREAKER):
         return barred
-    return _yes(view, held, "standing", "low", standing=True)
+    return Yes(view, held, "standing", "low", standing=True)
 
 
 def _enter(view: View) -> Yes | No:
@@ -203,6 +204,8 @@ def _barred(view: View) -> No | None:
     if barred is not None:
         return barred
     most = view.ground.plan.params.risk_limits.order_limits.max_changes_per_minute
+    if len(view.state.enlarged.get(view.desk.venue, ())) < most:
+        return None
     made = enlarged_lately(view.state, view.desk.venue)
     if not made < most:
         return No(Refusal.ORDER_LIMIT, limit=float(most), observed=float(made), detail="enlarged targets in a minute")
@@ -220,11 +223,9 @@ def _stale_signal(ground: Ground) -> No | None:
 
 
 def _too_soon(view: View) -> No | None:
-    since = dwelt_ms(view.state, view.desk)
-    if since is None:
-        return None
     dwell = view.ground.plan.params.position_sizing.min_dwell_ms
-    return None if since >= dwell else No(Refusal.DWELL, limit=float(dwell), observed=since, detail="ms")
+    since = dwelt_ms(view.state, view.desk)
+    return None if since is None or since >= dwell else No(Refusal.DWELL, limit=float(dwell), observed=since, detail="ms")
 
 
 def dwelt_ms(state: RiskState, desk: Desk) -> float | None:
@@ -302,7 +303,8 @@ def kelly_alone(edge_bps: float, view: View) -> float:
     share = view.ground.share
     if not share > 0:
         return 0.0
-    return kelly_fraction(max(edge_bps, 0.0) / BPS, horizon_variance(view), share=share)
+    edge = 0.0 if edge_bps <= 0 else edge_bps / BPS  # NaN stays what it is, and is refused
+    return kelly_fraction(edge, horizon_variance(view), share=share)
 
 
 def pull_of(view: View, sign: int) -> float:
@@ -319,8 +321,12 @@ def pull_of(view: View, sign: int) -> float:
 
 def deserved(view: View, edge_bps: float, sign: int) -> float:
     """Return the size that an edge in bps deserves beside what else is held, at least 0."""
-    found = kelly_alone(edge_bps, view) - pull_of(view, sign)
-    return found if found > 0 else 0.0
+    return _above(kelly_alone(edge_bps, view), pull_of(view, sign))
+
+
+def _above(size: float, pull: float) -> float:
+    left = size - pull
+    return left if left > 0 else 0.0
 
 
 def is_expiring(state: RiskState, desk: Desk, plan: RiskPlan) -> bool:
@@ -333,10 +339,8 @@ def _yes(
     quantity: Decimal,
     binding: str,
     urgency: Literal["low", "normal", "high"],
-    *,
-    standing: bool = False,
 ) -> Yes:
-    return Yes(view, quantity, binding, urgency, standing)
+    return Yes(view, quantity, binding, urgency)
 
 
 def numbers_of(view: View, quantity: Decimal) -> Numbers:

@@ -7,7 +7,9 @@ between gets the same bits. A touch changes one line of the lists; sums are take
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from edgefleet.clock import NS_PER_S
 from edgefleet.instruments import AssetClass
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 NEVER = 2**63 - 1
 _OLDEST_NS = 4 * 86_400 * NS_PER_S + 1  # of the last joint sample, which a market that is closed for a long weekend has
-K = TypeVar("K", bound=str)
 
 
 class Correlations(NamedTuple):
@@ -76,6 +77,16 @@ class Totals(NamedTuple):
     wanted_linear: float  # sizes of wanted positions whose correlations are not known, in deviations of a day
 
 
+class Line(msgspec.Struct):
+    """Where an instrument stands in the lists, and what is configured of it."""
+
+    at: int
+    row: int | None  # of the correlations, None where they are not known
+    asset_class: AssetClass
+    sector: str
+    near: tuple[int, ...] | None = None  # lines that move with it, once they were asked for
+
+
 class Exposures:
     """The lines of one venue's account in one quote asset, and what follows from them.
 
@@ -85,16 +96,15 @@ class Exposures:
 
     __slots__ = (
         "_apart",
-        "_at",
         "_classes",
         "_correlated",
         "_correlations",
         "_equity",
         "_high",
         "_linear",
+        "_lines",
         "_low",
         "_middles",
-        "_near",
         "_params",
         "_plan",
         "_quote",
@@ -123,7 +133,7 @@ class Exposures:
         desks = [desk for desk in state.desks.values() if desk.venue == venue]
         self._quotes = {desk.quote for desk in desks}
         size = len(desks)
-        self._at = {desk.instrument: at for at, desk in enumerate(desks)}
+        self._lines = {desk.instrument: self._line(desk, at) for at, desk in enumerate(desks)}
         self._worst, self._low, self._high = [0.0] * size, [0.0] * size, [0.0] * size
         self._apart: set[int] = set()  # lines that may end at two places
         # By line, without zeros: most are, and the sum of what is left is exact in any order.
@@ -133,9 +143,9 @@ class Exposures:
         self._middles, self._wanted = (None, None) if correlations is None else correlations.zeros()
         self._correlated: set[int] = set()  # rows whose middle is not zero
         self._turning: set[int] = set()  # rows where another position is wanted than the middle
-        self._classes: dict[AssetClass, list[float]] = {}
-        self._sectors: dict[str, list[float]] = {}
-        self._near: dict[str, tuple[int, ...]] = {}
+        lines = self._lines.values()
+        self._classes: dict[AssetClass, list[float]] = {line.asset_class: [0.0] * size for line in lines}
+        self._sectors: dict[str, list[float]] = {line.sector: [0.0] * size for line in lines}
         self._values: dict[str, float | None] = {
             asset: value_of(state, venue, asset, quote) for asset in state.holdings.get(venue, ())
         }
@@ -151,7 +161,7 @@ class Exposures:
 
     def take(self, desk: Desk) -> bool:
         """Work out anew what follows from one instrument; False where more does, for its price is others' rate."""
-        if desk.base in self._quotes or desk.instrument not in self._at:
+        if desk.base in self._quotes or desk.instrument not in self._lines:
             return False
         self._mark(desk)
         self._enter(desk)
@@ -159,10 +169,10 @@ class Exposures:
 
     def remark(self, desk: Desk) -> bool:
         """Do what `take` does where nothing but the touch of the instrument has changed."""
-        if desk.base in self._quotes or desk.instrument not in self._at:
+        if desk.base in self._quotes or desk.instrument not in self._lines:
             return False
         self._mark(desk)
-        units, variance = self._ranges[self._at[desk.instrument]]
+        units, variance = self._ranges[self._lines[desk.instrument].at]
         if units.worst > 0:
             self._price_in(desk, units, variance)
         return True
@@ -194,11 +204,10 @@ class Exposures:
 
     def beside(self, desk: Desk, equity: float) -> Beside:
         """Return what all others come to as fractions of `equity`, as the limits of `desk` see it."""
-        name, asset_class, sector = desk.instrument, *self._kind(desk)
-        totals, at = self._sum(), self._at[name]
-        worst = self._worst[at]
-        in_class = totals.gross if len(self._classes) == 1 else math.fsum(self._classes[asset_class])
-        row = self._row(name)
+        line, totals = self._lines[desk.instrument], self._sum()
+        at, row, worst = line.at, line.row, self._worst[line.at]
+        in_class = totals.gross if len(self._classes) == 1 else math.fsum(self._classes[line.asset_class])
+        near = self._near_to(line, desk.instrument)
         variance, covariance, linear = totals.variance, 0.0, totals.linear - self._linear.get(at, 0.0)
         pull, pull_linear = 0.0, totals.wanted_linear - self._wanted_linear.get(at, 0.0)
         moved = totals.moved
@@ -217,8 +226,8 @@ class Exposures:
         return Beside(
             _left(totals.gross, worst) / equity,
             _left(in_class, worst) / equity,
-            0.0 if sector == "none" else _left(math.fsum(self._sectors[sector]), worst) / equity,
-            self._of_near(name) / equity,
+            0.0 if line.sector == "none" else _left(math.fsum(self._sectors[line.sector]), worst) / equity,
+            math.fsum([self._worst[other] for other in near]) / equity if near else 0.0,
             (totals.low - self._low[at]) / equity,
             (totals.high - self._high[at]) / equity,
             max(variance, 0.0) / (equity * equity),
@@ -234,17 +243,19 @@ class Exposures:
         if standing is not None and state.time < standing.expires_at < self.next_expiry:
             self.next_expiry = standing.expires_at
         units, variance = range_of(state, desk), believed(desk, self._params)
-        self._ranges[self._at[desk.instrument]] = units, variance
+        self._ranges[self._lines[desk.instrument].at] = units, variance
         self.unknown.pop(desk.instrument, None)
         if units.worst > 0 and variance is None:
             self.unknown[desk.instrument] = None
         self._price_in(desk, units, variance)
 
     def _price_in(self, desk: Desk, units: Range, variance: float | None) -> None:
-        name, at = desk.instrument, self._at[desk.instrument]
+        name, line = desk.instrument, self._lines[desk.instrument]
+        at, row = line.at, line.row
         self._totals = None
         price = self._price(desk) if units.worst > 0 else 0.0
-        self.troubles.pop(name, None)
+        if self.troubles:
+            self.troubles.pop(name, None)
         if price is None:
             self.troubles[name] = No(Refusal.NO_TOUCH, detail=f"{name} is held and has no price")
             price = 0.0
@@ -254,7 +265,6 @@ class Exposures:
         deviation = 0.0 if variance is None else day_deviation(variance)
         low, high, wanted, worst = units.low * price, units.high * price, units.wanted * price, units.worst * price
         self._low[at], self._high[at], self._worst[at] = low, high, worst
-        row = self._row(name)
         if row is None:
             _put(self._linear, at, worst * deviation)
             _put(self._wanted_linear, at, abs(wanted) * deviation)
@@ -262,10 +272,9 @@ class Exposures:
             _put(self._linear, at, (high - low) / 2 * deviation)
             self._place(row, (high + low) / 2 * deviation, wanted * deviation)
         _mark_in(self._apart, at, low != high)
-        asset_class, sector = self._kind(desk)
-        _slot(self._classes, asset_class, len(self._at))[at] = worst
-        if sector != "none":
-            _slot(self._sectors, sector, len(self._at))[at] = worst
+        self._classes[line.asset_class][at] = worst
+        if line.sector != "none":
+            self._sectors[line.sector][at] = worst
 
     def _place(self, row: int, middle: float, wanted: float) -> None:
         if self._middles is None or self._wanted is None:
@@ -305,23 +314,22 @@ class Exposures:
             along = _times("i,i", self._correlations.table[row], self._wanted).item()
         return along - self._wanted.item(row)
 
-    def _row(self, name: str) -> int | None:
-        correlations = self._correlations
-        if correlations is None:
-            return None
-        row = correlations.at.get(name)
-        return row if row is not None and correlations.known[row] else None
+    def _line(self, desk: Desk, at: int) -> Line:
+        terms, correlations = self._plan.terms(desk.instrument), self._correlations
+        row = None if correlations is None else correlations.at.get(desk.instrument)
+        known = row if correlations is not None and row is not None and correlations.known[row] else None
+        if isinstance(terms, No):
+            return Line(at, known, "crypto", "none")
+        return Line(at, known, terms.rules.asset_class, terms.sector)
 
-    def _of_near(self, name: str) -> float:
-        """Return what lines come to that move with `name` or might: what is not known counts as correlated."""
-        near = self._near.get(name)
-        if near is None:
-            least = self._params.risk_limits.correlated_from
-            others = enumerate(self._at)
-            near = tuple([at for at, other in others if other != name and not self.correlation(name, other) < least])
-            self._near[name] = near
-        worst = self._worst
-        return math.fsum([worst[at] for at in near]) if near else 0.0
+    def _near_to(self, line: Line, name: str) -> tuple[int, ...]:
+        """Return the lines that move with an instrument or might: what is not known counts as correlated."""
+        found = line.near
+        if found is None:
+            least, others = self._params.risk_limits.correlated_from, enumerate(self._lines)
+            found = tuple([at for at, other in others if other != name and not self.correlation(name, other) < least])
+            line.near = found
+        return found
 
     def correlation(self, name: str, other: str) -> float:
         """Return the correlation of two instruments, NaN where it is not known."""
@@ -335,17 +343,6 @@ class Exposures:
         """Return what a base unit is worth at the ask, in the account's quote asset."""
         worth = rate(self._state, self.venue, desk.quote, self._quote, high=True)
         return None if worth is None or desk.ask is None else desk.ask * worth
-
-    def _kind(self, desk: Desk) -> tuple[AssetClass, str]:
-        terms = self._plan.terms(desk.instrument)
-        return ("crypto", "none") if isinstance(terms, No) else (terms.rules.asset_class, terms.sector)
-
-
-def _slot(groups: dict[K, list[float]], name: K, size: int) -> list[float]:
-    found = groups.get(name)
-    if found is None:
-        found = groups[name] = [0.0] * size
-    return found
 
 
 def _left(total: float, own: float) -> float:
