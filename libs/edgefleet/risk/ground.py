@@ -59,26 +59,23 @@ class NoEquity(msgspec.Struct, frozen=True, gc=False):
 
 
 class Own(msgspec.Struct, frozen=True):
-    """What is so of one instrument whatever the others of its account come to."""
+    """What is so of one instrument whatever the touches are, its own and those of the others of its account."""
 
     terms: Terms
-    bid: float
-    ask: float
-    cost_bps: float  # without what an order itself moves
     variance: float | None
     deviation: float | None
     lag_ns: int | None
     units: float
     budget: float | None  # share of equity that allocation leaves to it
     growth: float
-    reducing: No | None  # why nothing may be enlarged: what is said before a drawdown
-    barred: No | None  # and what is said after it
-    unusual: No | None  # and after what others are held
+    reducing: No | None  # why nothing may be enlarged: what is said before a drawdown,
+    barred: No | None  # what is said after it,
+    unusual: No | None  # and what is said last
 
 
 def own_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Own | No:
     """Return what is so of the instrument by itself, or why nothing may be decided on it."""
-    terms = plan.terms(desk.instrument)
+    terms, params = plan.terms(desk.instrument), plan.params
     if isinstance(terms, No):
         return terms
     if state.trading == "HALTED":
@@ -90,19 +87,10 @@ def own_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Own | No:
         return No(Refusal.MARKET_CLOSED, detail=closed)
     if desk.quarantined:
         return No(Refusal.QUARANTINED, detail="its market data is not believed at present")
-    bid, ask, params = desk.bid, desk.ask, plan.params
-    if bid is None or ask is None or desk.age_ms is None:
-        return No(Refusal.NO_TOUCH)
-    unsound = _unsound_touch(bid, ask, desk.age_ms, params.freshness.stale_after_ms)
-    if unsound is not None:
-        return unsound
     variance = believed(desk, params)
     beat, watermark = state.beat.get(desk.venue), state.watermark.get(desk.venue)
     return Own(
         terms,
-        bid,
-        ask,
-        trading_cost_bps(bid, ask, terms.fee, params.position_sizing.cost_sides),
         variance,
         None if variance is None else day_deviation(variance),
         None if beat is None or watermark is None else beat - watermark,
@@ -111,7 +99,7 @@ def own_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Own | No:
         state.watch.scale(desk.venue, desk.quote, params.breakers),
         None if state.trading == "ACTIVE" else No(Refusal.REDUCING, detail=state.trading_reason),
         _barred(state, desk),
-        _outside_the_usual(desk, (bid + ask) / 2, params),
+        _restless(desk, params),
     )
 
 
@@ -123,40 +111,50 @@ def ground_of(
         own = own_of(state, desk, plan)
     if isinstance(own, No):
         return own
+    bid, ask = desk.bid, desk.ask
+    if bid is None or ask is None or desk.age_ms is None:
+        return No(Refusal.NO_TOUCH)
+    unsound = _unsound_touch(bid, ask, desk.age_ms, plan.params.freshness.stale_after_ms)
+    if unsound is not None:
+        return unsound
     total = exposures.equity()
     if total is None:
         return NoEquity(No(Refusal.NO_TOUCH, detail="an asset of the account has no price"))
-    if not math.isfinite(total):
+    if not -math.inf < total < math.inf:
         return NoEquity(No(Refusal.NOT_FINITE, input="equity"))
     fall = drawdown(state, desk.venue, desk.quote, total)
     if not total > 0:
         most = plan.params.risk_limits.max_drawdown
         return NoEquity(No(Refusal.DRAWDOWN, limit=most, observed=fall, detail=f"equity {total!r}"))
-    for name, trouble in exposures.troubles.items():
-        if name != desk.instrument:
-            return NoEquity(trouble)
-    return _sound(desk, plan, exposures, own, equity=total, fall=fall)
+    if exposures.troubles:
+        for name, trouble in exposures.troubles.items():
+            if name != desk.instrument:
+                return NoEquity(trouble)
+    return _sound(desk, plan, exposures, own, bid, ask, total, fall)
 
 
-def _sound(desk: Desk, plan: RiskPlan, exposures: Exposures, own: Own, *, equity: float, fall: float) -> Ground:
+def _sound(
+    desk: Desk, plan: RiskPlan, exposures: Exposures, own: Own, bid: float, ask: float, equity: float, fall: float
+) -> Ground:
     params, terms, deviation = plan.params, own.terms, own.deviation
-    beside = exposures.beside(desk, equity)
+    sizing, beside = params.position_sizing, exposures.beside(desk, equity)
+    cost = trading_cost_bps(bid, ask, terms.fee, sizing.cost_sides)
     return Ground(
         plan,
         terms,
-        own.bid,
-        own.ask,
+        bid,
+        ask,
         equity,
         fall,
-        own.cost_bps + impact_bps(terms, deviation, equity / own.ask, params),
+        cost + impact_bps(terms, deviation, equity / ask, params),
         own.variance,
         deviation,
         own.lag_ns,
         own.units,
         _barred_beside(desk, exposures, own, fall, params),
         beside,
-        Limits(terms.caps, deviation, beside, own.units * own.ask / equity, own.budget),
-        params.position_sizing.kelly_fraction * left_of_drawdown(fall, params),
+        Limits(terms.caps, deviation, beside, own.units * ask / equity, own.budget),
+        sizing.kelly_fraction * left_of_drawdown(fall, params),
         own.growth,
     )
 
@@ -195,10 +193,10 @@ def left_of_drawdown(fall: float, params: RiskParams) -> float:
 
 
 def _unsound_touch(bid: float, ask: float, age_ms: int, stale_after_ms: int) -> No | None:
-    for name, price in (("bid", bid), ("ask", ask)):
-        if not math.isfinite(price):
-            return No(Refusal.NOT_FINITE, input=name)
-    if not 0 < bid <= ask:
+    if not 0 < bid <= ask < math.inf:
+        for name, price in (("bid", bid), ("ask", ask)):
+            if not math.isfinite(price):
+                return No(Refusal.NOT_FINITE, input=name)
         return No(Refusal.NO_TOUCH, limit=ask, observed=bid, detail="crossed or not positive")
     if not age_ms <= stale_after_ms:
         return No(Refusal.STALE_DATA, limit=float(stale_after_ms), observed=float(age_ms), detail="ms")
@@ -226,19 +224,26 @@ def _barred_beside(desk: Desk, exposures: Exposures, own: Own, fall: float, para
     for name in exposures.unknown:
         if name != desk.instrument:
             return No(Refusal.NOT_WARM, detail=f"{name} is held and its variance is not known")
-    return own.unusual
+    return _far_from_the_mean(desk, params) or own.unusual
 
 
-def _outside_the_usual(desk: Desk, mid: float, params: RiskParams) -> No | None:
-    """Return whether price or volatility is too far from what the last while was like for anything to be enlarged."""
-    collar, away = params.risk_limits.order_limits.price_collar_pct, distance(desk, mid)
-    if away is not None and not away <= collar:
-        detail = f"distance of the mid from its mean of the last minutes, {desk.reference!r}"
-        return No(Refusal.PRICE_COLLAR, limit=collar, observed=away, detail=detail)
+def _far_from_the_mean(desk: Desk, params: RiskParams) -> No | None:
+    """Return whether the price is too far from what the last while was like for anything to be enlarged."""
+    if desk.reference is None or desk.bid is None or desk.ask is None:
+        return None
+    collar, away = params.risk_limits.order_limits.price_collar_pct, distance(desk, (desk.bid + desk.ask) / 2)
+    if away is None or away <= collar:
+        return None
+    detail = f"distance of the mid from its mean of the last minutes, {desk.reference!r}"
+    return No(Refusal.PRICE_COLLAR, limit=collar, observed=away, detail=detail)
+
+
+def _restless(desk: Desk, params: RiskParams) -> No | None:
+    """Return whether the volatility is too far from the usual for anything to be enlarged."""
     most, times = params.risk_limits.vol_multiplier_limit, times_the_usual(desk)
-    if times is not None and not times <= most:
-        return No(Refusal.VOLATILITY, limit=most, observed=times, detail="times the usual deviation")
-    return None
+    if times is None or times <= most:
+        return None
+    return No(Refusal.VOLATILITY, limit=most, observed=times, detail="times the usual deviation")
 
 
 def distance(desk: Desk, mid: float) -> float | None:

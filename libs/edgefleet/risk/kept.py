@@ -17,7 +17,7 @@ class Kept:
 
     def __init__(self) -> None:
         self._grounds: dict[str, Ground | NoEquity | No] = {}  # by instrument
-        self._own: dict[str, Own | No] = {}  # by instrument: what a ground holds that no other instrument moves
+        self._own: dict[str, Own | No] = {}  # by instrument: what of a ground no touch moves
         self._exposures: dict[tuple[str, str], Exposures] = {}  # by venue and quote asset
         self._correlations: dict[str, tuple[tuple[int, int], Correlations | None]] = {}  # by venue, and of which sample
 
@@ -41,7 +41,6 @@ class Kept:
     def follow_touch(self, desk: Desk) -> None:
         """Do what `follow` does where nothing but the touch has changed."""
         self._grounds.clear()
-        self._own.pop(desk.instrument, None)
         if not all(one.remark(desk) for one in self._exposures.values() if one.venue == desk.venue):
             self._exposures.clear()
 
