@@ -7,6 +7,7 @@ between gets the same bits. A touch changes one line of the lists; sums are take
 from __future__ import annotations
 
 import math
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -84,7 +85,7 @@ class Line(msgspec.Struct):
     row: int | None  # of the correlations, None where they are not known
     asset_class: AssetClass
     sector: str
-    near: tuple[int, ...] | None = None  # lines that move with it, once they were asked for
+    near: tuple[bool, ...] | None = None  # per line whether it moves with it, once that was asked; empty where none does
 
 
 class Exposures:
@@ -222,19 +223,21 @@ class Exposures:
                 covariance = along - own
                 variance += own * (own - 2 * along)
             pull = self._pull(row, along)
-        left = _left(linear, 0.0)
+        gross, in_class = totals.gross - worst, in_class - worst
+        in_sector = 0.0 if line.sector == "none" else math.fsum(self._sectors[line.sector]) - worst
+        # What is left of a sum may be below zero by roundings; NaN stays.
         return Beside(
-            _left(totals.gross, worst) / equity,
-            _left(in_class, worst) / equity,
-            0.0 if line.sector == "none" else _left(math.fsum(self._sectors[line.sector]), worst) / equity,
-            math.fsum([self._worst[other] for other in near]) / equity if near else 0.0,
+            0.0 if gross < 0 else gross / equity,
+            0.0 if in_class < 0 else in_class / equity,
+            0.0 if in_sector < 0 else in_sector / equity,
+            math.fsum(compress(self._worst, near)) / equity if near else 0.0,
             (totals.low - self._low[at]) / equity,
             (totals.high - self._high[at]) / equity,
-            max(variance, 0.0) / (equity * equity),
+            0.0 if variance < 0 else variance / (equity * equity),
             covariance / equity,
-            left / equity,
+            0.0 if linear < 0 else linear / equity,
             pull / equity,
-            _left(pull_linear, 0.0) / equity,
+            0.0 if pull_linear < 0 else pull_linear / equity,
         )
 
     def _enter(self, desk: Desk) -> None:
@@ -323,13 +326,13 @@ class Exposures:
             return Line(at, known, "crypto", "none")
         return Line(at, known, terms.rules.asset_class, terms.sector)
 
-    def _near_to(self, line: Line, name: str) -> tuple[int, ...]:
-        """Return the lines that move with an instrument or might: what is not known counts as correlated."""
+    def _near_to(self, line: Line, name: str) -> tuple[bool, ...]:
+        """Return, per line, whether it moves with `name` or might: what is not known counts as correlated."""
         found = line.near
         if found is None:
-            least, others = self._params.risk_limits.correlated_from, enumerate(self._lines)
-            found = tuple([at for at, other in others if other != name and not self.correlation(name, other) < least])
-            line.near = found
+            least = self._params.risk_limits.correlated_from
+            mask = [other != name and not self.correlation(name, other) < least for other in self._lines]
+            found = line.near = tuple(mask) if any(mask) else ()
         return found
 
     def correlation(self, name: str, other: str) -> float:
@@ -344,11 +347,6 @@ class Exposures:
         """Return what a base unit is worth at the ask, in the account's quote asset."""
         worth = rate(self._state, self.venue, desk.quote, self._quote, high=True)
         return None if worth is None or desk.ask is None else desk.ask * worth
-
-
-def _left(total: float, own: float) -> float:
-    left = total - own
-    return left if not left < 0 else 0.0
 
 
 def _put(parts: dict[int, float], at: int, value: float) -> None:
