@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from operator import lt
 
 import msgspec
 
@@ -219,7 +220,7 @@ class Likeness:
                     shared.append((i, j, twice))
         moments = [self._moments.get(model, 0.0) for model in models]
         shares = tuple([1.0 / count for count in alike])
-        ordered = all([models[at] < models[at + 1] for at in range(len(models) - 1)])
+        ordered = all(map(lt, models, models[1:]))
         return Among(shares, tuple(shared), tuple(moments), 0.0 not in moments, ordered)
 
 

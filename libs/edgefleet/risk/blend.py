@@ -75,8 +75,8 @@ def blend(edges: Iterable[WeightedEdge], params: EdgeBlendingParams, likeness: L
        two models is here the square of their correlation.
     """
     chosen = tuple(edges)
-    found = _in_one_pass(chosen, params, likeness)
-    sums = _sums_of(*weigh(chosen, params, likeness)) if found is None else found
+    found = in_one_pass(chosen, params, likeness)
+    sums = sums_of(*weigh(chosen, params, likeness)) if found is None else found
     confident, squared = sums.confident, sums.squared
     if not confident > 0 or not squared > 0:
         return None
@@ -95,7 +95,7 @@ def blend(edges: Iterable[WeightedEdge], params: EdgeBlendingParams, likeness: L
     )
 
 
-class _Sums(msgspec.Struct, frozen=True, gc=False):
+class Sums(msgspec.Struct, frozen=True, gc=False):
     """Sums over the models, each with its share: of what they weigh, and of that times what they say."""
 
     models: int
@@ -107,8 +107,8 @@ class _Sums(msgspec.Struct, frozen=True, gc=False):
     moment: float  # 0 where one of them is not known
 
 
-def _in_one_pass(chosen: tuple[WeightedEdge, ...], params: EdgeBlendingParams, likeness: Likeness) -> _Sums | None:
-    """Return what `_sums_of` gives of what `weigh` gives, where nobody is left out and all come by name; else None."""
+def in_one_pass(chosen: tuple[WeightedEdge, ...], params: EdgeBlendingParams, likeness: Likeness) -> Sums | None:
+    """Return what `sums_of` gives of what `weigh` gives, where nobody is left out and all come by name; else None."""
     models = tuple([edge.model for edge in chosen])
     if len(models) > params.max_models_to_blend:
         return None
@@ -141,10 +141,11 @@ def _in_one_pass(chosen: tuple[WeightedEdge, ...], params: EdgeBlendingParams, l
     for i, j, twice in among.shared:
         squared += twice * parts[i] * parts[j]
     moment_sum = moment_sum if among.measured else 0.0
-    return _Sums(len(parts), weights, confident, squared, edge_sum, horizon_sum, moment_sum)
+    return Sums(len(parts), weights, confident, squared, edge_sum, horizon_sum, moment_sum)
 
 
-def _sums_of(heard: list[Weighed], among: Among) -> _Sums:
+def sums_of(heard: list[Weighed], among: Among) -> Sums:
+    """Return the sums over what `weigh` returns."""
     weights = confident = squared = edge_sum = horizon_sum = moment_sum = 0.0
     parts = []
     for (minus_both, _, pull, weight, horizon_ms), share, moment in zip(
@@ -161,7 +162,7 @@ def _sums_of(heard: list[Weighed], among: Among) -> _Sums:
     for i, j, twice in among.shared:
         squared += twice * parts[i] * parts[j]
     moment_sum = moment_sum if among.measured else 0.0
-    return _Sums(len(heard), weights, confident, squared, edge_sum, horizon_sum, moment_sum)
+    return Sums(len(heard), weights, confident, squared, edge_sum, horizon_sum, moment_sum)
 
 
 def weigh(edges: Iterable[WeightedEdge], params: EdgeBlendingParams, likeness: Likeness) -> tuple[list[Weighed], Among]:

@@ -225,7 +225,9 @@ def _stale_signal(ground: Ground) -> No | None:
 def _too_soon(view: View) -> No | None:
     dwell = view.ground.plan.params.position_sizing.min_dwell_ms
     since = dwelt_ms(view.state, view.desk)
-    return None if since is None or since >= dwell else No(Refusal.DWELL, limit=float(dwell), observed=since, detail="ms")
+    return (
+        None if since is None or since >= dwell else No(Refusal.DWELL, limit=float(dwell), observed=since, detail="ms")
+    )
 
 
 def dwelt_ms(state: RiskState, desk: Desk) -> float | None:

@@ -15,7 +15,7 @@ import msgspec
 from edgefleet.clock import NS_PER_S
 from edgefleet.instruments import AssetClass
 from edgefleet.messages import Refusal
-from edgefleet.risk.limits import Beside
+from edgefleet.risk.limits import NOBODY, Beside
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.state import NOWHERE, Desk, Range, RiskState, believed, range_of, rate, value_of
 from edgefleet.risk.var import Z_95, day_deviation
@@ -85,7 +85,9 @@ class Line(msgspec.Struct):
     row: int | None  # of the correlations, None where they are not known
     asset_class: AssetClass
     sector: str
-    near: tuple[bool, ...] | None = None  # per line whether it moves with it, once that was asked; empty where none does
+    near: tuple[bool, ...] | None = (
+        None  # per line whether it moves with it, once that was asked; empty where none does
+    )
 
 
 class Exposures:
@@ -141,6 +143,8 @@ class Exposures:
         self._linear: dict[int, float] = {}
         self._wanted_linear: dict[int, float] = {}
         self._ranges: list[tuple[Range, float | None]] = [(NOWHERE, None)] * size
+        self._middles: Floats | None
+        self._wanted: Floats | None
         self._middles, self._wanted = (None, None) if correlations is None else correlations.zeros()
         self._correlated: set[int] = set()  # rows whose middle is not zero
         self._turning: set[int] = set()  # rows where another position is wanted than the middle
@@ -205,18 +209,20 @@ class Exposures:
 
     def beside(self, desk: Desk, equity: float) -> Beside:
         """Return what all others come to as fractions of `equity`, as the limits of `desk` see it."""
+        if len(self._lines) == 1:
+            return NOBODY
         line, totals = self._lines[desk.instrument], self._sum()
         at, row, worst = line.at, line.row, self._worst[line.at]
         in_class = totals.gross if len(self._classes) == 1 else math.fsum(self._classes[line.asset_class])
         near = self._near_to(line, desk.instrument)
         variance, covariance, linear = totals.variance, 0.0, totals.linear - self._linear.get(at, 0.0)
         pull, pull_linear = 0.0, totals.wanted_linear - self._wanted_linear.get(at, 0.0)
-        moved = totals.moved
+        moved, middles = totals.moved, self._middles
         if row is None:
             linear, variance = linear + math.sqrt(variance), 0.0
             pull_linear += 0.0 if self._wanted is None else math.fsum(map(abs, self._wanted.tolist()))
         else:
-            along, own = (0.0, 0.0) if moved is None else (moved.item(row), self._middles.item(row))
+            along, own = (0.0, 0.0) if moved is None or middles is None else (moved.item(row), middles.item(row))
             if self._correlated <= {row}:
                 variance = 0.0  # no other: what is left there are roundings
             else:
@@ -315,8 +321,8 @@ class Exposures:
         if self._correlations is None or self._wanted is None:
             return 0.0
         if self._turning:
-            along = _times("i,i", self._wanted, self._correlations.table[row]).item()
-        return along - self._wanted.item(row)
+            along = float(_times("i,i", self._wanted, self._correlations.table[row]))
+        return along - float(self._wanted[row])
 
     def _line(self, desk: Desk, at: int) -> Line:
         terms, correlations = self._plan.terms(desk.instrument), self._correlations

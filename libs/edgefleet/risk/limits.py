@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 
 import msgspec
-from msgspec.structs import astuple
 
 from edgefleet.instruments import AssetClass
 from edgefleet.messages import Refusal
@@ -131,6 +130,9 @@ class Beside(msgspec.Struct, frozen=True, gc=False):
     pull_linear: float = 0.0  # deviations of wanted positions whose correlation with it is not known
 
 
+NOBODY = Beside()  # no other instrument is there
+
+
 class Cap(msgspec.Struct, frozen=True, gc=False):
     """One cap and what sizing aims at below it."""
 
@@ -138,6 +140,10 @@ class Cap(msgspec.Struct, frozen=True, gc=False):
     refusal: Refusal
     cap: float
     aim: float
+
+    def parts(self) -> tuple[str, Refusal, float, float]:
+        """Return what a limit of it begins with."""
+        return self.name, self.refusal, self.cap, self.aim
 
 
 class Caps(msgspec.Struct, frozen=True, gc=False):
@@ -258,7 +264,10 @@ class Limits:
         cluster = few.cluster.aim - beside.in_cluster
         gross = few.gross[0].aim - beside.gross
         net = few.net.aim - beside.high if sign > 0 else few.net.aim + beside.low
-        least, total = min(alone, order, in_class, cluster, gross, net), alone + order + in_class + cluster + gross + net
+        least, total = (
+            min(alone, order, in_class, cluster, gross, net),
+            alone + order + in_class + cluster + gross + net,
+        )
         if few.in_sector is not None:
             sector = few.in_sector.aim - beside.in_sector
             least, total = min(least, sector), total + sector
@@ -281,10 +290,7 @@ class Limits:
         covariance = beside.covariance * deviation
         square = beside.variance + fraction * (2 * covariance + fraction * deviation * deviation)
         used = math.sqrt(square if square > 0 else 0.0 * square) + beside.linear
-        for cap, scale in self._caps[1].risk:
-            if not scale * used <= cap.cap:
-                return False
-        return True
+        return not [cap for cap, scale in self._caps[1].risk if not scale * used <= cap.cap]
 
 
 def _room_of_risk(bound: float, variance: float, towards: float, square: float) -> float:
@@ -322,7 +328,7 @@ def caps_of(asset_class: AssetClass, sector: str, params: RiskParams) -> Caps:
     position = Refusal.POSITION_LIMIT
     own = cap("position", position, sizing.max_position_pct.get(asset_class, 0.0))
     return Caps(
-        alone=tuple([Limit(*astuple(one)) for one in (own, cap("single", position, groups.single))]),
+        alone=tuple([Limit(*one.parts()) for one in (own, cap("single", position, groups.single))]),
         order=cap("order_size", Refusal.ORDER_LIMIT, bounds.order_limits.max_order_pct),
         in_class=(
             cap("leverage", Refusal.LEVERAGE_LIMIT, sizing.max_leverage.get(asset_class, 0.0)),
@@ -363,18 +369,18 @@ def limits_for(caps: Caps, deviation: float, beside: Beside, held: float, budget
     the others alone, which is right for closing and for nothing else. `held` is the position now, `budget` the share of
     equity that allocation leaves to the instrument.
     """
-    found = [*caps.alone, ChangeLimit(*astuple(caps.order), 0.0, held)]
-    found += [Limit(*astuple(cap), beside.in_class) for cap in caps.in_class]
+    found = [*caps.alone, ChangeLimit(*caps.order.parts(), 0.0, held)]
+    found += [Limit(*cap.parts(), beside.in_class) for cap in caps.in_class]
     if caps.in_sector is not None:
-        found.append(Limit(*astuple(caps.in_sector), beside.in_sector))
-    found.append(Limit(*astuple(caps.cluster), beside.in_cluster))
-    found += [Limit(*astuple(cap), beside.gross) for cap in caps.gross]
-    found.append(NetLimit(*astuple(caps.net), 0.0, beside.low, beside.high))
+        found.append(Limit(*caps.in_sector.parts(), beside.in_sector))
+    found.append(Limit(*caps.cluster.parts(), beside.in_cluster))
+    found += [Limit(*cap.parts(), beside.gross) for cap in caps.gross]
+    found.append(NetLimit(*caps.net.parts(), 0.0, beside.low, beside.high))
     if budget is not None:
         found.append(Limit("budget", Refusal.BUDGET_LIMIT, budget, caps.aim_fraction * budget))
     covariance = beside.covariance * deviation
     found += [
-        VarLimit(*astuple(cap), 0.0, scale, deviation, beside.variance, covariance, beside.linear)
+        VarLimit(*cap.parts(), 0.0, scale, deviation, beside.variance, covariance, beside.linear)
         for cap, scale in caps.risk
     ]
     return tuple(found)
