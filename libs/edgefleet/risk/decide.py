@@ -17,7 +17,7 @@ from edgefleet.clock import NS_PER_MS
 from edgefleet.messages import Refusal
 from edgefleet.risk.ground import Ground, NoEquity
 from edgefleet.risk.kelly import kelly_fraction
-from edgefleet.risk.limits import Limit, VarLimit
+from edgefleet.risk.limits import Limit
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.sizing import resized, step_down
 from edgefleet.risk.state import Desk, Opinion, RiskState, enlarged_lately, standing_quantity
@@ -245,7 +245,7 @@ def _not_warm(view: View) -> No:
 def _shrink(view: View, held: Decimal, fraction: float, broken: Limit) -> Yes | No:
     """Return the largest step inside every limit, toward zero."""
     ground = view.ground
-    if isinstance(broken, VarLimit) and not broken.adds(fraction):
+    if not broken.adds(fraction):
         # It hedges the others, and theirs is the excess: less of it would be more risk, and none exceeds a limit.
         return No(broken.refusal, limit=broken.cap, observed=broken.used(fraction), detail=f"{broken.name}; a hedge")
     if ground.variance is None:
@@ -354,6 +354,9 @@ def numbers_of(view: View, quantity: Decimal) -> Numbers:
     head_room = {limit.name: limit.head_room(fraction) for limit in each}
     most = params.risk_limits.max_drawdown
     head_room["drawdown"] = (most - ground.drawdown) / most
+    if ground.over is not None:
+        whole = ground.plan.fleet_caps.max_drawdown
+        head_room["fleet_drawdown"] = (whole - ground.over.drawdown) / whole
     variance = None if ground.variance is None or opinion.reason is not None else horizon_variance(view)
     var = next(limit.used(fraction) for limit in each if limit.name == "var")
     kelly = 0.0

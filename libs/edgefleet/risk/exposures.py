@@ -78,6 +78,14 @@ class Totals(NamedTuple):
     wanted_linear: float  # sizes of wanted positions whose correlations are not known, in deviations of a day
 
 
+class Around(NamedTuple):
+    """Where everything that an account holds may come to, in its quote asset."""
+
+    gross: float
+    low: float  # net of longs and shorts
+    high: float
+
+
 class Line(msgspec.Struct):
     """Where an instrument stands in the lists, and what is configured of it."""
 
@@ -110,7 +118,6 @@ class Exposures:
         "_middles",
         "_params",
         "_plan",
-        "_quote",
         "_quotes",
         "_ranges",
         "_sectors",
@@ -123,6 +130,7 @@ class Exposures:
         "_wanted_linear",
         "_worst",
         "next_expiry",
+        "quote",
         "troubles",
         "unknown",
         "venue",
@@ -132,7 +140,7 @@ class Exposures:
         self, state: RiskState, plan: RiskPlan, venue: str, quote: str, correlations: Correlations | None
     ) -> None:
         self._state, self._plan, self._params = state, plan, plan.params
-        self.venue, self._quote, self._correlations = venue, quote, correlations
+        self.venue, self.quote, self._correlations = venue, quote, correlations
         desks = [desk for desk in state.desks.values() if desk.venue == venue]
         self._quotes = {desk.quote for desk in desks}
         size = len(desks)
@@ -184,9 +192,9 @@ class Exposures:
 
     def _mark(self, desk: Desk) -> None:
         base = desk.base
-        if desk.quote != self._quote or base not in self._values:
+        if desk.quote != self.quote or base not in self._values:
             return
-        value = self._values[base] = value_of(self._state, self.venue, base, self._quote)
+        value = self._values[base] = value_of(self._state, self.venue, base, self.quote)
         self._equity = None
         if value is None:
             self._unvalued.add(base)
@@ -204,8 +212,17 @@ class Exposures:
 
     def var(self, equity: float) -> float:
         """Return the value at risk of everything, 95 %, one day, as a fraction of `equity`."""
+        return Z_95 * self.deviation() / equity
+
+    def deviation(self) -> float:
+        """Return a day's deviation of everything, in the quote asset."""
         totals = self._sum()
-        return Z_95 * (math.sqrt(totals.variance) + totals.linear) / equity
+        return math.sqrt(totals.variance) + totals.linear
+
+    def around(self) -> Around:
+        """Return what everything comes to, each line at its worst, in the quote asset."""
+        totals = self._sum()
+        return Around(totals.gross, totals.low, totals.high)
 
     def beside(self, desk: Desk, equity: float) -> Beside:
         """Return what all others come to as fractions of `equity`, as the limits of `desk` see it."""
@@ -351,7 +368,7 @@ class Exposures:
 
     def _price(self, desk: Desk) -> float | None:
         """Return what a base unit is worth at the ask, in the account's quote asset."""
-        worth = rate(self._state, self.venue, desk.quote, self._quote, high=True)
+        worth = rate(self._state, self.venue, desk.quote, self.quote, high=True)
         return None if worth is None or desk.ask is None else desk.ask * worth
 
 

@@ -16,7 +16,8 @@ from edgefleet.messages import Refusal
 from edgefleet.params.schema.risk import RiskParams
 from edgefleet.risk.blend import trading_cost_bps
 from edgefleet.risk.exposures import Exposures
-from edgefleet.risk.limits import Beside, Limits
+from edgefleet.risk.fleet import Fleet, Over
+from edgefleet.risk.limits import Beside, FleetLimit, Limits, fleet_limits_for
 from edgefleet.risk.plan import RiskPlan, Terms
 from edgefleet.risk.state import Desk, RiskState, believed, drawdown, position, unknown_quantity
 from edgefleet.risk.var import day_deviation
@@ -43,6 +44,7 @@ class Ground(msgspec.Struct, frozen=True):
     limits: Limits
     share: float  # of the full Kelly bet, after what the drawdown leaves of it
     growth: float  # of a size that may be entered or grown to: what the breakers leave of it
+    over: Over | None  # the whole fleet, where it has more than one account and each can be valued
 
     def tradable(self) -> Decimal:
         """Return the position in whole lots, zero where the venue would not take it."""
@@ -104,9 +106,17 @@ def own_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Own | No:
 
 
 def ground_of(
-    state: RiskState, desk: Desk, plan: RiskPlan, exposures: Exposures, own: Own | No | None = None
+    state: RiskState,
+    desk: Desk,
+    plan: RiskPlan,
+    exposures: Exposures,
+    own: Own | No | None = None,
+    fleet: Fleet | None = None,
 ) -> Ground | NoEquity | No:
-    """Return what decisions on the instrument may rest on, or why there can be none; `own` is what `own_of` gives."""
+    """Return what decisions on the instrument may rest on, or why there can be none; `own` is what `own_of` gives.
+
+    `fleet` are all accounts where there is more than one.
+    """
     if own is None:
         own = own_of(state, desk, plan)
     if isinstance(own, No):
@@ -130,11 +140,20 @@ def ground_of(
         for name, trouble in exposures.troubles.items():
             if name != desk.instrument:
                 return NoEquity(trouble)
-    return _sound(desk, plan, exposures, own, bid, ask, total, fall)
+    over = None if fleet is None else fleet.over(desk, total)
+    return _sound(desk, plan, exposures, own, over, bid, ask, total, fall)
 
 
 def _sound(
-    desk: Desk, plan: RiskPlan, exposures: Exposures, own: Own, bid: float, ask: float, equity: float, fall: float
+    desk: Desk,
+    plan: RiskPlan,
+    exposures: Exposures,
+    own: Own,
+    over: Over | No | None,
+    bid: float,
+    ask: float,
+    equity: float,
+    fall: float,
 ) -> Ground:
     params, terms, deviation = plan.params, own.terms, own.deviation
     sizing, beside = params.position_sizing, exposures.beside(desk, equity)
@@ -151,12 +170,20 @@ def _sound(
         deviation,
         own.lag_ns,
         own.units,
-        _barred_beside(desk, exposures, own, fall, params),
+        _barred_beside(desk, plan, exposures, own, over, fall),
         beside,
-        Limits(terms.caps, deviation, beside, own.units * ask / equity, own.budget),
+        Limits(terms.caps, deviation, beside, own.units * ask / equity, own.budget, _of_fleet(plan, deviation, over)),
         sizing.kelly_fraction * left_of_drawdown(fall, params),
         own.growth,
+        over if isinstance(over, Over) else None,
     )
+
+
+def _of_fleet(plan: RiskPlan, deviation: float | None, over: Over | No | None) -> tuple[FleetLimit, ...]:
+    """Return the limits of the whole fleet; none where it is one account, or one cannot be valued."""
+    if not isinstance(over, Over):
+        return ()
+    return fleet_limits_for(plan.fleet_caps, deviation or 0.0, over.beside, over.weight)
 
 
 def impact_bps(terms: Terms, deviation: float | None, units: float, params: RiskParams) -> float:
@@ -213,12 +240,21 @@ def _barred(state: RiskState, desk: Desk) -> No | None:
     return None
 
 
-def _barred_beside(desk: Desk, exposures: Exposures, own: Own, fall: float, params: RiskParams) -> No | None:
+def _barred_beside(
+    desk: Desk, plan: RiskPlan, exposures: Exposures, own: Own, over: Over | No | None, fall: float
+) -> No | None:
     if own.reducing is not None:
         return own.reducing
+    params = plan.params
     most = params.risk_limits.max_drawdown
     if not fall < most:
         return No(Refusal.DRAWDOWN, limit=most, observed=fall)
+    if over is not None:
+        if isinstance(over, No):
+            return over
+        whole = plan.fleet_caps.max_drawdown
+        if not over.drawdown < whole:
+            return No(Refusal.DRAWDOWN, limit=whole, observed=over.drawdown, detail="of all accounts together")
     if own.barred is not None:
         return own.barred
     for name in exposures.unknown:

@@ -42,6 +42,10 @@ class Limit(msgspec.Struct, frozen=True, gc=False):
             return (self.cap - used) / self.cap
         return -1.0 if used > 0 else 0.0
 
+    def adds(self, fraction: float) -> bool:
+        """Return whether a little more of the position would be more of what is limited."""
+        return True
+
 
 class NetLimit(Limit, frozen=True, gc=False):
     """A limit on what longs and shorts come to together: the others may be anywhere from `low` to `high`."""
@@ -109,9 +113,31 @@ class VarLimit(Limit, frozen=True, gc=False):
         return _room_of_risk(bound, self.variance, sign * self.covariance, self.unit * self.unit)
 
     def adds(self, fraction: float) -> bool:
-        """Return whether a little more of the position would be more risk; of a hedge it would be less."""
+        """Return whether a little more of the position would be more of what is limited; of a hedge it is less."""
         sign = 1 if fraction > 0 else -1
         return not sign * self.covariance + abs(fraction) * self.unit * self.unit < 0
+
+
+class FleetLimit(Limit, frozen=True, gc=False, kw_only=True):
+    """A limit of the whole fleet, asked in shares of the equity of the instrument's own account.
+
+    What is used, the cap and the aim are shares of the equity of all accounts; room is one of the account's own.
+    """
+
+    of_all: Limit
+    weight: float  # equity of the account / equity of all
+
+    def used(self, fraction: float) -> float:
+        """Return how much of all equity is used with `fraction` of the account's held here."""
+        return self.of_all.used(fraction * self.weight)
+
+    def room(self, sign: int) -> float:
+        """Return the largest size that keeps to the aim, as a share of the account's equity."""
+        return self.of_all.room(sign) / self.weight
+
+    def adds(self, fraction: float) -> bool:
+        """Return whether a little more of the position would be more of what is limited."""
+        return self.of_all.adds(fraction * self.weight)
 
 
 class Beside(msgspec.Struct, frozen=True, gc=False):
@@ -192,11 +218,18 @@ class Limits:
     `Limit`. Those are made where one is named, and all of them where a verdict is told.
     """
 
-    __slots__ = ("_all", "_beside", "_budget", "_caps", "_deviation", "_down", "_held", "_up")
+    __slots__ = ("_all", "_beside", "_budget", "_caps", "_deviation", "_down", "_fleet", "_held", "_up")
 
     def __init__(
-        self, caps: tuple[Caps, Caps], deviation: float | None, beside: Beside, held: float, budget: float | None
+        self,
+        caps: tuple[Caps, Caps],
+        deviation: float | None,
+        beside: Beside,
+        held: float,
+        budget: float | None,
+        fleet: tuple[FleetLimit, ...] = (),
     ) -> None:
+        self._fleet = fleet  # of all accounts, where there is more than one
         self._caps, self._deviation = caps, deviation or 0.0
         self._beside, self._held, self._budget = beside, held, budget
         self._all: tuple[Limit, ...] | None = None
@@ -242,6 +275,7 @@ class Limits:
             and -(beside.low + fraction) <= few.net.cap
             and (budget is None or size <= budget)
             and self._risk_holds(fraction)
+            and not [limit for limit in self._fleet if not limit.used(fraction) <= limit.cap]
         )
 
     def first_broken(self, fraction: float) -> Limit | None:
@@ -254,7 +288,7 @@ class Limits:
         return None
 
     def _made(self, caps: Caps) -> tuple[Limit, ...]:
-        return limits_for(caps, self._deviation, self._beside, self._held, self._budget)
+        return limits_for(caps, self._deviation, self._beside, self._held, self._budget) + self._fleet
 
     def _room(self, sign: int) -> float:
         few, beside, held = self._caps[1], self._beside, sign * self._held
@@ -281,6 +315,10 @@ class Limits:
         towards, square = sign * (beside.covariance * deviation), deviation * deviation
         for cap, scale in few.risk:
             room = _room_of_risk(cap.aim / scale - beside.linear, beside.variance, towards, square)
+            if room < least:
+                least = room
+        for limit in self._fleet:
+            room = limit.room(sign)
             if room < least:
                 least = room
         return least
@@ -384,3 +422,44 @@ def limits_for(caps: Caps, deviation: float, beside: Beside, held: float, budget
         for cap, scale in caps.risk
     ]
     return tuple(found)
+
+
+class FleetCaps(msgspec.Struct, frozen=True, gc=False):
+    """What the parameters say of all accounts together."""
+
+    gross: Cap
+    net: Cap
+    risk: tuple[tuple[Cap, float], ...]  # with the factor on a day's deviation
+    max_drawdown: float
+
+
+def fleet_caps_of(params: RiskParams) -> FleetCaps:
+    """Return the caps on what all accounts hold together."""
+    whole, aim = params.fleet_limits, params.position_sizing.aim_fraction
+    position, shortfall = Refusal.POSITION_LIMIT, whole.expected_shortfall
+    return FleetCaps(
+        gross=Cap("fleet_gross", position, whole.gross, aim * whole.gross),
+        net=Cap("fleet_net", position, whole.net, aim * whole.net),
+        risk=(
+            (Cap("fleet_var", Refusal.VAR_LIMIT, whole.var_hard_limit, whole.var_target), Z_95),
+            (Cap("fleet_es", Refusal.ES_LIMIT, shortfall.hard_limit, shortfall.target), ES_TAIL),
+        ),
+        max_drawdown=whole.max_drawdown,
+    )
+
+
+def fleet_limits_for(caps: FleetCaps, deviation: float, beside: Beside, weight: float) -> tuple[FleetLimit, ...]:
+    """Return the limits on all accounts for an instrument whose account is `weight` of all equity.
+
+    `beside` is what all others of the fleet come to, as fractions of all equity.
+    """
+    covariance = beside.covariance * deviation
+    found = [
+        Limit(*caps.gross.parts(), beside.gross),
+        NetLimit(*caps.net.parts(), 0.0, beside.low, beside.high),
+        *[
+            VarLimit(*cap.parts(), 0.0, scale, deviation, beside.variance, covariance, beside.linear)
+            for cap, scale in caps.risk
+        ],
+    ]
+    return tuple([FleetLimit(one.name, one.refusal, one.cap, one.aim, of_all=one, weight=weight) for one in found])
