@@ -7,6 +7,7 @@ between gets the same bits. A touch changes one line of the lists; sums are take
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,6 +41,7 @@ class Correlations(NamedTuple):
     rows: list[list[float]]  # NaN where a pair is not known
     table: Floats  # the same with 0 there
     until: int  # ns, stage time from which they are too old
+    einsum: Callable[..., Floats]  # numpy's: it is loaded where there are correlations, and asked for with every touch
 
     def zeros(self) -> tuple[Floats, Floats]:
         """Return two rows of zeros, one number per instrument."""
@@ -63,7 +65,10 @@ def correlations_of(joint: JointReturns, least: int) -> Correlations | None:
     known = tuple(any(not math.isnan(one) for at, one in enumerate(row) if at != i) for i, row in enumerate(rows))
     table = found.copy()
     table[table != table] = 0.0  # NaN
-    return Correlations({name: at for at, name in enumerate(joint.names)}, known, rows, table, joint.ts + _OLDEST_NS)
+    import numpy as np  # where there is a table it is loaded already
+
+    at = {name: at for at, name in enumerate(joint.names)}
+    return Correlations(at, known, rows, table, joint.ts + _OLDEST_NS, np.einsum)
 
 
 class Totals(NamedTuple):
@@ -326,11 +331,14 @@ class Exposures:
         return found
 
     def _move(self) -> tuple[Floats | None, float]:
-        """Return the table times the middles, and their variance."""
+        """Return the table times the middles, and their variance.
+
+        Without BLAS: its bits are the same on every machine of a kind.
+        """
         if self._correlations is None or self._middles is None or not self._correlated:
             return None, 0.0
         # The table is symmetric, so its rows are added up one after the other: that takes half of what row sums take.
-        moved = _times("i,ij->j", self._middles, self._correlations.table)
+        moved = self._correlations.einsum("i,ij->j", self._middles, self._correlations.table)
         return moved, max(math.fsum((self._middles * moved).tolist()), 0.0)
 
     def _pull(self, row: int, along: float) -> float:
@@ -338,7 +346,7 @@ class Exposures:
         if self._correlations is None or self._wanted is None:
             return 0.0
         if self._turning:
-            along = float(_times("i,i", self._wanted, self._correlations.table[row]))
+            along = float(self._correlations.einsum("i,i", self._wanted, self._correlations.table[row]))
         return along - float(self._wanted[row])
 
     def _line(self, desk: Desk, at: int) -> Line:
@@ -384,11 +392,3 @@ def _mark_in(marked: set[int], at: int, is_so: bool) -> None:
         marked.add(at)
     else:
         marked.discard(at)
-
-
-def _times(sum_of: str, vector: Floats, table: Floats) -> Floats:
-    """Return the product, without BLAS: its bits are the same on every machine of a kind."""
-    import numpy as np  # where there is a table it is loaded already
-
-    found: Floats = np.einsum(sum_of, vector, table)
-    return found

@@ -165,7 +165,7 @@ def _sound(
         ask,
         equity,
         fall,
-        cost + impact_bps(terms, deviation, equity / ask, params),
+        cost if terms.daily_volume is None else cost + impact_bps(terms, deviation, equity / ask, params),
         own.variance,
         deviation,
         own.lag_ns,
