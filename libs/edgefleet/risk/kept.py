@@ -14,10 +14,11 @@ from edgefleet.risk.verdict import No
 class Kept:
     """Exposures of every account, and the grounds that decisions rest on; what changes is let go of, or followed."""
 
-    __slots__ = ("_correlations", "_exposures", "_grounds", "_own")
+    __slots__ = ("_correlations", "_exposures", "_grounds", "_homes", "_own")
 
     def __init__(self) -> None:
         self._grounds: dict[str, Ground | NoEquity | No] = {}  # by instrument
+        self._homes: dict[str, str | None] = {}  # by venue: the quote asset that its account is valued in
         self._own: dict[str, Own | No] = {}  # by instrument: what of a ground no touch moves
         self._exposures: dict[tuple[str, str], Exposures] = {}  # by venue and quote asset
         self._correlations: dict[str, tuple[tuple[int, int], Correlations | None]] = {}  # by venue, and of which sample
@@ -31,6 +32,7 @@ class Kept:
         """Let go of exposures and grounds: positions, orders or all touches have changed."""
         self._grounds.clear()
         self._own.clear()
+        self._homes = {}
         self._exposures.clear()
 
     def follow(self, desk: Desk) -> None:
@@ -68,7 +70,9 @@ class Kept:
     def fleet(self, state: RiskState, plan: RiskPlan) -> Fleet:
         """Return what all accounts have come to."""
         quote = plan.params.fleet_limits.quote
-        homes = {venue: home_quote(state, venue, quote) for venue in state.holdings}
+        homes = self._homes
+        if not homes:
+            homes = self._homes = {venue: home_quote(state, venue, quote) for venue in state.holdings}
         accounts = {
             venue: None if home is None else self._account(state, venue, home, plan) for venue, home in homes.items()
         }
