@@ -71,7 +71,7 @@ def correlations_of(joint: JointReturns, least: int) -> Correlations | None:
     return Correlations(at, known, rows, table, joint.ts + _OLDEST_NS, np.einsum)
 
 
-class Totals(NamedTuple):
+class Totals(msgspec.Struct, frozen=True, gc=False):
     """Sums over all lines."""
 
     gross: float
