@@ -27,7 +27,7 @@ def _conf(root: Path, action: str) -> Path:
     path = conf / "risk_params.yml"
     text = path.read_text()
     for key, value in (
-        (r"max_drawdown: [\d.]+", f"max_drawdown: {LIMIT}"),
+        (r"max_drawdown: [\d.]+(?= +# fraction: fall from)", f"max_drawdown: {LIMIT}"),
         (r"drawdown_warning: [\d.]+", f"drawdown_warning: {LIMIT / 2}"),
         (r"drawdown: \{enabled: true, action: reduce\}", f"drawdown: {{enabled: true, action: {action}}}"),
     ):

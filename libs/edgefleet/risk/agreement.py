@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from operator import lt
 
 import msgspec
 
@@ -143,6 +144,7 @@ class Among(msgspec.Struct, frozen=True, gc=False):
     shared: tuple[tuple[int, int, float], ...]  # places of two models, and twice the correlation of their evidence
     moments: tuple[float, ...]  # bps^2 per model, 0 where it is not known
     measured: bool  # every moment is known
+    ordered: bool  # they were named in ascending order, each once
 
 
 class Likeness:
@@ -217,7 +219,9 @@ class Likeness:
                 if twice:
                     shared.append((i, j, twice))
         moments = [self._moments.get(model, 0.0) for model in models]
-        return Among(tuple([1.0 / count for count in alike]), tuple(shared), tuple(moments), 0.0 not in moments)
+        shares = tuple([1.0 / count for count in alike])
+        ordered = all(map(lt, models, models[1:]))
+        return Among(shares, tuple(shared), tuple(moments), 0.0 not in moments, ordered)
 
 
 # Two assumptions where there is no measurement: nothing is known, and every model errs by itself.

@@ -74,7 +74,78 @@ def blend(edges: Iterable[WeightedEdge], params: EdgeBlendingParams, likeness: L
        interdependence", Geophysical Research Letters 44, 2017, equation 1: its similarity ``exp(-(d/sigma)^2)`` of
        two models is here the square of their correlation.
     """
-    heard, among = weigh(edges, params, likeness)
+    chosen = tuple(edges)
+    found = in_one_pass(chosen, params, likeness)
+    sums = sums_of(*weigh(chosen, params, likeness)) if found is None else found
+    confident, squared = sums.confident, sums.squared
+    if not confident > 0 or not squared > 0:
+        return None
+    raw = sums.edge / confident
+    confidence = confident / sums.weights
+    effective = confident * confident / squared
+    if effective < 1.0:  # by rounding only: no correlation is above 1
+        effective = 1.0
+    evidence, shrinkage = confidence * effective, params.shrinkage
+    deviation = None
+    if sums.moment > 0 and evidence > 0:  # products of numbers too small for floats vanish
+        variance = posterior_variance(sums.moment / confident, evidence, shrinkage)
+        deviation = None if variance is None else math.sqrt(variance)
+    return Blend(
+        shrink(raw, evidence, shrinkage), raw, confidence, sums.horizon / confident, sums.models, effective, deviation
+    )
+
+
+class Sums(msgspec.Struct, frozen=True, gc=False):
+    """Sums over the models, each with its share: of what they weigh, and of that times what they say."""
+
+    models: int
+    weights: float
+    confident: float
+    squared: float  # of the evidence: a' R a
+    edge: float
+    horizon: float
+    moment: float  # 0 where one of them is not known
+
+
+def in_one_pass(chosen: tuple[WeightedEdge, ...], params: EdgeBlendingParams, likeness: Likeness) -> Sums | None:
+    """Return what `sums_of` gives of what `weigh` gives, where nobody is left out and all come by name; else None."""
+    models = tuple([edge.model for edge in chosen])
+    if len(models) > params.max_models_to_blend:
+        return None
+    among = likeness.among(models)
+    if not among.ordered:
+        return None
+    threshold, tau_ms, decays, exp = params.min_confidence_threshold, params.tau_ms, params.decay_factors, math.exp
+    weights = confident = squared = edge_sum = horizon_sum = moment_sum = 0.0
+    parts = []
+    for edge, share, moment in zip(chosen, among.shares, among.moments, strict=True):
+        confidence = edge.confidence
+        if confidence < threshold:
+            return None
+        horizon_ms = edge.horizon_ms
+        faded = edge.age_ms / (tau_ms or horizon_ms)
+        if decays:
+            faded += decays.get(edge.model, 0.0)
+        weight = edge.weight * exp(-faded)
+        both = weight * confidence
+        part = both * share
+        weights += weight * share
+        confident += part
+        squared += part * part
+        edge_sum += both * edge.edge_bps * share
+        horizon_sum += part * horizon_ms
+        moment_sum += part * moment
+        parts.append(part)
+    if edge_sum - edge_sum != 0.0:  # NaN or infinite, as one of the parts was: `hear` tells which
+        return None
+    for i, j, twice in among.shared:
+        squared += twice * parts[i] * parts[j]
+    moment_sum = moment_sum if among.measured else 0.0
+    return Sums(len(parts), weights, confident, squared, edge_sum, horizon_sum, moment_sum)
+
+
+def sums_of(heard: list[Weighed], among: Among) -> Sums:
+    """Return the sums over what `weigh` returns."""
     weights = confident = squared = edge_sum = horizon_sum = moment_sum = 0.0
     parts = []
     for (minus_both, _, pull, weight, horizon_ms), share, moment in zip(
@@ -90,26 +161,8 @@ def blend(edges: Iterable[WeightedEdge], params: EdgeBlendingParams, likeness: L
         parts.append(part)
     for i, j, twice in among.shared:
         squared += twice * parts[i] * parts[j]
-    if not confident > 0 or not squared > 0:
-        return None
-    raw = edge_sum / confident
-    confidence = confident / weights
-    effective = confident * confident / squared
-    if effective < 1.0:  # by rounding only: no correlation is above 1
-        effective = 1.0
-    evidence, shrinkage = confidence * effective, params.shrinkage
-    variance = None
-    if among.measured and moment_sum > 0 and evidence > 0:  # products of numbers too small for floats vanish
-        variance = posterior_variance(moment_sum / confident, evidence, shrinkage)
-    return Blend(
-        shrink(raw, evidence, shrinkage),
-        raw,
-        confidence,
-        horizon_sum / confident,
-        len(heard),
-        effective,
-        None if variance is None else math.sqrt(variance),
-    )
+    moment_sum = moment_sum if among.measured else 0.0
+    return Sums(len(heard), weights, confident, squared, edge_sum, horizon_sum, moment_sum)
 
 
 def weigh(edges: Iterable[WeightedEdge], params: EdgeBlendingParams, likeness: Likeness) -> tuple[list[Weighed], Among]:

@@ -17,7 +17,7 @@ from edgefleet.clock import NS_PER_MS
 from edgefleet.messages import Refusal
 from edgefleet.risk.ground import Ground, NoEquity
 from edgefleet.risk.kelly import kelly_fraction
-from edgefleet.risk.limits import Limit, VarLimit
+from edgefleet.risk.limits import Limit
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.sizing import resized, step_down
 from edgefleet.risk.state import Desk, Opinion, RiskState, enlarged_lately, standing_quantity
@@ -120,25 +120,26 @@ def _when_held(view: View, held: Decimal) -> Yes | No:
 
 def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
     ground = view.ground
-    tightest, room = ground.limits.tightest(sign)
-    edge, cost = abs(view.opinion.edge_bps), ground.cost_bps
+    room, edge, cost = ground.limits.room(sign), abs(view.opinion.edge_bps), ground.cost_bps
     barred = _barred(view)
     if barred is None and not edge > cost:
         barred = No(Refusal.EDGE_BELOW_COST)
     if barred is None:
         barred = _too_soon(view)
     sizing = ground.plan.params.position_sizing
-    gross = deserved(view, edge, sign)
-    net = deserved(view, edge - cost, sign) if barred is None else 0.0
+    pull = pull_of(view, sign)
+    gross = _above(kelly_alone(edge, view), pull)
+    net = _above(kelly_alone(edge - cost, view), pull) if barred is None else 0.0
+    left = regime_factor(view)
     wanted = resized(
         fraction,
-        growth_factor(view) * min(net, room),
-        regime_factor(view) * min(gross, room),
+        ground.growth * left * (net if net < room else room),
+        left * (gross if gross < room else room),
         step=ground.terms.step,
         band=sizing.no_trade_band,
     )
     if wanted is not None:
-        binding = "kelly" if gross < room else tightest.name
+        binding = "kelly" if gross < room else ground.limits.tightest(sign)[0].name
         sized = _bounded(view, in_lots(ground, wanted, sign), barred)
         if sized == 0:
             return _close(view, binding)
@@ -146,7 +147,7 @@ def _resize(view: View, held: Decimal, fraction: float, sign: int) -> Yes | No:
             return _yes(view, sized, binding, "normal")
     if barred is not None and barred.reason in (Refusal.REDUCING, Refusal.DRAWDOWN, Refusal.BREAKER):
         return barred
-    return _yes(view, held, "standing", "low", standing=True)
+    return Yes(view, held, "standing", "low", standing=True)
 
 
 def _enter(view: View) -> Yes | No:
@@ -176,8 +177,9 @@ def _enter(view: View) -> Yes | No:
 
 def _sized_entry(view: View, net_bps: float, sign: int) -> Yes | No:
     ground, terms = view.ground, view.ground.terms
-    full, room = ground.limits.tightest(sign)
+    room = ground.limits.room(sign)
     if not room > 0:
+        full = ground.limits.tightest(sign)[0]
         return No(full.refusal, limit=full.aim, observed=full.used(0.0), detail=full.name)
     kelly = deserved(view, net_bps, sign)
     if not kelly > 0:
@@ -193,7 +195,7 @@ def _sized_entry(view: View, net_bps: float, sign: int) -> Yes | No:
     if sized == 0:
         smallest = max(terms.min_notional, float(terms.min_quantity) * ground.bid)
         return No(Refusal.BELOW_MINIMUM, limit=smallest, observed=wanted * ground.equity, detail=view.desk.quote)
-    return _yes(view, sized, "kelly" if kelly < room else full.name, "normal")
+    return _yes(view, sized, "kelly" if kelly < room else ground.limits.tightest(sign)[0].name, "normal")
 
 
 def _barred(view: View) -> No | None:
@@ -202,6 +204,8 @@ def _barred(view: View) -> No | None:
     if barred is not None:
         return barred
     most = view.ground.plan.params.risk_limits.order_limits.max_changes_per_minute
+    if len(view.state.enlarged.get(view.desk.venue, ())) < most:
+        return None
     made = enlarged_lately(view.state, view.desk.venue)
     if not made < most:
         return No(Refusal.ORDER_LIMIT, limit=float(most), observed=float(made), detail="enlarged targets in a minute")
@@ -219,11 +223,11 @@ def _stale_signal(ground: Ground) -> No | None:
 
 
 def _too_soon(view: View) -> No | None:
-    since = dwelt_ms(view.state, view.desk)
-    if since is None:
-        return None
     dwell = view.ground.plan.params.position_sizing.min_dwell_ms
-    return None if since >= dwell else No(Refusal.DWELL, limit=float(dwell), observed=since, detail="ms")
+    since = dwelt_ms(view.state, view.desk)
+    return (
+        None if since is None or since >= dwell else No(Refusal.DWELL, limit=float(dwell), observed=since, detail="ms")
+    )
 
 
 def dwelt_ms(state: RiskState, desk: Desk) -> float | None:
@@ -241,13 +245,13 @@ def _not_warm(view: View) -> No:
 def _shrink(view: View, held: Decimal, fraction: float, broken: Limit) -> Yes | No:
     """Return the largest step inside every limit, toward zero."""
     ground = view.ground
-    if isinstance(broken, VarLimit) and not broken.adds(fraction):
+    if not broken.adds(fraction):
         # It hedges the others, and theirs is the excess: less of it would be more risk, and none exceeds a limit.
         return No(broken.refusal, limit=broken.cap, observed=broken.used(fraction), detail=f"{broken.name}; a hedge")
     if ground.variance is None:
         return _not_warm(view)
     sign = 1 if held > 0 else -1
-    wanted = min(abs(fraction), ground.limits.tightest(sign)[1])
+    wanted = min(abs(fraction), ground.limits.room(sign))
     if wanted == 0:
         return _close(view, broken.name)
     sized = _bounded(view, in_lots(ground, step_down(wanted, ground.terms.step), sign), _barred(view))
@@ -301,7 +305,8 @@ def kelly_alone(edge_bps: float, view: View) -> float:
     share = view.ground.share
     if not share > 0:
         return 0.0
-    return kelly_fraction(max(edge_bps, 0.0) / BPS, horizon_variance(view), share=share)
+    edge = 0.0 if edge_bps <= 0 else edge_bps / BPS  # NaN stays what it is, and is refused
+    return kelly_fraction(edge, horizon_variance(view), share=share)
 
 
 def pull_of(view: View, sign: int) -> float:
@@ -318,8 +323,12 @@ def pull_of(view: View, sign: int) -> float:
 
 def deserved(view: View, edge_bps: float, sign: int) -> float:
     """Return the size that an edge in bps deserves beside what else is held, at least 0."""
-    found = kelly_alone(edge_bps, view) - pull_of(view, sign)
-    return found if found > 0 else 0.0
+    return _above(kelly_alone(edge_bps, view), pull_of(view, sign))
+
+
+def _above(size: float, pull: float) -> float:
+    left = size - pull
+    return left if left > 0 else 0.0
 
 
 def is_expiring(state: RiskState, desk: Desk, plan: RiskPlan) -> bool:
@@ -332,10 +341,8 @@ def _yes(
     quantity: Decimal,
     binding: str,
     urgency: Literal["low", "normal", "high"],
-    *,
-    standing: bool = False,
 ) -> Yes:
-    return Yes(view, quantity, binding, urgency, standing)
+    return Yes(view, quantity, binding, urgency)
 
 
 def numbers_of(view: View, quantity: Decimal) -> Numbers:
@@ -347,6 +354,9 @@ def numbers_of(view: View, quantity: Decimal) -> Numbers:
     head_room = {limit.name: limit.head_room(fraction) for limit in each}
     most = params.risk_limits.max_drawdown
     head_room["drawdown"] = (most - ground.drawdown) / most
+    if ground.over is not None:
+        whole = ground.plan.fleet_caps.max_drawdown
+        head_room["fleet_drawdown"] = (whole - ground.over.drawdown) / whole
     variance = None if ground.variance is None or opinion.reason is not None else horizon_variance(view)
     var = next(limit.used(fraction) for limit in each if limit.name == "var")
     kelly = 0.0

@@ -36,7 +36,9 @@ from edgefleet.risk.decide import (
     target_now,
 )
 from edgefleet.risk.exposures import Exposures, correlations_of, joint_now
+from edgefleet.risk.fleet import Fleet
 from edgefleet.risk.ground import Ground, distance, ground_of, impact_bps, left_of_drawdown, times_the_usual
+from edgefleet.risk.kept import Kept
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.sizing import step_down
 from edgefleet.risk.state import (
@@ -46,6 +48,7 @@ from edgefleet.risk.state import (
     drawdown,
     edges_of,
     enlarged_lately,
+    is_fleet,
     position,
     range_of,
     unknown_quantity,
@@ -107,13 +110,15 @@ def explain(state: RiskState, instrument: str, config: FleetConfig) -> Explanati
     joint = joint_now(state, desk.venue)
     known = None if joint is None else correlations_of(joint, plan.params.volatility.min_returns)
     exposures = Exposures(state, plan, desk.venue, desk.quote, known)
-    ground = ground_of(state, desk, plan, exposures)
+    fleet = Kept().fleet(state, plan) if is_fleet(state) else None
+    ground = ground_of(state, desk, plan, exposures, fleet=fleet)
     verdict, view = decide(state, desk, ground), look(state, desk, ground)
     blending = plan.params.edge_blending
     likeness = desk.agreement.likeness(blending.agreement_min_samples)
     groups = [
         Group("blend", tuple(_blended(desk, blending, likeness))),
         Group("account", tuple(_account(state, desk, plan, exposures))),
+        *([] if fleet is None else [Group("fleet", tuple(_fleet(fleet, state, plan, ground)))]),
         Group("breakers", tuple(_breakers(state, desk, plan))),
         Group("gates", tuple(_gates(state, desk, plan, ground))),
     ]
@@ -240,6 +245,21 @@ def _account(state: RiskState, desk: Desk, plan: RiskPlan, exposures: Exposures)
     yield Number("largest drawdown", most, "of the peak", "D, max_drawdown")
     yield Number("left of drawdown", left_of_drawdown(fall, plan.params), "", "(D - d) / (D (1 - d)), 1 at the peak")
     yield Number("position", position(state, desk), desk.base, "held")
+
+
+def _fleet(fleet: Fleet, state: RiskState, plan: RiskPlan, ground: object) -> Iterator[Number]:
+    """Yield what all accounts are worth and have lost; those that cannot be valued are named."""
+    for one in fleet.accounts:
+        yield Number(f"account {one.venue}", one.worth, fleet.quote, "its equity at the worse rate")
+    equity, trouble = fleet.equity(), fleet.trouble
+    yield Number("equity", equity, fleet.quote, "sum of these" if trouble is None else trouble.detail)
+    yield Number("peak", state.peaks.get(f"|{fleet.quote}"), fleet.quote, "highest equity of all accounts seen")
+    over = ground.over if isinstance(ground, Ground) else None
+    if equity is None or over is None:
+        return
+    yield Number("drawdown", over.drawdown, "of the peak", f"at most {plan.fleet_caps.max_drawdown:g}")
+    yield Number("weight", over.weight, "", "equity of the instrument's account / equity of all")
+    yield Number("value at risk now", fleet.var(equity), SHARE, "sum of the accounts': nothing hedges across venues")
 
 
 def _breakers(state: RiskState, desk: Desk, plan: RiskPlan) -> Iterator[Number]:

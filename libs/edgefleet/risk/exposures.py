@@ -7,14 +7,16 @@ between gets the same bits. A touch changes one line of the lists; sums are take
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import compress
-from operator import mul
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from edgefleet.clock import NS_PER_S
 from edgefleet.instruments import AssetClass
 from edgefleet.messages import Refusal
-from edgefleet.risk.limits import Beside
+from edgefleet.risk.limits import NOBODY, Beside
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.state import NOWHERE, Desk, Range, RiskState, believed, range_of, rate, value_of
 from edgefleet.risk.var import Z_95, day_deviation
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 NEVER = 2**63 - 1
 _OLDEST_NS = 4 * 86_400 * NS_PER_S + 1  # of the last joint sample, which a market that is closed for a long weekend has
-K = TypeVar("K", bound=str)
 
 
 class Correlations(NamedTuple):
@@ -40,6 +41,13 @@ class Correlations(NamedTuple):
     rows: list[list[float]]  # NaN where a pair is not known
     table: Floats  # the same with 0 there
     until: int  # ns, stage time from which they are too old
+    einsum: Callable[..., Floats]  # numpy's: it is loaded where there are correlations, and asked for with every touch
+
+    def zeros(self) -> tuple[Floats, Floats]:
+        """Return two rows of zeros, one number per instrument."""
+        import numpy as np  # where there is a table it is loaded already
+
+        return np.zeros(len(self.rows)), np.zeros(len(self.rows))
 
 
 def joint_now(state: RiskState, venue: str) -> JointReturns | None:
@@ -57,10 +65,13 @@ def correlations_of(joint: JointReturns, least: int) -> Correlations | None:
     known = tuple(any(not math.isnan(one) for at, one in enumerate(row) if at != i) for i, row in enumerate(rows))
     table = found.copy()
     table[table != table] = 0.0  # NaN
-    return Correlations({name: at for at, name in enumerate(joint.names)}, known, rows, table, joint.ts + _OLDEST_NS)
+    import numpy as np  # where there is a table it is loaded already
+
+    at = {name: at for at, name in enumerate(joint.names)}
+    return Correlations(at, known, rows, table, joint.ts + _OLDEST_NS, np.einsum)
 
 
-class Totals(NamedTuple):
+class Totals(msgspec.Struct, frozen=True, gc=False):
     """Sums over all lines."""
 
     gross: float
@@ -68,10 +79,28 @@ class Totals(NamedTuple):
     high: float
     linear: float  # of what counts by its sum, in deviations of a day
     variance: float  # of the correlated middles
-    moved: list[float]  # table times middles, by row of the correlations
-    pulled: list[float]  # table times wanted positions
+    moved: Floats | None  # table times middles, by row of the correlations; None where it is zero
     wanted_linear: float  # sizes of wanted positions whose correlations are not known, in deviations of a day
-    correlated: int  # how many middles are not zero
+
+
+class Around(NamedTuple):
+    """Where everything that an account holds may come to, in its quote asset."""
+
+    gross: float
+    low: float  # net of longs and shorts
+    high: float
+
+
+class Line(msgspec.Struct):
+    """Where an instrument stands in the lists, and what is configured of it."""
+
+    at: int
+    row: int | None  # of the correlations, None where they are not known
+    asset_class: AssetClass
+    sector: str
+    near: tuple[bool, ...] | None = (
+        None  # per line whether it moves with it, once that was asked; empty where none does
+    )
 
 
 class Exposures:
@@ -82,27 +111,31 @@ class Exposures:
     """
 
     __slots__ = (
-        "_at",
+        "_apart",
         "_classes",
+        "_correlated",
         "_correlations",
+        "_equity",
         "_high",
         "_linear",
+        "_lines",
         "_low",
-        "_masks",
         "_middles",
         "_params",
         "_plan",
-        "_quote",
         "_quotes",
         "_ranges",
         "_sectors",
         "_state",
         "_totals",
+        "_turning",
+        "_unvalued",
         "_values",
         "_wanted",
         "_wanted_linear",
         "_worst",
         "next_expiry",
+        "quote",
         "troubles",
         "unknown",
         "venue",
@@ -112,22 +145,30 @@ class Exposures:
         self, state: RiskState, plan: RiskPlan, venue: str, quote: str, correlations: Correlations | None
     ) -> None:
         self._state, self._plan, self._params = state, plan, plan.params
-        self.venue, self._quote, self._correlations = venue, quote, correlations
+        self.venue, self.quote, self._correlations = venue, quote, correlations
         desks = [desk for desk in state.desks.values() if desk.venue == venue]
         self._quotes = {desk.quote for desk in desks}
         size = len(desks)
-        self._at = {desk.instrument: at for at, desk in enumerate(desks)}
+        self._lines = {desk.instrument: self._line(desk, at) for at, desk in enumerate(desks)}
         self._worst, self._low, self._high = [0.0] * size, [0.0] * size, [0.0] * size
-        self._linear, self._wanted_linear = [0.0] * size, [0.0] * size
+        self._apart: set[int] = set()  # lines that may end at two places
+        # By line, without zeros: most are, and the sum of what is left is exact in any order.
+        self._linear: dict[int, float] = {}
+        self._wanted_linear: dict[int, float] = {}
         self._ranges: list[tuple[Range, float | None]] = [(NOWHERE, None)] * size
-        rows = 0 if correlations is None else len(correlations.rows)
-        self._middles, self._wanted = [0.0] * rows, [0.0] * rows
-        self._classes: dict[AssetClass, list[float]] = {}
-        self._sectors: dict[str, list[float]] = {}
-        self._masks: dict[str, list[bool]] = {}
+        self._middles: Floats | None
+        self._wanted: Floats | None
+        self._middles, self._wanted = (None, None) if correlations is None else correlations.zeros()
+        self._correlated: set[int] = set()  # rows whose middle is not zero
+        self._turning: set[int] = set()  # rows where another position is wanted than the middle
+        lines = self._lines.values()
+        self._classes: dict[AssetClass, list[float]] = {line.asset_class: [0.0] * size for line in lines}
+        self._sectors: dict[str, list[float]] = {line.sector: [0.0] * size for line in lines}
         self._values: dict[str, float | None] = {
             asset: value_of(state, venue, asset, quote) for asset in state.holdings.get(venue, ())
         }
+        self._unvalued = {asset for asset, value in self._values.items() if value is None}
+        self._equity: float | None = None
         self._totals: Totals | None = None
         self.troubles: dict[str, No] = {}  # instruments that are held and cannot be valued
         self.unknown: dict[str, None] = {}  # instruments that are held and whose variance is not known
@@ -138,7 +179,7 @@ class Exposures:
 
     def take(self, desk: Desk) -> bool:
         """Work out anew what follows from one instrument; False where more does, for its price is others' rate."""
-        if desk.base in self._quotes or desk.instrument not in self._at:
+        if desk.base in self._quotes or desk.instrument not in self._lines:
             return False
         self._mark(desk)
         self._enter(desk)
@@ -146,60 +187,85 @@ class Exposures:
 
     def remark(self, desk: Desk) -> bool:
         """Do what `take` does where nothing but the touch of the instrument has changed."""
-        if desk.base in self._quotes or desk.instrument not in self._at:
+        if desk.base in self._quotes or desk.instrument not in self._lines:
             return False
         self._mark(desk)
-        units, variance = self._ranges[self._at[desk.instrument]]
+        units, variance = self._ranges[self._lines[desk.instrument].at]
         if units.worst > 0:
             self._price_in(desk, units, variance)
         return True
 
     def _mark(self, desk: Desk) -> None:
-        if desk.quote == self._quote and desk.base in self._values:
-            self._values[desk.base] = value_of(self._state, self.venue, desk.base, self._quote)
+        base = desk.base
+        if desk.quote != self.quote or base not in self._values:
+            return
+        value = self._values[base] = value_of(self._state, self.venue, base, self.quote)
+        self._equity = None
+        if value is None:
+            self._unvalued.add(base)
+        else:
+            self._unvalued.discard(base)
 
     def equity(self) -> float | None:
         """Return what the account is worth: longs at the bid, shorts at the ask; None where a touch is not known."""
-        values = self._values.values()
-        return None if None in values else math.fsum(values)  # type: ignore[arg-type]  # none of them is None
+        if self._unvalued:
+            return None
+        found = self._equity
+        if found is None:
+            found = self._equity = math.fsum(self._values.values())  # type: ignore[arg-type]  # none of them is None
+        return found
 
     def var(self, equity: float) -> float:
         """Return the value at risk of everything, 95 %, one day, as a fraction of `equity`."""
+        return Z_95 * self.deviation() / equity
+
+    def deviation(self) -> float:
+        """Return a day's deviation of everything, in the quote asset."""
         totals = self._sum()
-        return Z_95 * (math.sqrt(totals.variance) + totals.linear) / equity
+        return math.sqrt(totals.variance) + totals.linear
+
+    def around(self) -> Around:
+        """Return what everything comes to, each line at its worst, in the quote asset."""
+        totals = self._sum()
+        return Around(totals.gross, totals.low, totals.high)
 
     def beside(self, desk: Desk, equity: float) -> Beside:
         """Return what all others come to as fractions of `equity`, as the limits of `desk` see it."""
-        name, asset_class, sector = desk.instrument, *self._kind(desk)
-        totals, at = self._sum(), self._at[name]
-        worst = self._worst[at]
-        in_class = totals.gross if len(self._classes) == 1 else math.fsum(self._classes[asset_class])
-        row = self._row(name)
-        variance, covariance, linear = totals.variance, 0.0, totals.linear - self._linear[at]
-        pull, pull_linear = 0.0, totals.wanted_linear - self._wanted_linear[at]
-        if row is not None:
-            own, wanted = self._middles[row], self._wanted[row]
-            covariance = totals.moved[row] - own
-            variance += own * (own - 2 * totals.moved[row])
-            pull = totals.pulled[row] - wanted
-            if totals.correlated == (own != 0.0):
-                variance = covariance = 0.0  # no other: what is left there are roundings
-        else:
+        if len(self._lines) == 1:
+            return NOBODY
+        line, totals = self._lines[desk.instrument], self._sum()
+        at, row, worst = line.at, line.row, self._worst[line.at]
+        in_class = totals.gross if len(self._classes) == 1 else math.fsum(self._classes[line.asset_class])
+        near = self._near_to(line, desk.instrument)
+        variance, covariance, linear = totals.variance, 0.0, totals.linear - self._linear.get(at, 0.0)
+        pull, pull_linear = 0.0, totals.wanted_linear - self._wanted_linear.get(at, 0.0)
+        moved, middles = totals.moved, self._middles
+        if row is None:
             linear, variance = linear + math.sqrt(variance), 0.0
-            pull_linear += math.fsum(map(abs, self._wanted))
-        left = _left(linear, 0.0)
+            pull_linear += 0.0 if self._wanted is None else math.fsum(map(abs, self._wanted.tolist()))
+        else:
+            along, own = (0.0, 0.0) if moved is None or middles is None else (moved.item(row), middles.item(row))
+            if self._correlated <= {row}:
+                variance = 0.0  # no other: what is left there are roundings
+            else:
+                covariance = along - own
+                variance += own * (own - 2 * along)
+            pull = self._pull(row, along)
+        gross, in_class = totals.gross - worst, in_class - worst
+        in_sector = 0.0 if line.sector == "none" else math.fsum(self._sectors[line.sector]) - worst
+        # What is left of a sum may be below zero by roundings; NaN stays.
         return Beside(
-            _left(totals.gross, worst) / equity,
-            _left(in_class, worst) / equity,
-            0.0 if sector == "none" else _left(math.fsum(self._sectors[sector]), worst) / equity,
-            math.fsum(compress(self._worst, self._mask(name))) / equity,
+            0.0 if gross < 0 else gross / equity,
+            0.0 if in_class < 0 else in_class / equity,
+            0.0 if in_sector < 0 else in_sector / equity,
+            math.fsum(compress(self._worst, near)) / equity if near else 0.0,
             (totals.low - self._low[at]) / equity,
             (totals.high - self._high[at]) / equity,
-            max(variance, 0.0) / (equity * equity),
+            0.0 if variance < 0 else variance / (equity * equity),
             covariance / equity,
-            left / equity,
+            0.0 if linear < 0 else linear / equity,
             pull / equity,
-            _left(pull_linear, 0.0) / equity,
+            0.0 if pull_linear < 0 else pull_linear / equity,
         )
 
     def _enter(self, desk: Desk) -> None:
@@ -208,17 +274,19 @@ class Exposures:
         if standing is not None and state.time < standing.expires_at < self.next_expiry:
             self.next_expiry = standing.expires_at
         units, variance = range_of(state, desk), believed(desk, self._params)
-        self._ranges[self._at[desk.instrument]] = units, variance
+        self._ranges[self._lines[desk.instrument].at] = units, variance
         self.unknown.pop(desk.instrument, None)
         if units.worst > 0 and variance is None:
             self.unknown[desk.instrument] = None
         self._price_in(desk, units, variance)
 
     def _price_in(self, desk: Desk, units: Range, variance: float | None) -> None:
-        name, at = desk.instrument, self._at[desk.instrument]
+        name, line = desk.instrument, self._lines[desk.instrument]
+        at, row = line.at, line.row
         self._totals = None
         price = self._price(desk) if units.worst > 0 else 0.0
-        self.troubles.pop(name, None)
+        if self.troubles:
+            self.troubles.pop(name, None)
         if price is None:
             self.troubles[name] = No(Refusal.NO_TOUCH, detail=f"{name} is held and has no price")
             price = 0.0
@@ -228,60 +296,74 @@ class Exposures:
         deviation = 0.0 if variance is None else day_deviation(variance)
         low, high, wanted, worst = units.low * price, units.high * price, units.wanted * price, units.worst * price
         self._low[at], self._high[at], self._worst[at] = low, high, worst
-        row = self._row(name)
         if row is None:
-            self._linear[at], self._wanted_linear[at] = worst * deviation, abs(wanted) * deviation
+            _put(self._linear, at, worst * deviation)
+            _put(self._wanted_linear, at, abs(wanted) * deviation)
         else:
-            self._linear[at] = (high - low) / 2 * deviation
-            self._middles[row], self._wanted[row] = (high + low) / 2 * deviation, wanted * deviation
-        asset_class, sector = self._kind(desk)
-        _slot(self._classes, asset_class, len(self._at))[at] = worst
-        if sector != "none":
-            _slot(self._sectors, sector, len(self._at))[at] = worst
+            _put(self._linear, at, (high - low) / 2 * deviation)
+            self._place(row, (high + low) / 2 * deviation, wanted * deviation)
+        _mark_in(self._apart, at, low != high)
+        self._classes[line.asset_class][at] = worst
+        if line.sector != "none":
+            self._sectors[line.sector][at] = worst
+
+    def _place(self, row: int, middle: float, wanted: float) -> None:
+        if self._middles is None or self._wanted is None:
+            return
+        self._middles[row], self._wanted[row] = middle, wanted
+        _mark_in(self._correlated, row, middle != 0.0)
+        _mark_in(self._turning, row, wanted != middle)
 
     def _sum(self) -> Totals:
         found = self._totals
         if found is None:
-            moved, pulled, variance = self._move()
+            moved, variance = self._move()
+            low = math.fsum(self._low)
             found = self._totals = Totals(
                 math.fsum(self._worst),
-                math.fsum(self._low),
-                math.fsum(self._high),
-                math.fsum(self._linear),
+                low,
+                math.fsum(self._high) if self._apart else low,
+                math.fsum(self._linear.values()),
                 variance,
                 moved,
-                pulled,
-                math.fsum(self._wanted_linear),
-                len(self._middles) - self._middles.count(0.0),
+                math.fsum(self._wanted_linear.values()),
             )
         return found
 
-    def _move(self) -> tuple[list[float], list[float], float]:
-        """Return the table times the middles and times the wanted positions, and the variance of the middles."""
-        correlations, middles, wanted = self._correlations, self._middles, self._wanted
-        if correlations is None:
-            return [], [], 0.0
-        if not any(middles) and not any(wanted):
-            return middles, wanted, 0.0
-        moved = _times(correlations.table, middles)
-        pulled = moved if wanted == middles else _times(correlations.table, wanted)
-        variance = math.fsum(map(mul, middles, moved))
-        return moved, pulled, max(variance, 0.0)
+    def _move(self) -> tuple[Floats | None, float]:
+        """Return the table times the middles, and their variance.
 
-    def _row(self, name: str) -> int | None:
-        correlations = self._correlations
-        if correlations is None:
-            return None
-        row = correlations.at.get(name)
-        return row if row is not None and correlations.known[row] else None
+        Without BLAS: its bits are the same on every machine of a kind.
+        """
+        if self._correlations is None or self._middles is None or not self._correlated:
+            return None, 0.0
+        # The table is symmetric, so its rows are added up one after the other: that takes half of what row sums take.
+        moved = self._correlations.einsum("i,ij->j", self._middles, self._correlations.table)
+        return moved, max(math.fsum((self._middles * moved).tolist()), 0.0)
 
-    def _mask(self, name: str) -> list[bool]:
+    def _pull(self, row: int, along: float) -> float:
+        """Return a row of the table times the wanted positions of the others; `along` is it times the middles."""
+        if self._correlations is None or self._wanted is None:
+            return 0.0
+        if self._turning:
+            along = float(self._correlations.einsum("i,i", self._wanted, self._correlations.table[row]))
+        return along - float(self._wanted[row])
+
+    def _line(self, desk: Desk, at: int) -> Line:
+        terms, correlations = self._plan.terms(desk.instrument), self._correlations
+        row = None if correlations is None else correlations.at.get(desk.instrument)
+        known = row if correlations is not None and row is not None and correlations.known[row] else None
+        if isinstance(terms, No):
+            return Line(at, known, "crypto", "none")
+        return Line(at, known, terms.rules.asset_class, terms.sector)
+
+    def _near_to(self, line: Line, name: str) -> tuple[bool, ...]:
         """Return, per line, whether it moves with `name` or might: what is not known counts as correlated."""
-        found = self._masks.get(name)
+        found = line.near
         if found is None:
             least = self._params.risk_limits.correlated_from
-            found = [other != name and not self.correlation(name, other) < least for other in self._at]
-            self._masks[name] = found
+            mask = [other != name and not self.correlation(name, other) < least for other in self._lines]
+            found = line.near = tuple(mask) if any(mask) else ()
         return found
 
     def correlation(self, name: str, other: str) -> float:
@@ -294,29 +376,19 @@ class Exposures:
 
     def _price(self, desk: Desk) -> float | None:
         """Return what a base unit is worth at the ask, in the account's quote asset."""
-        worth = rate(self._state, self.venue, desk.quote, self._quote, high=True)
+        worth = rate(self._state, self.venue, desk.quote, self.quote, high=True)
         return None if worth is None or desk.ask is None else desk.ask * worth
 
-    def _kind(self, desk: Desk) -> tuple[AssetClass, str]:
-        terms = self._plan.terms(desk.instrument)
-        return ("crypto", "none") if isinstance(terms, No) else (terms.rules.asset_class, terms.sector)
+
+def _put(parts: dict[int, float], at: int, value: float) -> None:
+    if value == 0.0:
+        parts.pop(at, None)
+    else:
+        parts[at] = value
 
 
-def _slot(groups: dict[K, list[float]], name: K, size: int) -> list[float]:
-    found = groups.get(name)
-    if found is None:
-        found = groups[name] = [0.0] * size
-    return found
-
-
-def _left(total: float, own: float) -> float:
-    left = total - own
-    return left if not left < 0 else 0.0
-
-
-def _times(table: Floats, vector: list[float]) -> list[float]:
-    """Return the product, without BLAS: its bits are the same on every machine of a kind."""
-    import numpy as np  # where there is a table it is loaded already
-
-    found: list[float] = np.einsum("ij,j->i", table, vector).tolist()
-    return found
+def _mark_in(marked: set[int], at: int, is_so: bool) -> None:
+    if is_so:
+        marked.add(at)
+    else:
+        marked.discard(at)

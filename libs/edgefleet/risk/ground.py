@@ -16,7 +16,8 @@ from edgefleet.messages import Refusal
 from edgefleet.params.schema.risk import RiskParams
 from edgefleet.risk.blend import trading_cost_bps
 from edgefleet.risk.exposures import Exposures
-from edgefleet.risk.limits import Beside, Limits
+from edgefleet.risk.fleet import Fleet, Over
+from edgefleet.risk.limits import Beside, FleetLimit, Limits, fleet_limits_for
 from edgefleet.risk.plan import RiskPlan, Terms
 from edgefleet.risk.state import Desk, RiskState, believed, drawdown, position, unknown_quantity
 from edgefleet.risk.var import day_deviation
@@ -43,6 +44,7 @@ class Ground(msgspec.Struct, frozen=True):
     limits: Limits
     share: float  # of the full Kelly bet, after what the drawdown leaves of it
     growth: float  # of a size that may be entered or grown to: what the breakers leave of it
+    over: Over | None  # the whole fleet, where it has more than one account and each can be valued
 
     def tradable(self) -> Decimal:
         """Return the position in whole lots, zero where the venue would not take it."""
@@ -58,9 +60,24 @@ class NoEquity(msgspec.Struct, frozen=True, gc=False):
     no: No
 
 
-def ground_of(state: RiskState, desk: Desk, plan: RiskPlan, exposures: Exposures) -> Ground | NoEquity | No:
-    """Return what decisions on the instrument may rest on, or why there can be none."""
-    terms = plan.terms(desk.instrument)
+class Own(msgspec.Struct, frozen=True):
+    """What is so of one instrument whatever the touches are, its own and those of the others of its account."""
+
+    terms: Terms
+    variance: float | None
+    deviation: float | None
+    lag_ns: int | None
+    units: float
+    budget: float | None  # share of equity that allocation leaves to it
+    growth: float
+    reducing: No | None  # why nothing may be enlarged: what is said before a drawdown,
+    barred: No | None  # what is said after it,
+    unusual: No | None  # and what is said last
+
+
+def own_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Own | No:
+    """Return what is so of the instrument by itself, or why nothing may be decided on it."""
+    terms, params = plan.terms(desk.instrument), plan.params
     if isinstance(terms, No):
         return terms
     if state.trading == "HALTED":
@@ -72,6 +89,38 @@ def ground_of(state: RiskState, desk: Desk, plan: RiskPlan, exposures: Exposures
         return No(Refusal.MARKET_CLOSED, detail=closed)
     if desk.quarantined:
         return No(Refusal.QUARANTINED, detail="its market data is not believed at present")
+    variance = believed(desk, params)
+    beat, watermark = state.beat.get(desk.venue), state.watermark.get(desk.venue)
+    return Own(
+        terms,
+        variance,
+        None if variance is None else day_deviation(variance),
+        None if beat is None or watermark is None else beat - watermark,
+        float(position(state, desk)),
+        state.budgets.get(desk.instrument),
+        state.watch.scale(desk.venue, desk.quote, params.breakers),
+        None if state.trading == "ACTIVE" else No(Refusal.REDUCING, detail=state.trading_reason),
+        _barred(state, desk),
+        _restless(desk, params),
+    )
+
+
+def ground_of(
+    state: RiskState,
+    desk: Desk,
+    plan: RiskPlan,
+    exposures: Exposures,
+    own: Own | No | None = None,
+    fleet: Fleet | None = None,
+) -> Ground | NoEquity | No:
+    """Return what decisions on the instrument may rest on, or why there can be none; `own` is what `own_of` gives.
+
+    `fleet` are all accounts where there is more than one.
+    """
+    if own is None:
+        own = own_of(state, desk, plan)
+    if isinstance(own, No):
+        return own
     bid, ask = desk.bid, desk.ask
     if bid is None or ask is None or desk.age_ms is None:
         return No(Refusal.NO_TOUCH)
@@ -81,39 +130,34 @@ def ground_of(state: RiskState, desk: Desk, plan: RiskPlan, exposures: Exposures
     total = exposures.equity()
     if total is None:
         return NoEquity(No(Refusal.NO_TOUCH, detail="an asset of the account has no price"))
-    if not math.isfinite(total):
+    if not -math.inf < total < math.inf:
         return NoEquity(No(Refusal.NOT_FINITE, input="equity"))
     fall = drawdown(state, desk.venue, desk.quote, total)
     if not total > 0:
         most = plan.params.risk_limits.max_drawdown
         return NoEquity(No(Refusal.DRAWDOWN, limit=most, observed=fall, detail=f"equity {total!r}"))
-    for name, trouble in exposures.troubles.items():
-        if name != desk.instrument:
-            return NoEquity(trouble)
-    return _sound(state, desk, plan, terms, exposures, bid=bid, ask=ask, equity=total, fall=fall)
+    if exposures.troubles:
+        for name, trouble in exposures.troubles.items():
+            if name != desk.instrument:
+                return NoEquity(trouble)
+    over = None if fleet is None else fleet.over(desk, total)
+    return _sound(desk, plan, exposures, own, over, bid, ask, total, fall)
 
 
 def _sound(
-    state: RiskState,
     desk: Desk,
     plan: RiskPlan,
-    terms: Terms,
     exposures: Exposures,
-    *,
+    own: Own,
+    over: Over | No | None,
     bid: float,
     ask: float,
     equity: float,
     fall: float,
 ) -> Ground:
-    params = plan.params
-    variance = believed(desk, params)
-    deviation = None if variance is None else day_deviation(variance)
-    beat, watermark = state.beat.get(desk.venue), state.watermark.get(desk.venue)
-    units = float(position(state, desk))
-    beside = exposures.beside(desk, equity)
-    limits = Limits(terms.caps, deviation, beside, units * ask / equity, state.budgets.get(desk.instrument))
-    cost = trading_cost_bps(bid, ask, terms.fee, params.position_sizing.cost_sides)
-    share = params.position_sizing.kelly_fraction * left_of_drawdown(fall, params)
+    params, terms, deviation = plan.params, own.terms, own.deviation
+    sizing, beside = params.position_sizing, exposures.beside(desk, equity)
+    cost = trading_cost_bps(bid, ask, terms.fee, sizing.cost_sides)
     return Ground(
         plan,
         terms,
@@ -121,17 +165,25 @@ def _sound(
         ask,
         equity,
         fall,
-        cost + impact_bps(terms, deviation, equity / ask, params),
-        variance,
+        cost if terms.daily_volume is None else cost + impact_bps(terms, deviation, equity / ask, params),
+        own.variance,
         deviation,
-        None if beat is None or watermark is None else beat - watermark,
-        units,
-        _barred(state, desk, exposures, fall, (bid + ask) / 2, params),
+        own.lag_ns,
+        own.units,
+        _barred_beside(desk, plan, exposures, own, over, fall),
         beside,
-        limits,
-        share,
-        state.watch.scale(desk.venue, desk.quote, params.breakers),
+        Limits(terms.caps, deviation, beside, own.units * ask / equity, own.budget, _of_fleet(plan, deviation, over)),
+        sizing.kelly_fraction * left_of_drawdown(fall, params),
+        own.growth,
+        over if isinstance(over, Over) else None,
     )
+
+
+def _of_fleet(plan: RiskPlan, deviation: float | None, over: Over | No | None) -> tuple[FleetLimit, ...]:
+    """Return the limits of the whole fleet; none where it is one account, or one cannot be valued."""
+    if not isinstance(over, Over):
+        return ()
+    return fleet_limits_for(plan.fleet_caps, deviation or 0.0, over.beside, over.weight)
 
 
 def impact_bps(terms: Terms, deviation: float | None, units: float, params: RiskParams) -> float:
@@ -168,46 +220,66 @@ def left_of_drawdown(fall: float, params: RiskParams) -> float:
 
 
 def _unsound_touch(bid: float, ask: float, age_ms: int, stale_after_ms: int) -> No | None:
-    for name, price in (("bid", bid), ("ask", ask)):
-        if not math.isfinite(price):
-            return No(Refusal.NOT_FINITE, input=name)
-    if not 0 < bid <= ask:
+    if not 0 < bid <= ask < math.inf:
+        for name, price in (("bid", bid), ("ask", ask)):
+            if not math.isfinite(price):
+                return No(Refusal.NOT_FINITE, input=name)
         return No(Refusal.NO_TOUCH, limit=ask, observed=bid, detail="crossed or not positive")
     if not age_ms <= stale_after_ms:
         return No(Refusal.STALE_DATA, limit=float(stale_after_ms), observed=float(age_ms), detail="ms")
     return None
 
 
-def _barred(
-    state: RiskState, desk: Desk, exposures: Exposures, fall: float, mid: float, params: RiskParams
-) -> No | None:
-    if state.trading != "ACTIVE":
-        return No(Refusal.REDUCING, detail=state.trading_reason)
-    most = params.risk_limits.max_drawdown
-    if not fall < most:
-        return No(Refusal.DRAWDOWN, limit=most, observed=fall)
+def _barred(state: RiskState, desk: Desk) -> No | None:
     breaker = state.watch.open(desk.venue, desk.quote)
     if breaker is not None:
         return No(Refusal.BREAKER, limit=breaker.limit, observed=breaker.observed, detail=breaker.name)
     unknown = unknown_quantity(state, desk.instrument)
     if unknown > 0:
         return No(Refusal.UNRESOLVED_ORDER, limit=0.0, observed=unknown, detail="base units of UNKNOWN orders")
+    return None
+
+
+def _barred_beside(
+    desk: Desk, plan: RiskPlan, exposures: Exposures, own: Own, over: Over | No | None, fall: float
+) -> No | None:
+    if own.reducing is not None:
+        return own.reducing
+    params = plan.params
+    most = params.risk_limits.max_drawdown
+    if not fall < most:
+        return No(Refusal.DRAWDOWN, limit=most, observed=fall)
+    if over is not None:
+        if isinstance(over, No):
+            return over
+        whole = plan.fleet_caps.max_drawdown
+        if not over.drawdown < whole:
+            return No(Refusal.DRAWDOWN, limit=whole, observed=over.drawdown, detail="of all accounts together")
+    if own.barred is not None:
+        return own.barred
     for name in exposures.unknown:
         if name != desk.instrument:
             return No(Refusal.NOT_WARM, detail=f"{name} is held and its variance is not known")
-    return _outside_the_usual(desk, mid, params)
+    return _far_from_the_mean(desk, params) or own.unusual
 
 
-def _outside_the_usual(desk: Desk, mid: float, params: RiskParams) -> No | None:
-    """Return whether price or volatility is too far from what the last while was like for anything to be enlarged."""
-    collar, away = params.risk_limits.order_limits.price_collar_pct, distance(desk, mid)
-    if away is not None and not away <= collar:
-        detail = f"distance of the mid from its mean of the last minutes, {desk.reference!r}"
-        return No(Refusal.PRICE_COLLAR, limit=collar, observed=away, detail=detail)
+def _far_from_the_mean(desk: Desk, params: RiskParams) -> No | None:
+    """Return whether the price is too far from what the last while was like for anything to be enlarged."""
+    if desk.reference is None or desk.bid is None or desk.ask is None:
+        return None
+    collar, away = params.risk_limits.order_limits.price_collar_pct, distance(desk, (desk.bid + desk.ask) / 2)
+    if away is None or away <= collar:
+        return None
+    detail = f"distance of the mid from its mean of the last minutes, {desk.reference!r}"
+    return No(Refusal.PRICE_COLLAR, limit=collar, observed=away, detail=detail)
+
+
+def _restless(desk: Desk, params: RiskParams) -> No | None:
+    """Return whether the volatility is too far from the usual for anything to be enlarged."""
     most, times = params.risk_limits.vol_multiplier_limit, times_the_usual(desk)
-    if times is not None and not times <= most:
-        return No(Refusal.VOLATILITY, limit=most, observed=times, detail="times the usual deviation")
-    return None
+    if times is None or times <= most:
+        return None
+    return No(Refusal.VOLATILITY, limit=most, observed=times, detail="times the usual deviation")
 
 
 def distance(desk: Desk, mid: float) -> float | None:

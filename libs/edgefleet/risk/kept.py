@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from edgefleet.book.sessions import ALWAYS_OPEN
 from edgefleet.risk.exposures import Correlations, Exposures, correlations_of, joint_now
-from edgefleet.risk.ground import Ground, NoEquity, ground_of
+from edgefleet.risk.fleet import Fleet
+from edgefleet.risk.ground import Ground, NoEquity, Own, ground_of, own_of
 from edgefleet.risk.plan import RiskPlan
-from edgefleet.risk.state import Desk, RiskState
+from edgefleet.risk.state import Desk, RiskState, home_quote, is_fleet
 from edgefleet.risk.verdict import No
 
 
 class Kept:
     """Exposures of every account, and the grounds that decisions rest on; what changes is let go of, or followed."""
 
-    __slots__ = ("_correlations", "_exposures", "_grounds")
+    __slots__ = ("_correlations", "_exposures", "_grounds", "_homes", "_own")
 
     def __init__(self) -> None:
         self._grounds: dict[str, Ground | NoEquity | No] = {}  # by instrument
+        self._homes: dict[str, str | None] = {}  # by venue: the quote asset that its account is valued in
+        self._own: dict[str, Own | No] = {}  # by instrument: what of a ground no touch moves
         self._exposures: dict[tuple[str, str], Exposures] = {}  # by venue and quote asset
         self._correlations: dict[str, tuple[tuple[int, int], Correlations | None]] = {}  # by venue, and of which sample
 
@@ -28,6 +31,8 @@ class Kept:
     def forget(self) -> None:
         """Let go of exposures and grounds: positions, orders or all touches have changed."""
         self._grounds.clear()
+        self._own.clear()
+        self._homes = {}
         self._exposures.clear()
 
     def follow(self, desk: Desk) -> None:
@@ -44,24 +49,44 @@ class Kept:
 
     def ground(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Ground | NoEquity | No:
         """Return what decisions on the desk rest on, or why there can be none."""
-        exposures = self.exposures(state, desk, plan)
-        ground = self._grounds.get(desk.instrument)
+        if is_fleet(state) and any(not state.time < one.next_expiry for one in self._exposures.values()):
+            self.forget()  # a target of one account has stopped to count for all of them
+        exposures, name = self.exposures(state, desk, plan), desk.instrument
+        ground = self._grounds.get(name)
         if ground is None:
-            ground = ground_of(state, desk, plan, exposures)
-            if plan.calendar(desk.instrument) is ALWAYS_OPEN:  # else it may open or close before anything is heard
-                self._grounds[desk.instrument] = ground
+            own = self._own.get(name)
+            if own is None:
+                own = own_of(state, desk, plan)
+            fleet = self.fleet(state, plan) if is_fleet(state) else None
+            ground = ground_of(state, desk, plan, exposures, own, fleet)
+            if plan.calendar(name) is ALWAYS_OPEN:  # else it may open or close before anything is heard
+                self._own[name], self._grounds[name] = own, ground
         return ground
 
     def exposures(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Exposures:
         """Return what the desk's account is exposed to."""
-        key = desk.venue, desk.quote
+        return self._account(state, desk.venue, desk.quote, plan)
+
+    def fleet(self, state: RiskState, plan: RiskPlan) -> Fleet:
+        """Return what all accounts have come to."""
+        quote = plan.params.fleet_limits.quote
+        homes = self._homes
+        if not homes:
+            homes = self._homes = {venue: home_quote(state, venue, quote) for venue in state.holdings}
+        accounts = {
+            venue: None if home is None else self._account(state, venue, home, plan) for venue, home in homes.items()
+        }
+        return Fleet(state, quote, accounts)
+
+    def _account(self, state: RiskState, venue: str, quote: str, plan: RiskPlan) -> Exposures:
+        key = venue, quote
         found = self._exposures.get(key)
         if found is not None and not state.time < found.next_expiry:
             self.forget()  # a target has stopped to count
             found = None
         if found is None:
-            known = self.correlations(state, desk.venue, plan)
-            found = self._exposures[key] = Exposures(state, plan, desk.venue, desk.quote, known)
+            known = self.correlations(state, venue, plan)
+            found = self._exposures[key] = Exposures(state, plan, venue, quote, known)
         return found
 
     def correlations(self, state: RiskState, venue: str, plan: RiskPlan) -> Correlations | None:

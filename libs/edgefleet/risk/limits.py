@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -42,6 +41,10 @@ class Limit(msgspec.Struct, frozen=True, gc=False):
         if self.cap > 0:
             return (self.cap - used) / self.cap
         return -1.0 if used > 0 else 0.0
+
+    def adds(self, fraction: float) -> bool:
+        """Return whether a little more of the position would be more of what is limited."""
+        return True
 
 
 class NetLimit(Limit, frozen=True, gc=False):
@@ -107,22 +110,34 @@ class VarLimit(Limit, frozen=True, gc=False):
         hedge.
         """
         bound = self.aim / self.scale - self.linear
-        spare = bound * bound - self.variance
-        if not (bound > 0 and spare > 0):
-            return 0.0
-        square = self.unit * self.unit
-        if square == 0:
-            return math.inf
-        towards = sign * self.covariance
-        # The positive root of unit^2 f^2 + 2 towards f - spare, in the form that does not cancel.
-        root = math.sqrt(towards * towards + square * spare)
-        found = spare / (root + towards) if towards >= 0 else (root - towards) / square
-        return found if found > 0 else 0.0
+        return _room_of_risk(bound, self.variance, sign * self.covariance, self.unit * self.unit)
 
     def adds(self, fraction: float) -> bool:
-        """Return whether a little more of the position would be more risk; of a hedge it would be less."""
+        """Return whether a little more of the position would be more of what is limited; of a hedge it is less."""
         sign = 1 if fraction > 0 else -1
         return not sign * self.covariance + abs(fraction) * self.unit * self.unit < 0
+
+
+class FleetLimit(Limit, frozen=True, gc=False, kw_only=True):
+    """A limit of the whole fleet, asked in shares of the equity of the instrument's own account.
+
+    What is used, the cap and the aim are shares of the equity of all accounts; room is one of the account's own.
+    """
+
+    of_all: Limit
+    weight: float  # equity of the account / equity of all
+
+    def used(self, fraction: float) -> float:
+        """Return how much of all equity is used with `fraction` of the account's held here."""
+        return self.of_all.used(fraction * self.weight)
+
+    def room(self, sign: int) -> float:
+        """Return the largest size that keeps to the aim, as a share of the account's equity."""
+        return self.of_all.room(sign) / self.weight
+
+    def adds(self, fraction: float) -> bool:
+        """Return whether a little more of the position would be more of what is limited."""
+        return self.of_all.adds(fraction * self.weight)
 
 
 class Beside(msgspec.Struct, frozen=True, gc=False):
@@ -141,13 +156,20 @@ class Beside(msgspec.Struct, frozen=True, gc=False):
     pull_linear: float = 0.0  # deviations of wanted positions whose correlation with it is not known
 
 
-class Cap(NamedTuple):
+NOBODY = Beside()  # no other instrument is there
+
+
+class Cap(msgspec.Struct, frozen=True, gc=False):
     """One cap and what sizing aims at below it."""
 
     name: str
     refusal: Refusal
     cap: float
     aim: float
+
+    def parts(self) -> tuple[str, Refusal, float, float]:
+        """Return what a limit of it begins with."""
+        return self.name, self.refusal, self.cap, self.aim
 
 
 class Caps(msgspec.Struct, frozen=True, gc=False):
@@ -192,45 +214,134 @@ class Caps(msgspec.Struct, frozen=True, gc=False):
 class Limits:
     """Every limit of one instrument, in the order in which they are applied.
 
-    Verdicts ask the few that can bind; all are made when a verdict is told.
+    Verdicts ask how much room is left and whether all hold, which takes the numbers of the few that can bind and no
+    `Limit`. Those are made where one is named, and all of them where a verdict is told.
     """
 
-    __slots__ = ("_all", "_binding", "_down", "_parts", "_up")
+    __slots__ = ("_all", "_beside", "_budget", "_caps", "_deviation", "_down", "_fleet", "_held", "_up")
 
     def __init__(
-        self, caps: tuple[Caps, Caps], deviation: float | None, beside: Beside, held: float, budget: float | None
+        self,
+        caps: tuple[Caps, Caps],
+        deviation: float | None,
+        beside: Beside,
+        held: float,
+        budget: float | None,
+        fleet: tuple[FleetLimit, ...] = (),
     ) -> None:
-        self._parts = caps[0], deviation or 0.0, beside, held, budget
-        self._binding = limits_for(caps[1], deviation or 0.0, beside, held, budget)
+        self._fleet = fleet  # of all accounts, where there is more than one
+        self._caps, self._deviation = caps, deviation or 0.0
+        self._beside, self._held, self._budget = beside, held, budget
         self._all: tuple[Limit, ...] | None = None
-        self._up: tuple[Limit, float] | None = None
-        self._down: tuple[Limit, float] | None = None
+        self._up: float | None = None
+        self._down: float | None = None
 
     @property
     def each(self) -> tuple[Limit, ...]:
         """Return all of them."""
         found = self._all
         if found is None:
-            found = self._all = limits_for(*self._parts)
+            found = self._all = self._made(self._caps[0])
         return found
 
-    def tightest(self, sign: int) -> tuple[Limit, float]:
-        """Return the limit that leaves least room for its aim on the side of `sign`, of equals the first, and that."""
+    def room(self, sign: int) -> float:
+        """Return the least room that a limit leaves for its aim on the side of `sign`."""
         found = self._up if sign > 0 else self._down
         if found is None:
-            found = least_room(self._binding, sign)
+            found = self._room(sign)
             if sign > 0:
                 self._up = found
             else:
                 self._down = found
         return found
 
+    def tightest(self, sign: int) -> tuple[Limit, float]:
+        """Return the limit that leaves least room on the side of `sign`, of equals the first, and that."""
+        return least_room(self._made(self._caps[1]), sign)
+
+    def hold(self, fraction: float) -> bool:
+        """Return whether `fraction` exceeds none of them; with NaN anywhere it does."""
+        few, beside, size = self._caps[1], self._beside, abs(fraction)
+        held = self._held if fraction > 0 else -self._held
+        sector, budget = few.in_sector, self._budget
+        return (
+            size <= few.alone[0].cap
+            and size - (0.0 if held <= 0 else held) <= few.order.cap
+            and beside.in_class + size <= few.in_class[0].cap
+            and (sector is None or beside.in_sector + size <= sector.cap)
+            and beside.in_cluster + size <= few.cluster.cap
+            and beside.gross + size <= few.gross[0].cap
+            and beside.high + fraction <= few.net.cap
+            and -(beside.low + fraction) <= few.net.cap
+            and (budget is None or size <= budget)
+            and self._risk_holds(fraction)
+            and not [limit for limit in self._fleet if not limit.used(fraction) <= limit.cap]
+        )
+
     def first_broken(self, fraction: float) -> Limit | None:
         """Return the first limit that `fraction` exceeds, None where all hold; NaN holds nowhere."""
-        for limit in self._binding:
+        if self.hold(fraction):
+            return None
+        for limit in self._made(self._caps[1]):
             if not limit.used(fraction) <= limit.cap:
                 return limit
         return None
+
+    def _made(self, caps: Caps) -> tuple[Limit, ...]:
+        return limits_for(caps, self._deviation, self._beside, self._held, self._budget) + self._fleet
+
+    def _room(self, sign: int) -> float:
+        few, beside, held = self._caps[1], self._beside, sign * self._held
+        alone = few.alone[0].aim
+        order = few.order.aim + (0.0 if held <= 0 else held)
+        in_class = few.in_class[0].aim - beside.in_class
+        cluster = few.cluster.aim - beside.in_cluster
+        gross = few.gross[0].aim - beside.gross
+        net = few.net.aim - beside.high if sign > 0 else few.net.aim + beside.low
+        least, total = (
+            min(alone, order, in_class, cluster, gross, net),
+            alone + order + in_class + cluster + gross + net,
+        )
+        if few.in_sector is not None:
+            sector = few.in_sector.aim - beside.in_sector
+            least, total = min(least, sector), total + sector
+        if self._budget is not None:
+            budget = few.aim_fraction * self._budget
+            least, total = min(least, budget), total + budget
+        # A sum is NaN where one of its parts is, and `min` may not tell.
+        if not (least > 0 and total > 0 and beside.low <= beside.high):
+            return 0.0
+        deviation = self._deviation
+        towards, square = sign * (beside.covariance * deviation), deviation * deviation
+        for cap, scale in few.risk:
+            room = _room_of_risk(cap.aim / scale - beside.linear, beside.variance, towards, square)
+            if room < least:
+                least = room
+        for limit in self._fleet:
+            room = limit.room(sign)
+            if room < least:
+                least = room
+        return least
+
+    def _risk_holds(self, fraction: float) -> bool:
+        beside, deviation = self._beside, self._deviation
+        covariance = beside.covariance * deviation
+        square = beside.variance + fraction * (2 * covariance + fraction * deviation * deviation)
+        used = math.sqrt(square if square > 0 else 0.0 * square) + beside.linear
+        return not [cap for cap, scale in self._caps[1].risk if not scale * used <= cap.cap]
+
+
+def _room_of_risk(bound: float, variance: float, towards: float, square: float) -> float:
+    """Return the largest size whose deviation, beside others of `variance`, is not above `bound`, at least 0."""
+    spare = bound * bound - variance
+    if not (bound > 0 and spare > 0):
+        return 0.0
+    if square == 0:
+        return math.inf
+    # The positive root of unit^2 f^2 + 2 towards f - spare, in the form that does not cancel.
+    root = math.sqrt(towards * towards + square * spare)
+    found = spare / (root + towards) if towards >= 0 else (root - towards) / square
+    return found if found > 0 else 0.0
 
 
 def least_room(limits: Sequence[Limit], sign: int) -> tuple[Limit, float]:
@@ -255,7 +366,7 @@ def caps_of(asset_class: AssetClass, sector: str, params: RiskParams) -> Caps:
     position = Refusal.POSITION_LIMIT
     own = cap("position", position, sizing.max_position_pct.get(asset_class, 0.0))
     return Caps(
-        alone=(Limit(*own), Limit(*cap("single", position, groups.single))),
+        alone=tuple([Limit(*one.parts()) for one in (own, cap("single", position, groups.single))]),
         order=cap("order_size", Refusal.ORDER_LIMIT, bounds.order_limits.max_order_pct),
         in_class=(
             cap("leverage", Refusal.LEVERAGE_LIMIT, sizing.max_leverage.get(asset_class, 0.0)),
@@ -296,17 +407,59 @@ def limits_for(caps: Caps, deviation: float, beside: Beside, held: float, budget
     the others alone, which is right for closing and for nothing else. `held` is the position now, `budget` the share of
     equity that allocation leaves to the instrument.
     """
-    found = [*caps.alone, ChangeLimit(*caps.order, 0.0, held)]
-    found += [Limit(*cap, beside.in_class) for cap in caps.in_class]
+    found = [*caps.alone, ChangeLimit(*caps.order.parts(), 0.0, held)]
+    found += [Limit(*cap.parts(), beside.in_class) for cap in caps.in_class]
     if caps.in_sector is not None:
-        found.append(Limit(*caps.in_sector, beside.in_sector))
-    found.append(Limit(*caps.cluster, beside.in_cluster))
-    found += [Limit(*cap, beside.gross) for cap in caps.gross]
-    found.append(NetLimit(*caps.net, 0.0, beside.low, beside.high))
+        found.append(Limit(*caps.in_sector.parts(), beside.in_sector))
+    found.append(Limit(*caps.cluster.parts(), beside.in_cluster))
+    found += [Limit(*cap.parts(), beside.gross) for cap in caps.gross]
+    found.append(NetLimit(*caps.net.parts(), 0.0, beside.low, beside.high))
     if budget is not None:
         found.append(Limit("budget", Refusal.BUDGET_LIMIT, budget, caps.aim_fraction * budget))
     covariance = beside.covariance * deviation
     found += [
-        VarLimit(*cap, 0.0, scale, deviation, beside.variance, covariance, beside.linear) for cap, scale in caps.risk
+        VarLimit(*cap.parts(), 0.0, scale, deviation, beside.variance, covariance, beside.linear)
+        for cap, scale in caps.risk
     ]
     return tuple(found)
+
+
+class FleetCaps(msgspec.Struct, frozen=True, gc=False):
+    """What the parameters say of all accounts together."""
+
+    gross: Cap
+    net: Cap
+    risk: tuple[tuple[Cap, float], ...]  # with the factor on a day's deviation
+    max_drawdown: float
+
+
+def fleet_caps_of(params: RiskParams) -> FleetCaps:
+    """Return the caps on what all accounts hold together."""
+    whole, aim = params.fleet_limits, params.position_sizing.aim_fraction
+    position, shortfall = Refusal.POSITION_LIMIT, whole.expected_shortfall
+    return FleetCaps(
+        gross=Cap("fleet_gross", position, whole.gross, aim * whole.gross),
+        net=Cap("fleet_net", position, whole.net, aim * whole.net),
+        risk=(
+            (Cap("fleet_var", Refusal.VAR_LIMIT, whole.var_hard_limit, whole.var_target), Z_95),
+            (Cap("fleet_es", Refusal.ES_LIMIT, shortfall.hard_limit, shortfall.target), ES_TAIL),
+        ),
+        max_drawdown=whole.max_drawdown,
+    )
+
+
+def fleet_limits_for(caps: FleetCaps, deviation: float, beside: Beside, weight: float) -> tuple[FleetLimit, ...]:
+    """Return the limits on all accounts for an instrument whose account is `weight` of all equity.
+
+    `beside` is what all others of the fleet come to, as fractions of all equity.
+    """
+    covariance = beside.covariance * deviation
+    found = [
+        Limit(*caps.gross.parts(), beside.gross),
+        NetLimit(*caps.net.parts(), 0.0, beside.low, beside.high),
+        *[
+            VarLimit(*cap.parts(), 0.0, scale, deviation, beside.variance, covariance, beside.linear)
+            for cap, scale in caps.risk
+        ],
+    ]
+    return tuple([FleetLimit(one.name, one.refusal, one.cap, one.aim, of_all=one, weight=weight) for one in found])

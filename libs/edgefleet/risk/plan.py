@@ -11,7 +11,7 @@ from edgefleet.clock import NS_PER_MS
 from edgefleet.instruments import Instrument
 from edgefleet.messages import Refusal
 from edgefleet.params.schema import FleetConfig
-from edgefleet.risk.limits import Caps, caps_of
+from edgefleet.risk.limits import Caps, caps_of, fleet_caps_of
 from edgefleet.risk.verdict import No
 
 
@@ -41,6 +41,7 @@ class RiskPlan:
         "account",
         "config",
         "flatten_after_ns",
+        "fleet_caps",
         "hash",
         "params",
         "renew_ns",
@@ -55,6 +56,7 @@ class RiskPlan:
         self.hash = config.hash
         self.account = config.fleet.account
         self.params = params
+        self.fleet_caps = fleet_caps_of(params)
         self.flatten_after_ns = params.freshness.flatten_after_ms * NS_PER_MS
         self.signal_stale_ms = params.freshness.signal_stale_after_ms
         self.signal_stale_ns = self.signal_stale_ms * NS_PER_MS

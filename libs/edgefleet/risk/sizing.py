@@ -41,9 +41,11 @@ def resized(now: float, grow_to: float, shrink_to: float, *, step: float, band: 
     more than `band`, both relative to `now`. Between them lies the no-trade region: the price of a change would buy
     less than a band's worth of position.
     """
-    grown = step_down(grow_to, step)
-    if grown > now * (1 + band):
-        return grown
+    most = now * (1 + band)
+    if not 0 <= grow_to <= most:  # else no step below it is above either
+        grown = step_down(grow_to, step)
+        if grown > most:
+            return grown
     if not now * (1 - band) <= shrink_to:
         return step_down(shrink_to, step)
     return None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 
+from edgefleet.book.sessions import ALWAYS_OPEN
 from edgefleet.messages import (
     FEEDS,
     SESSION_START,
@@ -21,6 +22,7 @@ from edgefleet.messages import (
     Watermark,
 )
 from edgefleet.params.schema import FleetConfig
+from edgefleet.risk.breakers import Move
 from edgefleet.risk.budgets import refresh_budgets
 from edgefleet.risk.decide import decide, is_expiring
 from edgefleet.risk.kept import Kept
@@ -34,6 +36,8 @@ from edgefleet.risk.state import (
     Standing,
     count_enlargement,
     desk_of,
+    is_fleet,
+    mark_fleet_peak,
     mark_peaks,
     position,
     rate,
@@ -163,6 +167,7 @@ class RiskStage:
         known = self._kept.correlations(state, message.venue, plan)
         refresh_budgets(state, message.venue, known, state.time, plan.params)
         mark_peaks(state)
+        mark_fleet_peak(state, plan.params.fleet_limits.quote)
         outputs = self._observe(state, entry, message, touched, plan)
         for desk in touched:
             outputs += self._tell(state, desk, entry, message, plan)
@@ -193,11 +198,24 @@ class RiskStage:
             most, calendar = params.risk_limits.max_drawdown, plan.calendar(desk.instrument)
             money = Money(equity, peak, most, var, calendar)
             moves += watch.observe_account(f"{venue}|{quote}", money, ts, params.breakers)
+        if is_fleet(state) and beat.venue in state.holdings:
+            moves += self._observe_fleet(state, plan)
         told = [one for move in moves for one in opened_or_moved(move, state, entry, beat, plan)]
         if watch.flattening and not told and _is_flat(state, plan):
             told.append(ask("halt", f"flat after: {watch.flattening}", beat))
             watch.flattening = ""
         return told
+
+    def _observe_fleet(self, state: RiskState, plan: RiskPlan) -> list[Move]:
+        """Hold what all accounts have lost and risk together against their limits, where all can be valued."""
+        fleet = self._kept.fleet(state, plan)
+        equity, key = fleet.equity(), f"|{fleet.quote}"
+        peak = state.peaks.get(key, 0.0)
+        if equity is None or (equity == 0 and peak == 0):
+            return []
+        var = Sample(fleet.var(equity)) if fleet.is_known() and equity > 0 else Sample(None, enough=False)
+        money = Money(equity, peak, plan.fleet_caps.max_drawdown, var, ALWAYS_OPEN)
+        return state.watch.observe_account(key, money, state.time, plan.params.breakers)
 
     def _tell(
         self, state: RiskState, desk: Desk, entry: Input, cause: Ensemble | Beat, plan: RiskPlan

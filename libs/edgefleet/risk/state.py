@@ -108,7 +108,7 @@ class RiskState(msgspec.Struct, kw_only=True):
     holdings: dict[
         str, dict[str, Decimal]
     ] = {}  # venue -> asset -> units, free and locked; a venue only once it was told
-    peaks: dict[str, float] = {}  # venue|quote -> highest equity
+    peaks: dict[str, float] = {}  # venue|quote -> highest equity; |quote -> that of all accounts together
     desks: dict[str, Desk] = {}
     orders: dict[str, OpenOrder] = {}  # by client order id
     joint: dict[str, JointReturns] = {}  # venue -> returns of its instruments together
@@ -158,12 +158,12 @@ def take_account(state: RiskState, account: Account) -> None:
     """
     for asset, balance in account.balances.items():
         _must_be_finite(f"balance of {asset}", balance.free, balance.locked)
-    before = {key: equity(state, *key.split("|")) for key in state.peaks}
+    before = {key: _worth(state, key) for key in state.peaks}
     state.holdings[account.venue] = {
         asset: held.free + held.locked for asset, held in account.balances.items() if held.free + held.locked != ZERO
     }
     for key, was in before.items():
-        now = equity(state, *key.split("|"))
+        now = _worth(state, key)
         if was is not None and now is not None and 0 < was < math.inf and 0 < now < math.inf:
             state.peaks[key] *= now / was
             state.watch.rescale(key, now / was)
@@ -298,6 +298,72 @@ def equity(state: RiskState, venue: str, quote: str) -> float | None:
             return None
         values.append(value)
     return math.fsum(values)
+
+
+def is_fleet(state: RiskState) -> bool:
+    """Return whether more than one account is known, so that they are one portfolio as well."""
+    return len(state.holdings) > 1
+
+
+def home_quote(state: RiskState, venue: str, quote: str) -> str | None:
+    """Return what a venue's account is valued in: `quote` where it trades in that, else its first; None: in nothing."""
+    quotes = {desk.quote for desk in state.desks.values() if desk.venue == venue}
+    return quote if quote in quotes else min(quotes, default=None)
+
+
+def rates(state: RiskState, asset: str, quote: str) -> tuple[float, float] | None:
+    """Return the least and the most that a unit of `asset` is worth in `quote` at the touch of any venue.
+
+    None where no venue says; a touch that is crossed, not positive or not believed says nothing.
+    """
+    if asset == quote:
+        return 1.0, 1.0
+    found: list[float] = []
+    for venue in state.beat:
+        straight, turned = (state.desks.get(f"{one}@{venue}") for one in (f"{asset}/{quote}", f"{quote}/{asset}"))
+        if straight is not None and _is_sound(straight):
+            found += (straight.bid, straight.ask)  # type: ignore[arg-type]  # a sound one has both
+        if turned is not None and _is_sound(turned):
+            found += (1 / turned.ask, 1 / turned.bid)  # type: ignore[operator]  # as above
+    return (min(found), max(found)) if found else None
+
+
+def _is_sound(desk: Desk) -> bool:
+    return (
+        desk.bid is not None and desk.ask is not None and 0 < desk.bid <= desk.ask < math.inf and not desk.quarantined
+    )
+
+
+def fleet_equity(state: RiskState, quote: str) -> float | None:
+    """Return what all accounts are worth in `quote`, each at the worse rate; None where one cannot be valued."""
+    values = [_worth_at(state, venue, quote) for venue in state.holdings]
+    return None if None in values else math.fsum(values)  # type: ignore[arg-type]  # none of them is None
+
+
+def _worth_at(state: RiskState, venue: str, quote: str) -> float | None:
+    home = home_quote(state, venue, quote)
+    if home is None:
+        return None
+    worth, span = equity(state, venue, home), rates(state, home, quote)
+    return None if worth is None or span is None else worth_in(worth, span)
+
+
+def worth_in(worth: float, span: tuple[float, float]) -> float:
+    """Return a worth in another asset, at the worse of both rates."""
+    return worth * (span[0] if worth >= 0 else span[1])
+
+
+def _worth(state: RiskState, key: str) -> float | None:
+    """Return the equity that the peak of `key` is of."""
+    venue, quote = key.split("|")
+    return equity(state, venue, quote) if venue else fleet_equity(state, quote)
+
+
+def mark_fleet_peak(state: RiskState, quote: str) -> None:
+    """Raise the highest equity of all accounts together to what it is now; one alone has its own peak."""
+    now = fleet_equity(state, quote) if is_fleet(state) else None
+    if now is not None and state.peaks.get(f"|{quote}", 0.0) < now < math.inf:
+        state.peaks[f"|{quote}"] = now
 
 
 def believed(desk: Desk, params: RiskParams) -> float | None:

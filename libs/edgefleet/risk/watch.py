@@ -22,7 +22,7 @@ class Watch(msgspec.Struct, kw_only=True):
     """Every breaker and what it is held against, as plain values that survive msgpack."""
 
     breakers: dict[str, Breaker] = {}  # by name and scope
-    days: dict[str, DayLoss] = {}  # by venue|quote
+    days: dict[str, DayLoss] = {}  # by venue|quote, of all accounts by |quote
     answers: dict[str, VenueAnswers] = {}  # by venue
     run: LosingRun = msgspec.field(default_factory=LosingRun)
     holds_back: bool = False  # whether a breaker is OPEN or on probation: mostly there is nothing to look for
@@ -76,13 +76,16 @@ class Watch(msgspec.Struct, kw_only=True):
         return self._moved(found)
 
     def observe_account(self, key: str, money: Money, ts: int, params: BreakerParams) -> list[Move]:
-        """Hold the losses and the risk of the account `venue|quote` against their limits."""
+        """Hold the losses and the risk of the account `venue|quote` against their limits.
+
+        Without a venue it is all accounts together, and what opens holds the whole fleet back.
+        """
         day = self.days.setdefault(key, DayLoss()).take(money.equity, ts, money.calendar)
-        drawdown = Sample(fall(money.peak, money.equity))
+        drawdown, scope = Sample(fall(money.peak, money.equity)), "" if key.startswith("|") else key
         found = [
-            self._observe("drawdown", key, drawdown, money.max_drawdown, ts, params.drawdown, params),
-            self._observe("daily_loss", key, day, params.daily_loss.limit, ts, params.daily_loss, params),
-            self._observe("var", key, money.var, params.var.limit, ts, params.var, params),
+            self._observe("drawdown", scope, drawdown, money.max_drawdown, ts, params.drawdown, params),
+            self._observe("daily_loss", scope, day, params.daily_loss.limit, ts, params.daily_loss, params),
+            self._observe("var", scope, money.var, params.var.limit, ts, params.var, params),
         ]
         return self._moved(found)
 

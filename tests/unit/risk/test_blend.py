@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 from edgefleet.messages import WeightedEdge
 from edgefleet.params.schema.risk import EdgeBlendingParams, ShrinkageParams
 from edgefleet.risk.agreement import INDEPENDENT, UNKNOWN, Likeness
-from edgefleet.risk.blend import Blend, blend, first_unsound, posterior_variance, shrink, trading_cost_bps
+from edgefleet.risk.blend import (
+    Blend,
+    blend,
+    first_unsound,
+    in_one_pass,
+    posterior_variance,
+    shrink,
+    sums_of,
+    trading_cost_bps,
+    weigh,
+)
 from edgefleet_services.bench.blending import InNumpy, twelve_alike, twelve_edges
 
 PLAIN = ShrinkageParams(enabled=False)
@@ -433,3 +443,24 @@ def test_the_twelve_of_the_bench_blend_as_they_do_in_numpy(most: int) -> None:
         assert found.models == most
         assert found.edge_bps == pytest.approx(mean, rel=1e-9, abs=1e-9)
         assert found.posterior_sd_bps == pytest.approx(deviation, rel=1e-9)
+
+
+@given(edges(), likenesses(), st.dictionaries(st.sampled_from(["m0", "m1"]), st.floats(0, 3)), st.integers(1, 5))
+def test_one_pass_over_the_edges_gives_what_weighing_them_first_does(
+    chosen: list[WeightedEdge], likeness: Likeness, decay: dict[str, float], most: int
+) -> None:
+    params = EdgeBlendingParams(decay_factors=decay, max_models_to_blend=most, min_confidence_threshold=0.35)
+
+    found = in_one_pass(tuple(chosen), params, likeness)
+
+    left_out = len(chosen) > most or any(one.confidence < 0.35 for one in chosen)
+    assert found is None if left_out else found == sums_of(*weigh(chosen, params, likeness))
+    assert in_one_pass(tuple(reversed(chosen)), params, likeness) is None or len(chosen) == 1
+
+
+def test_one_pass_leaves_a_number_that_is_none_to_who_names_it() -> None:
+    broken = (edge(1.0, 0.9, model="a"), edge(2.0, 0.9, model="b", weight=math.inf))
+
+    assert in_one_pass(broken, EdgeBlendingParams(), UNKNOWN) is None
+    with pytest.raises(ValueError, match=r"b\.weight must be finite"):
+        blend(broken, EdgeBlendingParams())

@@ -13,6 +13,7 @@ from edgefleet.messages import Refusal
 from edgefleet.params.schema import RiskParams
 from edgefleet.risk.limits import (
     Beside,
+    Caps,
     ChangeLimit,
     Limit,
     Limits,
@@ -116,6 +117,37 @@ def test_the_room_keeps_to_every_aim_and_so_does_all_below_it(
     for share in (1.0, 0.5, 0.1) if room > 0 else ():
         for limit in limits:
             assert limit.used(sign * room * share) <= limit.aim * (1 + 1e-9) + 1e-12, limit.name
+
+
+@st.composite
+def broken_besides(draw: st.DrawFn) -> Beside:
+    """Return what others may have come to, with numbers in it that are none or have no end."""
+    wrong = st.sampled_from(["gross", "in_class", "in_sector", "in_cluster", "low", "high", "variance", "linear"])
+    numbers = st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 2.0])
+    return msgspec.structs.replace(draw(besides()), **draw(st.dictionaries(wrong, numbers, max_size=2)))
+
+
+@given(
+    besides() | broken_besides(),
+    st.none() | st.just(0.0) | st.floats(0.0005, 0.2),
+    signs,
+    st.floats(-0.3, 0.3) | st.just(math.nan),
+    st.none() | shares,
+    st.sampled_from([DEFAULT, caps_of("us_stocks", "none", RiskParams())]),
+)
+def test_the_numbers_of_limits_that_nobody_made_are_those_of_the_limits(
+    beside: Beside, deviation: float | None, sign: int, held: float, budget: float | None, caps: Caps
+) -> None:
+    limits = Limits((caps, caps.tightest()), deviation, beside, held, budget)
+    plain = limits_for(caps.tightest(), deviation or 0.0, beside, held, budget)
+
+    room = limits.room(sign)
+
+    assert room == least_room(plain, sign)[1]
+    for fraction in (0.0, sign * room, 2 * sign * room + 0.01, 1.5, -held, sign * DEFAULT.order.cap, math.nan):
+        broken = [one for one in plain if not one.used(fraction) <= one.cap]
+        assert limits.hold(fraction) == (not broken), broken
+        assert limits.first_broken(fraction) == (broken[0] if broken else None) or math.isnan(fraction)
 
 
 @given(besides(), st.floats(0.0005, 0.2), signs, st.floats(-0.3, 0.3), st.none() | shares)

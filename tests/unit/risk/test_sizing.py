@@ -50,6 +50,16 @@ def test_a_resized_share_is_not_resized_again(now: float, wanted: float, step: f
     assert settled == 0 or resized(settled, wanted, wanted, step=step, band=band) is None
 
 
+@given(fractions, st.floats(0.0, 20.0), st.floats(0.0, 20.0), steps, st.floats(0.0, 0.5))
+def test_a_share_grows_by_the_step_below_what_it_may_grow_to(
+    now: float, grow_to: float, shrink_to: float, step: float, band: float
+) -> None:
+    grown = step_down(grow_to, step)
+    shrunk = None if now * (1 - band) <= shrink_to else step_down(shrink_to, step)
+
+    assert resized(now, grow_to, shrink_to, step=step, band=band) == (grown if grown > now * (1 + band) else shrunk)
+
+
 def test_inside_the_band_nothing_changes() -> None:
     assert resized(0.18, 0.185, 0.19, step=0.045, band=0.1) is None
     assert resized(0.18, 0.0, 0.17, step=0.045, band=0.1) is None

@@ -80,10 +80,10 @@ class World:
         said = TradingState(state=state, reason="a test", by=by, ts_event=self.now, ts_init=self.now)
         self.feed("control", said)
 
-    def account(self, balances: Mapping[str, str]) -> None:
+    def account(self, balances: Mapping[str, str], venue: str = "sim") -> None:
         held = {asset: Balance(free=Decimal(units), locked=Decimal(0)) for asset, units in balances.items()}
         stamps = {"ts_event": self.now, "ts_init": self.now, "trace_id": "sim:account"}
-        self.feed("fills", Account(account="main", venue="sim", balances=held, reason="start", **stamps))  # type: ignore[arg-type]
+        self.feed("fills", Account(account="main", venue=venue, balances=held, reason="start", **stamps))  # type: ignore[arg-type]
 
     def touch(self, instrument: str) -> tuple[Decimal, Decimal]:
         """Return bid and ask, a cent on each side of the price."""
@@ -183,3 +183,47 @@ class World:
         assert isinstance(target, Approved)
         self.fill(target.quantity, instrument)
         return target
+
+
+class Venues(World):
+    """The same with venues of its own: every one beats with the instruments that are priced there."""
+
+    def __init__(
+        self, settings: FleetConfig, prices: Mapping[str, float], cash: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        super().__init__(settings, ready=False)
+        self.prices = dict(prices)
+        self.silent: set[str] = set()  # instruments without a touch
+        self.trading("ACTIVE")
+        for venue, balances in cash.items():
+            self.account(balances, venue)
+
+    def beat(self, seconds: int = 1, **_: Any) -> list[Approved | Refused]:
+        """Let seconds pass and every venue beat once, and the watermarks follow."""
+        self.now += seconds * SECOND
+        said: list[Approved | Refused] = []
+        stamps: dict[str, Any] = {"ts_event": self.now, "ts_init": self.now, "trace_id": f"beat:{self.now}"}
+        for venue in dict.fromkeys(name.partition("@")[2] for name in self.prices):
+            touches = []
+            for name in self.prices:
+                if name.partition("@")[2] == venue:
+                    bid, ask = (None, None) if name in self.silent else self.touch(name)
+                    touches.append(TouchAge(instrument=name, bid=bid, ask=ask, age_ms=5))
+            said += self.feed("beats", Beat(venue=venue, touches=tuple(touches), **stamps))
+            self.feed("ensembles", Watermark(venue=venue, cause="signals/1-0", **stamps))
+        return said
+
+
+def venues_config(
+    risk: Mapping[str, Any] | None = None, symbols: Sequence[str] = ("BTC/USDT", "ETH/USDT"), **rules: Any
+) -> FleetConfig:
+    """Return instruments that may be shorted at two venues, `sim` and `okx`, and the risk parameters that are named."""
+    steps = {"tick_size": "0.01", "lot_size": "0.00001", "min_quantity": "0.00001", "min_notional": "5"}
+    where = {"rest_url": "http://sim", "stream_url": "ws://sim"}
+    return FleetConfig.model_validate(
+        {
+            "risk_harmonizer": risk or {},
+            "instruments": {"symbols": {symbol: {**steps, "shortable": True, **rules} for symbol in symbols}},
+            "venues": {"venues": {"sim": where, "okx": where}},
+        }
+    )

@@ -267,6 +267,34 @@ class RiskLimitsParams(Params):
         return self
 
 
+class FleetLimitsParams(Params):
+    """What is never exceeded by all accounts as one portfolio, where the fleet trades at more than one venue."""
+
+    quote: str = Field("USDT", min_length=1, description="asset that all accounts are valued in, by rates of the feeds")
+    gross: float = Field(
+        4.0, gt=0, le=100, description="exposure / equity of all accounts, longs and shorts", json_schema_extra=LOWER
+    )
+    net: float = Field(
+        4.0, gt=0, le=100, description="the same, longs less shorts, either way", json_schema_extra=LOWER
+    )
+    var_target: float = Field(
+        0.015, gt=0, lt=1, description="fraction of equity, 95 %, one day; what sizing aims at", json_schema_extra=LOWER
+    )
+    var_hard_limit: float = Field(0.02, gt=0, lt=1, description="the same; a verdict refuses", json_schema_extra=LOWER)
+    expected_shortfall: ShortfallParams = Field(default_factory=lambda: ShortfallParams())
+    max_drawdown: float = Field(
+        0.05, gt=0, lt=1, description="fall of all equity from its peak, open P&L included", json_schema_extra=LOWER
+    )
+
+    @model_validator(mode="after")
+    def _what_can_be_reached(self) -> Self:
+        if not self.net <= self.gross:
+            raise ValueError(f"fleet_limits.net {self.net} is above gross {self.gross}, which it can never reach")
+        if not self.var_target <= self.var_hard_limit:
+            raise ValueError(f"fleet_limits.var_target {self.var_target} is above var_hard_limit {self.var_hard_limit}")
+        return self
+
+
 class VolatilityParams(Params):
     """How the variance of returns is estimated from the beats."""
 
@@ -369,6 +397,7 @@ class RiskParams(Params):
     edge_blending: EdgeBlendingParams = Field(default_factory=lambda: EdgeBlendingParams())
     position_sizing: PositionSizingParams = Field(default_factory=lambda: PositionSizingParams())
     risk_limits: RiskLimitsParams = Field(default_factory=lambda: RiskLimitsParams())
+    fleet_limits: FleetLimitsParams = Field(default_factory=lambda: FleetLimitsParams())
     volatility: VolatilityParams = Field(default_factory=lambda: VolatilityParams())
     freshness: FreshnessParams = Field(default_factory=lambda: FreshnessParams())
     breakers: BreakerParams = Field(default_factory=lambda: BreakerParams())

@@ -1,0 +1,130 @@
+"""All accounts of a fleet as one portfolio, valued in one asset. Decides nothing.
+
+How two venues' instruments move together is measured by nobody, so deviations of different accounts add up: the same
+asset at two venues counts as correlated by one where that is more risk, and no position at one venue hedges another's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from edgefleet.messages import Refusal
+from edgefleet.risk.exposures import Exposures
+from edgefleet.risk.limits import Beside
+from edgefleet.risk.state import Desk, RiskState, drawdown, rates, worth_in
+from edgefleet.risk.var import Z_95
+from edgefleet.risk.verdict import No
+
+
+class Account(NamedTuple):
+    """One venue's account, valued in the fleet's asset."""
+
+    venue: str
+    exposures: Exposures  # in the account's own quote asset
+    worth: float  # in the fleet's, at the worse rate
+    least: float  # what a unit of the account's quote asset is worth in the fleet's
+    most: float
+
+
+class Over(msgspec.Struct, frozen=True, gc=False):
+    """What the limits of one instrument see of the whole fleet."""
+
+    equity: float  # of all accounts
+    drawdown: float  # of that
+    weight: float  # equity of the instrument's account / equity of all
+    beside: Beside  # all others of the fleet, as fractions of all equity
+
+
+class Fleet:
+    """Every account as it is now: what they are worth together and what they are exposed to."""
+
+    __slots__ = ("_state", "accounts", "quote", "trouble")
+
+    def __init__(self, state: RiskState, quote: str, exposures: Mapping[str, Exposures | None]) -> None:
+        self._state, self.quote = state, quote
+        self.accounts: list[Account] = []
+        self.trouble: No | None = None  # the first account that cannot be valued, and why
+        for venue, one in exposures.items():
+            found = self._valued(venue, one)
+            if isinstance(found, No):
+                self.trouble = self.trouble or found
+            else:
+                self.accounts.append(found)
+
+    def equity(self) -> float | None:
+        """Return what all accounts are worth, None where one of them cannot be valued."""
+        return None if self.trouble is not None else math.fsum([one.worth for one in self.accounts])
+
+    def var(self, equity: float) -> float:
+        """Return the value at risk of all accounts, 95 %, one day, as a fraction of `equity`: the sum of theirs."""
+        return Z_95 * math.fsum([one.most * one.exposures.deviation() for one in self.accounts]) / equity
+
+    def is_known(self) -> bool:
+        """Return whether the price and the variance of everything that is held are known."""
+        return not any(one.exposures.unknown or one.exposures.troubles for one in self.accounts)
+
+    def over(self, desk: Desk, equity: float) -> Over | No:
+        """Return what limits of the whole fleet see beside `desk`, whose account is worth `equity` in its quote asset.
+
+        Where an account cannot be valued nothing can be said of the whole, and the reason is returned.
+        """
+        total, span = self.equity(), rates(self._state, desk.quote, self.quote)
+        if total is None or span is None:
+            return self.trouble or _unvalued(desk.venue, f"{desk.quote} has no rate in {self.quote}")
+        fall = drawdown(self._state, "", self.quote, total)
+        if not 0 < total < math.inf:
+            return No(Refusal.DRAWDOWN, observed=fall, detail=f"equity of all accounts {total!r} {self.quote}")
+        for one in self.accounts:
+            for name, trouble in one.exposures.troubles.items():
+                if name != desk.instrument:
+                    return trouble
+            for name in one.exposures.unknown:
+                if name != desk.instrument:
+                    return No(Refusal.NOT_WARM, detail=f"{name} is held and its variance is not known")
+        return Over(total, fall, equity * span[1] / total, self._beside(desk, total))
+
+    def _beside(self, desk: Desk, total: float) -> Beside:
+        own = Beside()
+        gross, low, high, linear = [0.0], [0.0], [0.0], [0.0]
+        for one in self.accounts:
+            sums = one.exposures
+            if one.venue == desk.venue:
+                own = sums.beside(desk, total / one.most)
+                low.append(_end(own.low * total / one.most, one, -1))
+                high.append(_end(own.high * total / one.most, one, 1))
+                continue
+            around = sums.around()
+            gross.append(around.gross * one.most)
+            low.append(_end(around.low, one, -1))
+            high.append(_end(around.high, one, 1))
+            linear.append(sums.deviation() * one.most)
+        return msgspec.structs.replace(
+            own,
+            gross=own.gross + math.fsum(gross) / total,
+            low=math.fsum(low) / total,
+            high=math.fsum(high) / total,
+            linear=own.linear + math.fsum(linear) / total,
+        )
+
+    def _valued(self, venue: str, exposures: Exposures | None) -> Account | No:
+        if exposures is None:
+            return _unvalued(venue, "no touch of it has come yet")
+        worth, span = exposures.equity(), rates(self._state, exposures.quote, self.quote)
+        if span is None:
+            return _unvalued(venue, f"{exposures.quote} has no rate in {self.quote}")
+        if worth is None:
+            return _unvalued(venue, "an asset of it has no price")
+        return Account(venue, exposures, worth_in(worth, span), *span)
+
+
+def _end(amount: float, account: Account, sign: int) -> float:
+    """Return an end of where a net exposure may be, in the fleet's asset, at the rate that is further out."""
+    return amount * (account.most if amount * sign > 0 else account.least)
+
+
+def _unvalued(venue: str, why: str) -> No:
+    return No(Refusal.NO_TOUCH, detail=f"the account at {venue} cannot be valued: {why}")

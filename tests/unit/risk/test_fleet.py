@@ -1,0 +1,214 @@
+"""Accounts at two venues as one portfolio: what one holds is the other's limit, and nothing is assumed of either."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from tests.unit.risk.world import BTC, ETH, Venues, World, venues_config
+
+from edgefleet.messages import Approved, BreakerMoved, Refusal, Refused
+from edgefleet.risk.explain import explain
+from edgefleet.risk.kept import Kept
+from edgefleet.risk.plan import RiskPlan
+from edgefleet.risk.state import fleet_equity, rates
+from edgefleet.risk.var import SECONDS_PER_DAY, Z_95
+
+OTHER = "BTC/USDT@okx"
+PRICES = {BTC: 60_000.0, ETH: 3_000.0, OTHER: 60_000.0}
+CASH = {"sim": {"USDT": "100000"}, "okx": {"USDT": "100000"}}
+
+
+def fleet(risk: dict[str, Any] | None = None, **changes: Any) -> Venues:
+    world = Venues(venues_config(risk, **changes), PRICES, CASH)
+    world.warm()
+    world.said.clear()
+    return world
+
+
+def deviation(world: World, name: str) -> float:
+    variance = world.state.desks[name].returns.per_second
+    assert variance is not None
+    return math.sqrt(variance * SECONDS_PER_DAY)
+
+
+def approved(said: list[Approved | Refused]) -> Approved:
+    (one,) = said
+    assert isinstance(one, Approved), one
+    return one
+
+
+def refused(said: list[Approved | Refused]) -> Refused:
+    (one,) = said
+    assert isinstance(one, Refused), one
+    return one
+
+
+def test_what_one_venue_holds_leaves_less_of_the_whole_to_the_other() -> None:
+    world = fleet({"fleet_limits": {"gross": 0.12, "net": 0.12}})
+    world.hold(60.0, BTC)
+
+    target = approved(world.edge(60.0, OTHER))
+
+    held = float(world.state.holdings["sim"]["BTC"])
+    equity = fleet_equity(world.state, "USDT")
+    assert equity is not None
+    used = (held + float(target.quantity)) * 60_000.0 / equity
+    assert target.binding == "fleet_gross"
+    assert 0.9 * 0.12 * 0.75 < used <= 0.9 * 0.12 * (1 + 1e-3)
+    assert target.head_room["fleet_gross"] == pytest.approx(1 - used / 0.12, abs=1e-3)
+
+
+def test_the_same_asset_at_two_venues_counts_as_one_in_the_bad_direction() -> None:
+    world = fleet()
+    world.fill("0.3", BTC)
+    world.fill("0.3", OTHER)
+    world.beat()
+    plan = RiskPlan(world.config)
+
+    both = Kept().fleet(world.state, plan)
+    equity = both.equity()
+
+    assert equity is not None
+    sizes = [0.3 * float(world.touch(name)[1]) * deviation(world, name) for name in (BTC, OTHER)]
+    assert both.var(equity) == pytest.approx(Z_95 * math.fsum(sizes) / equity, rel=1e-12)
+
+
+def test_a_short_at_one_venue_hedges_nothing_at_the_other() -> None:
+    long, hedged = fleet(), fleet()
+    long.fill("0.3", BTC)
+    long.fill("0.3", OTHER)
+    hedged.fill("0.3", BTC)
+    hedged.fill("-0.3", OTHER)
+
+    kept = [Kept().fleet(world.state, RiskPlan(world.config)) for world in (long, hedged)]
+
+    assert kept[1].var(200_000.0) == pytest.approx(kept[0].var(200_000.0), rel=1e-3)
+
+
+def test_with_one_account_there_are_no_limits_of_a_fleet() -> None:
+    world = Venues(venues_config(), PRICES, {"sim": {"USDT": "100000"}})
+    world.warm()
+
+    target = approved(world.edge(60.0, BTC))
+
+    assert not [name for name in target.head_room if name.startswith("fleet")]
+    assert not [key for key in world.state.peaks if key.startswith("|")]
+
+
+def test_every_limit_of_the_fleet_is_on_the_verdict() -> None:
+    world = fleet()
+
+    target = approved(world.edge(60.0, BTC))
+
+    assert {name for name in target.head_room if name.startswith("fleet_")} == {
+        "fleet_gross",
+        "fleet_net",
+        "fleet_var",
+        "fleet_es",
+        "fleet_drawdown",
+    }
+
+
+def test_an_account_without_a_rate_is_named_and_holds_back_what_enlarges_and_nothing_that_closes() -> None:
+    elsewhere = "BTC/EUR@okx"
+    world = Venues(
+        venues_config(symbols=("BTC/USDT", "BTC/EUR")),
+        {BTC: 60_000.0, elsewhere: 55_000.0},
+        {"sim": {"USDT": "100000"}, "okx": {"EUR": "50000"}},
+    )
+    world.warm()
+    world.said.clear()
+
+    entering = refused(world.edge(60.0, elsewhere))
+    world.fill("0.1", BTC)  # of which no model expects anything
+    closing = approved(world.beat())
+
+    assert entering.reason is Refusal.NO_TOUCH
+    assert "the account at okx cannot be valued: EUR has no rate in USDT" in entering.detail
+    assert closing.quantity == 0
+
+
+def test_an_account_without_a_touch_is_named_and_holds_back_the_other() -> None:
+    world = fleet()
+    world.fill("0.1", OTHER)
+    world.silent.add(OTHER)
+    world.beat()
+
+    entering = refused(world.edge(60.0, BTC))
+
+    assert entering.reason is Refusal.NO_TOUCH
+    assert "okx" in entering.detail
+
+
+def test_an_account_in_another_asset_is_worth_what_the_worse_rate_says() -> None:
+    rate = "EUR/USDT@sim"
+    world = Venues(
+        venues_config(symbols=("BTC/USDT", "EUR/USDT", "BTC/EUR")),
+        {BTC: 60_000.0, rate: 1.1, "BTC/EUR@okx": 55_000.0},
+        {"sim": {"USDT": "100000"}, "okx": {"EUR": "50000"}},
+    )
+    world.warm()
+    bid, ask = world.touch(rate)
+
+    assert rates(world.state, "EUR", "USDT") == (float(bid), float(ask))
+    low, high = rates(world.state, "USDT", "EUR") or (0.0, 0.0)
+    assert (low, high) == (1 / float(ask), 1 / float(bid))
+    assert fleet_equity(world.state, "USDT") == pytest.approx(100_000 + 50_000 * float(bid))
+
+
+def test_losses_of_both_accounts_together_hold_the_fleet_back() -> None:
+    world = fleet({"fleet_limits": {"max_drawdown": 0.01}, "risk_limits": {"max_drawdown": 0.2}, "monitoring": {}})
+    world.fill("0.4", BTC)
+    world.fill("0.4", OTHER)
+    for name in (BTC, OTHER):
+        world.prices[name] *= 0.94
+    world.beat()
+
+    entering = refused(world.edge(60.0, ETH))
+
+    assert entering.reason is Refusal.DRAWDOWN
+    assert entering.limit == 0.01
+    assert entering.detail == "of all accounts together"
+    opened = [one for one in world.control if isinstance(one, BreakerMoved) and one.after == "OPEN"]
+    assert ("drawdown", "") in [(one.breaker, one.scope) for one in opened]
+
+
+def test_money_that_comes_to_one_account_is_no_gain_of_the_fleet() -> None:
+    world = fleet()
+    world.beat()
+    before = world.state.peaks["|USDT"]
+
+    world.account({"USDT": "50000"}, "okx")
+    world.beat()
+
+    assert before == pytest.approx(200_000.0)
+    assert world.state.peaks["|USDT"] == pytest.approx(150_000.0)
+
+
+def test_a_target_that_lapses_at_one_venue_frees_the_other() -> None:
+    world = fleet({"fleet_limits": {"gross": 0.05, "net": 0.05}})
+    approved(world.edge(60.0, OTHER))
+    assert refused(world.edge(60.0, BTC)).reason in (Refusal.POSITION_LIMIT, Refusal.BELOW_MINIMUM)
+
+    world.now += 31 * 1_000_000_000
+    said = world.edge(60.0, BTC)
+
+    assert isinstance(said[0], Approved)
+
+
+def test_what_is_told_of_the_fleet_is_what_the_verdict_rests_on() -> None:
+    world = fleet({"fleet_limits": {"gross": 0.12, "net": 0.12}})
+    world.hold(60.0, BTC)
+    target = approved(world.edge(60.0, OTHER))
+
+    found = explain(world.state, OTHER, world.config)
+
+    whole = {number.name: number.value for group in found.groups if group.title == "fleet" for number in group.numbers}
+    assert whole["equity"] == fleet_equity(world.state, "USDT")
+    assert set(whole) >= {"account sim", "account okx", "peak", "drawdown", "weight", "value at risk now"}
+    told = {group.title for group in found.limits}
+    assert {"fleet_gross", "fleet_net", "fleet_var", "fleet_es"} <= told
+    assert Decimal(target.quantity) > 0
