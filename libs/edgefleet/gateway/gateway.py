@@ -597,7 +597,7 @@ class Gateway:
             if not self.gates.halted:
                 self.halt(f"{said.reason} (by {said.by})")
         elif said.state == "ACTIVE" and self.gates.halted:
-            if said.by == SESSION_START or said.ts_event <= self._halted_at or self.gates.halt_file.exists():
+            if said.by == SESSION_START or said.ts_event <= self._halted_at or self.gates.is_file_there():
                 self._spawn(self._latch(self.gates.halted))
                 return
             await self._journal.append("resume", msgspec.json.encode(said.by), at=self._clock.wall_ns())
@@ -631,7 +631,7 @@ class Gateway:
 
     async def _watch_halt_file(self) -> None:
         while True:
-            if not self.gates.halted and self.gates.halt_file.exists():
+            if not self.gates.halted and self.gates.is_file_there():
                 self.halt(f"{self.gates.halt_file} is there")
             await asyncio.sleep(HALT_POLL_S)
 
