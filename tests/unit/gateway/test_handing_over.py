@@ -79,3 +79,23 @@ async def test_an_order_that_was_denied_is_not_sent_when_its_step_is_repeated(ri
 
     assert await rig.outcomes() == ["DENIED"]
     assert rig.venue.placed == []
+
+
+async def test_an_order_meets_a_beat_that_came_after_the_last_look(rig: Rig) -> None:
+    await rig.open()
+    event = build.order_event()
+    await rig.bus.append("beats", build.beat())
+
+    rig.gateway.offer([written(event)], Clearance.ALL)
+    await rig.until(lambda: rig.venue.placed)
+
+    assert [order.order_id for order in rig.venue.placed] == [event.order_id]
+
+
+async def test_a_halt_file_that_cannot_be_told_of_halts(rig: Rig) -> None:
+    await rig.open()
+
+    (rig.folder / "HALT").symlink_to(rig.folder / "HALT")
+    await rig.until(lambda: rig.gateway.gates.halted)
+
+    assert "cannot be told" in rig.gateway.gates.halted
