@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefleet.errors import Poison
+from edgefleet.units import decimal_text
 from edgefleet.venues.binance import errors, reports, signing
 from edgefleet.venues.binance.errors import ErrorBody
-from edgefleet.units import decimal_text
 from edgefleet.venues.interface import AccountUpdate, OrderUpdate
 
 NAMES = reports.Names("sim", ("BTC/USDT",))
