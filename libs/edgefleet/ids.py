@@ -20,7 +20,8 @@ def client_order_id(account: str, venue: str, target_id: str, leg: int, attempt:
     True
     """
     digest = hashlib.sha256(f"{account}|{venue}|{target_id}|{leg}|{attempt}".encode()).digest()
-    return prefix + base64.b32encode(digest).decode()[:20].lower()
+    # Five bytes are eight letters, whatever follows.
+    return prefix + base64.b32encode(digest[:15]).decode()[:20].lower()
 
 
 def body_hash(body: object) -> str:

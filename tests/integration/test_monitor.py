@@ -30,6 +30,7 @@ from edgefleet.params.writer import ParamWriter
 from edgefleet.stage import Input
 from edgefleet.testing.build import approved, beat, breaker_moved, ensemble, fill, order_event, touch
 from edgefleet.testing.clock import START_NS
+from edgefleet_services.monitor.watch import SAMPLE
 
 pytestmark = pytest.mark.integration
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -208,6 +209,32 @@ async def test_other_programs_find_their_keys_channels_and_metrics(client: httpx
         'risk_head_room_ratio{limit="position"} 0.5',
     ):
         assert line in metrics, metrics
+
+
+async def test_of_a_burst_of_ensembles_each_instrument_s_newest_is_shown(
+    client: httpx.AsyncClient, bus: RedisBus
+) -> None:
+    burst = 3 * SAMPLE
+    async with bus.subscribe("alpha.switching.events") as news:
+        for stream in ("ensembles", "model.switch.log"):
+            await bus.append(stream, SWITCHED)
+        for number in range(burst):
+            for name in ("BTC/USDT@sim", "ETH/USDT@sim"):
+                await bus.append("ensembles", ensemble(instrument=name, regime=f"r{number}"))
+
+        models = await until(client, "/api/v1/status", lambda s: _regimes(s) == 2 * [f"r{burst - 1}"])
+
+        async with asyncio.timeout(10):
+            _, first = await anext(news)
+        await bus.append("model.switch.log", msgspec.structs.replace(SWITCHED, reason="second"))
+        async with asyncio.timeout(10):
+            _, second = await anext(news)
+    assert [one["instrument"] for one in models["models"]] == ["BTC/USDT@sim", "ETH/USDT@sim"]
+    assert [json.loads(told)["reason"] for told in (first, second)] == ["first", "second"]
+
+
+def _regimes(status: Any) -> list[str]:
+    return [one["regime"] for one in status["models"]]
 
 
 async def test_a_breaker_is_told_by_its_last_move_and_every_move_is_counted(

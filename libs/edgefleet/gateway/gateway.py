@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from edgefleet.bus.interface import FIRST, Bus, Clearance, Entry, Permit, id_key
 from edgefleet.clock import NS_PER_MS, Clock
-from edgefleet.errors import FleetError, OutOfReach, Transient
+from edgefleet.errors import FleetError, OutOfReach, Poison, Transient
 from edgefleet.gateway.feeds import FeedWatch
 from edgefleet.gateway.gates import Gates
 from edgefleet.gateway.inquiry import Inquiry, Log
@@ -62,11 +62,28 @@ KEEP_SWEPT: Final = 1_000  # a command whose commit's answer was lost is never h
 HALT_POLL_S: Final = 0.05
 FEED_POLL_S: Final = 0.5
 STALE_COMMAND_MS: Final = 5_000
+BEATS_PAGE: Final = 256
 RECENT_BEATS_MS: Final = 1_500  # of the stream's own clock: what came just before us counts
 SLOW_DISK_MS: Final = 1_000  # each order waits for its intent: a slower disk is a person's business
 CLOCK_WATCH_S: Final = 10.0  # how often the venue's clock is measured between reconciles
 _CLOCK_AWAY: Final = "the venue's clock is"
 _CANCEL_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Written(NamedTuple):
+    """An order event, and how it stands in its stream."""
+
+    data: bytes
+    event: OrderEvent
+
+
+class _State(msgspec.Struct):
+    """Of an `OrderEvent`, where the order is."""
+
+    state: OrderState
+
+
+_STATE: Final = msgspec.json.Decoder(_State)
 
 
 class Gateway:
@@ -125,6 +142,9 @@ class Gateway:
         self._position = FIRST
         self._buffer: list[UserEvent] | None = None  # events that came while the venue was being looked at
         self._feeds = FeedWatch(venue.name)
+        self._beats_at: str | None = None  # how far `beats` was looked at; None: from what came just before us
+        self._looking = asyncio.Lock()
+        self._halt_look: asyncio.TimerHandle | None = None
         self._reconcile = asyncio.Event()
         self._reason: Occasion = "start"
         self._bus_lost = False
@@ -174,15 +194,15 @@ class Gateway:
             self._publisher.run(),
             self._lease.keep(),
             self._follow_user_stream(),
-            self._follow_control_and_beats(),
-            self._hold_while_feeds_are_silent(),
+            self._follow_control(),
+            self._watch_feeds(),
             self._sweep_orders(),
             self._reconcile_when_asked(),
-            self._watch_halt_file(),
             self._watch_clock(),
             self._inquiry.watch(),
         ):
             self._spawn(work)
+        self._look_for_halt_file()
         await self._publisher.flushed()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -208,40 +228,41 @@ class Gateway:
     async def close(self) -> None:
         """Stop at once, sending nothing more."""
         self.gates.stopping = True
+        if self._halt_look is not None:
+            self._halt_look.cancel()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._journal.close()
         await self._venue.close()
 
-    def prepare(self, events: Sequence[OrderEvent]) -> Permit | None:
+    def prepare(self, commands: Sequence[Written]) -> Permit | None:
         """Begin to write the intents of orders whose commit is next; return what that commit asks, if any is new.
 
         Disk and bus work side by side. A commit that fails leaves an intent of an order that never was: harmless, the
         repeated step names the same order again, and nothing leaves before its commit is answered with OK.
         """
-        new = [event for event in events if event.state is OrderState.PENDING_NEW]
-        for event in new:
+        new = [command for command in commands if command.event.state is OrderState.PENDING_NEW]
+        for data, event in new:
             if event.order_id not in self.memory.orders and event.order_id not in self._prepared:
-                self._prepared[event.order_id] = self._write_intent(event)
+                self._prepared[event.order_id] = self._write_intent(data)
         return Permit(self.account, self._lease.token) if new else None
 
-    def offer(self, commands: Sequence[bytes], clearance: Clearance | None = None) -> None:
+    def offer(self, commands: Sequence[Written], clearance: Clearance | None = None) -> None:
         """Carry out commands whose commit was just answered with OK, without waiting to read them back.
 
         `clearance` is what that commit was told may leave; without it each order asks by itself.
         """
-        events = []
-        for data in commands:
-            event = decode("order_event.v1", data)
-            if not isinstance(event, OrderEvent) or event.state not in _COMMANDS:
+        new = []
+        for command in commands:
+            if command.event.state not in _COMMANDS:
                 continue
-            if data in self._swept_first:
-                self._swept_first.remove(data)
+            if command.data in self._swept_first:
+                self._swept_first.remove(command.data)
                 continue
-            self._offered.add(data)
-            events.append(event)
-        self._carry_out(events, clearance)
+            self._offered.add(command.data)
+            new.append(command)
+        self._carry_out(new, clearance)
 
     def halt(self, reason: str) -> None:
         """Latch HALTED here and now; the journal, the bus and the cancels follow."""
@@ -278,13 +299,16 @@ class Gateway:
 
     # --- commands
 
-    def _carry_out(self, events: Sequence[OrderEvent], clearance: Clearance | None = None) -> None:
-        for event in events:
-            is_new = event.state is OrderState.PENDING_NEW
-            self._spawn(self._new_order(event, clearance) if is_new else self._cancel_order(event))
+    def _carry_out(self, commands: Sequence[Written], clearance: Clearance | None = None) -> None:
+        for command in commands:
+            is_new = command.event.state is OrderState.PENDING_NEW
+            self._spawn(self._new_order(command, clearance) if is_new else self._cancel_order(command.event))
 
-    async def _new_order(self, event: OrderEvent, clearance: Clearance | None) -> None:
+    async def _new_order(self, command: Written, clearance: Clearance | None) -> None:
         """Take one PENDING_NEW to the venue, at most once in the journal's whole life."""
+        event = command.event
+        if not self._bus_lost and not self.gates.has_beat(self._params().beat_limit_ms):
+            await self._look_at_beats()  # one may have come since the last look
         written = self._prepared.pop(event.order_id, None)
         known = self.memory.orders.get(event.order_id)
         if known is not None:
@@ -298,7 +322,7 @@ class Gateway:
             self._deny(event, refusal)
             return
         try:
-            permitted = await self._intend(event, written or self._write_intent(event), clearance)
+            permitted = await self._intend(event, written or self._write_intent(command.data), clearance)
         except (OutOfReach, Transient) as error:
             self._deny(event, str(error))
             return
@@ -327,8 +351,8 @@ class Gateway:
                 raise outcome
         return outcomes[1] is True
 
-    def _write_intent(self, event: OrderEvent) -> asyncio.Future[None]:
-        return self._journal.begin("intent", msgspec.json.encode(event), at=self._clock.wall_ns())
+    def _write_intent(self, data: bytes) -> asyncio.Future[None]:
+        return self._journal.begin("intent", data, at=self._clock.wall_ns())
 
     async def _send(self, event: OrderEvent, known: Known) -> None:
         order = NewOrder(
@@ -597,18 +621,22 @@ class Gateway:
             if not self.gates.halted:
                 self.halt(f"{said.reason} (by {said.by})")
         elif said.state == "ACTIVE" and self.gates.halted:
-            if said.by == SESSION_START or said.ts_event <= self._halted_at or self.gates.halt_file.exists():
+            if said.by == SESSION_START or said.ts_event <= self._halted_at or self.gates.is_file_there():
                 self._spawn(self._latch(self.gates.halted))
                 return
             await self._journal.append("resume", msgspec.json.encode(said.by), at=self._clock.wall_ns())
             self.gates.halted = ""
             self._log.warning("resumed", by=said.by, reason=said.reason)
 
-    async def _hold_while_feeds_are_silent(self) -> None:
-        """Hold the fleet in REDUCING while a feed it trades by is silent; then let go of that hold, and of no other."""
+    async def _watch_feeds(self) -> None:
+        """Note the beats, and hold the fleet in REDUCING while a feed it trades by is silent; let go of no other hold.
+
+        Beats stand among the touches of every instrument, so they are looked at now and then and not awaited.
+        """
         now = await self._bus.trading_state()
         held = now is not None and now.by == FEEDS  # of an earlier life
         while True:
+            await self._look_at_beats()
             silent = self._feeds.silent(self._params().feed_deadline_ms)
             try:
                 if silent is not None and not held:
@@ -629,11 +657,14 @@ class Gateway:
             self._log.warning("feeds_hold", state=state, reason=reason)
         return now.state == state and now.by == FEEDS
 
-    async def _watch_halt_file(self) -> None:
-        while True:
-            if not self.gates.halted and self.gates.halt_file.exists():
+    def _look_for_halt_file(self) -> None:
+        """Halt where the file is there, and look again soon. A timer: a task that sleeps costs some times as much."""
+        self._halt_look = asyncio.get_running_loop().call_later(HALT_POLL_S, self._look_for_halt_file)
+        try:
+            if not self.gates.halted and self.gates.is_file_there():
                 self.halt(f"{self.gates.halt_file} is there")
-            await asyncio.sleep(HALT_POLL_S)
+        except OSError as error:
+            self.halt(f"whether {self.gates.halt_file} is there cannot be told: {error.strerror}")
 
     async def _cancel_all(self, reason: str) -> None:
         """Cancel every order of ours that may be open, at the venue itself: Redis may be away."""
@@ -648,41 +679,57 @@ class Gateway:
 
     # --- streams we follow
 
-    async def _follow_control_and_beats(self) -> None:
-        """Note beats as they come, obey the latch, and notice when Redis was away."""
-        positions: dict[str, str] = {}
+    async def _follow_control(self) -> None:
+        """Obey the latch, and notice when Redis was away."""
+        position: str | None = None
         history_until = FIRST
         while True:
             try:
-                if not positions:
+                if position is None:
                     history_until = await self._bus.last_id("control")
-                    newest_ms = id_key(await self._bus.last_id("beats"))[0]
-                    positions = {"control": FIRST, "beats": f"{max(newest_ms - RECENT_BEATS_MS, 0)}-0"}
-                for stream, entries in (await self._bus.read(positions, count=256, block_ms=500)).items():
-                    positions[stream] = entries[-1].id
-                    await self._take_followed(stream, entries)
-                if id_key(positions["control"]) >= id_key(history_until):
+                    position = FIRST
+                entries = (await self._bus.read({"control": position}, count=256, block_ms=500)).get("control", [])
+                if entries:
+                    position = entries[-1].id
+                    self._take_control(entries)
+                if id_key(position) >= id_key(history_until):
                     said, self._said = self._said, None
                     if said is not None:
                         await self._take_trading_state(said)
                     await self._obey()
                 if self._bus_lost:
                     self._ask_reconcile("reconnect")
-                    positions = {}
+                    position = self._beats_at = None
             except Transient as error:
                 self._bus_trouble(str(error))
                 await self._pause(0.1)
 
-    async def _take_followed(self, stream: str, entries: Sequence[Entry]) -> None:
-        if stream == "beats":
-            newest = max((id_key(entry.id)[0] for entry in entries if entry.type == "beat.v1"), default=None)
-            if newest is not None:
-                self.gates.beat(self._clock.wall_ns() // NS_PER_MS - newest)
-            for entry in entries:
-                beat = decode(entry.type, entry.data) if entry.type == "beat.v1" else None
-                if isinstance(beat, Beat):
-                    self._feeds.take(beat, self._params().feed_deadline_ms)
-            return
+    async def _look_at_beats(self) -> None:
+        """Note the beats that came since the last look; nothing where Redis does not answer, for they grow old then."""
+        try:
+            async with self._looking:
+                if self._beats_at is None:
+                    newest_ms = id_key(await self._bus.last_id("beats"))[0]
+                    self._beats_at = f"{max(newest_ms - RECENT_BEATS_MS, 0)}-0"
+                more = True
+                while more and self._beats_at is not None:
+                    read = await self._bus.read({"beats": self._beats_at}, count=BEATS_PAGE, block_ms=0)
+                    entries = read.get("beats", [])
+                    if entries:
+                        self._beats_at = entries[-1].id
+                    self._take_beats([entry for entry in entries if entry.type == "beat.v1"])
+                    more = len(entries) == BEATS_PAGE
+        except Transient as error:
+            self._bus_trouble(str(error))
+
+    def _take_beats(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self.gates.beat(self._clock.wall_ns() // NS_PER_MS - id_key(entry.id)[0])
+            beat = decode(entry.type, entry.data)
+            assert isinstance(beat, Beat)
+            self._feeds.take(beat, self._params().feed_deadline_ms)
+
+    def _take_control(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.type == "trading_state.v1":
                 said = decode(entry.type, entry.data)
@@ -749,19 +796,20 @@ class Gateway:
         if entry.data in self._offered:
             self._offered.remove(entry.data)
             return True
-        event = decode(entry.type, entry.data)
-        if not isinstance(event, OrderEvent) or event.state not in _COMMANDS:
+        if _state_of(entry) not in _COMMANDS:
             return True
         age_ms = self._clock.wall_ns() // NS_PER_MS - id_key(entry.id)[0]
         if age_ms < SWEEP_S * 1_000:
             return False
         self._swept_first.append(entry.data)
+        event = decode(entry.type, entry.data)
+        assert isinstance(event, OrderEvent)
         is_new = event.state is OrderState.PENDING_NEW and event.order_id not in self.memory.orders
         if is_new and age_ms > STALE_COMMAND_MS:
             self.memory.intend(event)
             self._deny(event, f"it was decided {age_ms} ms ago")
         else:
-            self._carry_out([event])
+            self._carry_out([Written(entry.data, event)])
         return True
 
     # --- the end
@@ -795,8 +843,8 @@ class Gateway:
         self._log.error(name, text=text)
         self._words.alert(name, text)
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -813,6 +861,20 @@ class Gateway:
 
 
 _COMMANDS: Final = frozenset({OrderState.PENDING_NEW, OrderState.PENDING_CANCEL})
+
+
+def _state_of(entry: Entry) -> OrderState:
+    """Return the state that an order event tells. Most are facts, and nothing else of them is wanted here.
+
+    Raises
+    ------
+    Poison
+        If the entry does not decode.
+    """
+    try:
+        return _STATE.decode(entry.data).state
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Poison(f"{entry.type} does not decode: {error}") from error
 
 
 def _answers(said: TradingState, asked: Command) -> bool:

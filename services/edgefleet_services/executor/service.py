@@ -12,16 +12,19 @@ from collections.abc import Sequence
 import msgspec
 from prometheus_client import Counter
 
-from edgefleet.bus.interface import Clearance, EncodedOutput, Entry, Permit
+from edgefleet.bus.interface import Clearance, EncodedOutput, Entry, Permit, Record
 from edgefleet.bus.loop import run_stage
 from edgefleet.clock import NS_PER_S
 from edgefleet.errors import Misuse
-from edgefleet.gateway.gateway import Gateway
+from edgefleet.gateway.gateway import Gateway, Written
 from edgefleet.gateway.lease import AccountLease
 from edgefleet.instruments import canonical_symbol, instrument_id
-from edgefleet.messages import OrderEvent
+from edgefleet.messages import OrderEvent, OrderState
 from edgefleet.orders.stage import OrderStage
 from edgefleet.params.schema import FleetConfig, VenueParams
+from edgefleet.telemetry.health import Health
+from edgefleet.telemetry.logs import Logger
+from edgefleet.telemetry.metrics import Metrics
 from edgefleet.telemetry.observe import StageMetrics
 from edgefleet.venues.alpaca.rest import AlpacaVenue
 from edgefleet.venues.binance.rest import BinanceVenue
@@ -53,12 +56,21 @@ async def serve(options: ServiceOptions) -> None:
 class _Observer(StageMetrics):
     """Hands the stage's commands to the gateway as soon as their commit is answered."""
 
-    gateway: Gateway
-    count: Counter
+    def __init__(self, gateway: Gateway, metrics: Metrics, health: Health, log: Logger) -> None:
+        super().__init__("executor", metrics, health, log)
+        self._gateway = gateway
+        self._orders = metrics.orders
+        self._told: dict[bytes, Written] = {}  # of batches whose commit is under way
+        self._counts: dict[tuple[str, OrderState], Counter] = {}  # by venue and state: a look-up of labels costs more
+
+    def restored(self, record: Record, reran: int) -> None:
+        self._told.clear()
+        super().restored(record, reran)
 
     def about_to_commit(self, outputs: Sequence[EncodedOutput]) -> Permit | None:
-        commands = _commands(outputs)
-        return self.gateway.prepare(list(map(_ORDERS.decode, commands))) if commands else None
+        written = [_written(one) for one in outputs if one.stream == "orders"]
+        self._told.update((one.data, one) for one in written)
+        return self._gateway.prepare(written) if written else None
 
     def committed(
         self,
@@ -68,16 +80,27 @@ class _Observer(StageMetrics):
         step_ns: int,
         clearance: Clearance | None = None,
     ) -> None:
-        commands = _commands(outputs)
-        if commands:
-            self.gateway.offer(commands, clearance)
-            for event in map(_ORDERS.decode, commands):
-                self.count.labels(venue=event.instrument.rpartition("@")[2], state=event.state.value).inc()
+        written = [self._read(one) for one in outputs if one.stream == "orders"]
+        if written:
+            self._gateway.offer(written, clearance)
+            for _, event in written:
+                self._count(event)
         super().committed(stream, entries, outputs, step_ns)
 
+    def _read(self, output: EncodedOutput) -> Written:
+        known = self._told.pop(output.data, None)
+        return _written(output) if known is None else known
 
-def _commands(outputs: Sequence[EncodedOutput]) -> list[bytes]:
-    return [output.data for output in outputs if output.stream == "orders"]
+    def _count(self, event: OrderEvent) -> None:
+        key = event.instrument.rpartition("@")[2], event.state
+        counter = self._counts.get(key)
+        if counter is None:
+            counter = self._counts[key] = self._orders.labels(venue=key[0], state=event.state.value)
+        counter.inc()
+
+
+def _written(output: EncodedOutput) -> Written:
+    return Written(output.data, _ORDERS.decode(output.data))
 
 
 class _Executor:
@@ -116,9 +139,7 @@ class _Executor:
         await gateway.start()
         context.health.ask("disk", gateway.disk)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, gateway.halt, "SIGUSR1")
-        observe = _Observer("executor", context.metrics, context.health, context.log)
-        observe.gateway = gateway
-        observe.count = context.metrics.orders
+        observe = _Observer(gateway, context.metrics, context.health, context.log)
         stop_stage = asyncio.Event()
         stage = asyncio.create_task(
             run_stage(context.bus, OrderStage(), context.configs, clock=context.clock, stop=stop_stage, observe=observe)

@@ -18,6 +18,7 @@ from edgefleet_services.monitor.watch import Watcher
 from edgefleet_services.options import ServiceOptions
 
 ALIVE_WITHIN_MS = 10_000
+DATE_EVERY_S = 1.0
 
 
 async def serve(options: ServiceOptions) -> None:
@@ -65,12 +66,27 @@ async def _run(context: ServiceContext, options: ServiceOptions, listening: sock
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     await asyncio.wait({watching, serving, asyncio.create_task(context.stop.wait())}, return_when="FIRST_COMPLETED")
     context.stop.set()
-    server.should_exit = True
+    server.end()
     await asyncio.gather(watching, serving)
 
 
 class Server(uvicorn.Server):
-    """A server that leaves the process's signals to the service around it."""
+    """A server that leaves the process's signals to the service around it, and is told when to end."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Let it finish what it answers and take no more."""
+        self.should_exit = True
+        self._ended.set()
+
+    async def main_loop(self) -> None:
+        """Renew the date of its answers each second; uvicorn's own loop looks ten times as often whether to end."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), DATE_EVERY_S)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

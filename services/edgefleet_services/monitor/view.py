@@ -70,6 +70,7 @@ class FleetView:
                 self._beat(message)
             case Ensemble():
                 self.ensembles[message.instrument, message.rule] = message
+                self.watermark = message.watermark
             case Watermark():
                 self.watermark = message.ts_event
             case Approved():
@@ -263,6 +264,9 @@ def staleness(view: FleetView) -> dict[tuple[str, str], float]:
 
 
 def alpha_delay_ms(view: FleetView) -> int | None:
-    """Return how far the models' watermark is behind the newest beat, None where one of them was not seen."""
+    """Return how far the models are behind the newest beat, None where one of them was not seen.
+
+    They have come to their last watermark, or to what an ensemble says they had seen: a trade may be ahead of the beat.
+    """
     newest = max(view.beat_ts.values(), default=None)
-    return None if newest is None or view.watermark is None else (newest - view.watermark) // NS_PER_MS
+    return None if newest is None or view.watermark is None else max(newest - view.watermark, 0) // NS_PER_MS

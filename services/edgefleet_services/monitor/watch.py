@@ -1,14 +1,15 @@
 """Reads the fleet's streams plainly, from their tails, and keeps the view, the metrics and the outward keys fresh.
 
-Never a consumer group, never a commit: a monitor may miss entries and must never hold one up. Money comes from the
-ledger's statements alone (`ledger:books:*`), which are the books' database as of its last transaction.
+Never a consumer group, never a commit: a monitor may miss entries and must never hold one up. Of `ensembles`, which has
+an entry for each market event, only the newest are looked at. Money comes from the ledger's statements alone
+(`ledger:books:*`), which are the books' database as of its last transaction.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,7 +34,9 @@ from edgefleet.units import decimal_text
 from edgefleet_services.monitor.outward import KEPT_POINTS, Outward, equity_key
 from edgefleet_services.monitor.view import FleetView, Shown, alpha_delay_ms, plain, staleness
 
-STREAMS = ("control", "beats", "ensembles", "targets", "refusals", "orders", "fills", "alerts")
+STREAMS = ("control", "beats", "targets", "refusals", "orders", "fills", "model.switch.log", "alerts")
+SAMPLED = "ensembles"
+SAMPLE = 200  # entries of it that are looked at in a turn: all of a quiet stream's, the newest of a busy one's
 LOOK_BACK = 200  # entries of each stream that a fresh monitor starts from
 BLOCK_MS = 500
 READ_COUNT = 1_000
@@ -42,6 +45,16 @@ SURVEY_EVERY_NS = NS_PER_S
 RETRY_S = 0.5
 VENUE_WITHIN_S = 0.25
 _BOOKS = "ledger:books:"
+
+
+class _Ensemble(msgspec.Struct):
+    """Of an `Ensemble`, what it is about."""
+
+    instrument: str
+    rule: str
+
+
+_ABOUT = msgspec.json.Decoder(_Ensemble)
 
 
 class Watcher:
@@ -56,6 +69,7 @@ class Watcher:
         self._outward = Outward(bus.redis)
         self._venue_url = venue_url  # of the simulated venue; None: the venue is no process of ours
         self._positions: dict[str, str] = {}
+        self._sampled = FIRST
         self._surveyed_at: int | None = None
         self._books: list[bytes] = []  # the keys of the statements
         self._switched: Counter[str] = Counter()
@@ -102,6 +116,7 @@ class Watcher:
             for entry in found.get(stream, []):
                 self._positions[stream] = entry.id
                 messages += self._take(stream, entry)
+        messages += await self._sample()
         now = self._clock.monotonic_ns()
         if self._surveyed_at is None or now - self._surveyed_at >= SURVEY_EVERY_NS:
             await self._survey()
@@ -116,16 +131,32 @@ class Watcher:
         for stream in STREAMS:
             # `control` is short and says where everything else begins, so it is read whole.
             whole = stream == "control"
-            entries = await self._bus.span(stream, "-", "+") if whole else await self._newest(stream)
-            begun = self.view.session.first_ids.get(stream, FIRST) if self.view.session is not None else FIRST
+            entries = await self._bus.span(stream, "-", "+") if whole else await self._newest(stream, LOOK_BACK)
+            begun = id_key(self._begun(stream))
             for entry in entries:
-                if whole or id_key(entry.id) > id_key(begun):
+                if whole or id_key(entry.id) > begun:
                     self._take(stream, entry)
             positions[stream] = entries[-1].id if entries else FIRST
         self._positions = positions
 
-    async def _newest(self, stream: str) -> list[Entry]:
-        return list(reversed(await self._bus.newest(stream, LOOK_BACK)))
+    def _begun(self, stream: str) -> str:
+        """Return the id after which a stream is this session's."""
+        return FIRST if self.view.session is None else self.view.session.first_ids.get(stream, FIRST)
+
+    async def _newest(self, stream: str, count: int) -> list[Entry]:
+        return list(reversed(await self._bus.newest(stream, count)))
+
+    async def _sample(self) -> list[Message]:
+        """Take of `ensembles` what is newest of each kind, among the newest entries where more than those came."""
+        after = max(self._sampled, self._begun(SAMPLED), key=id_key)
+        entries = (await self._bus.read({SAMPLED: after}, count=SAMPLE, block_ms=0)).get(SAMPLED, [])
+        if len(entries) == SAMPLE:
+            entries = await self._newest(SAMPLED, SAMPLE)
+        if entries:
+            self._sampled = entries[-1].id
+        # Switches come on the log as well, which is read whole.
+        found = [entry for entry in newest_of_each(entries) if entry.type != "model_switched.v1"]
+        return [message for entry in found for message in self._take(SAMPLED, entry)]
 
     def _take(self, stream: str, entry: Entry) -> list[Message]:
         try:
@@ -145,7 +176,7 @@ class Watcher:
                 self._metrics.breaker_state.labels(message.breaker, message.scope).set(
                     BREAKER_STATE_VALUES[message.after]
                 )
-            case ModelSwitched() if stream == "ensembles":
+            case ModelSwitched():
                 self._metrics.model_switch_total.labels(split_id(message.instrument)[0]).inc()
             case _:
                 pass
@@ -292,6 +323,26 @@ class Watcher:
             }
             for name in names
         ]
+
+
+def newest_of_each(entries: Iterable[Entry]) -> list[Entry]:
+    """Return, of entries in order, the newest ensemble of each instrument and rule and the newest of any other type."""
+    newest: dict[object, Entry] = {}
+    for entry in entries:
+        key = _key(entry)
+        newest.pop(key, None)  # or the new one would stand where the old one stood
+        newest[key] = entry
+    return list(newest.values())
+
+
+def _key(entry: Entry) -> object:
+    if entry.type != "ensemble.v1":
+        return entry.type
+    try:
+        about = _ABOUT.decode(entry.data)
+    except msgspec.MsgspecError:
+        return entry.id  # whoever takes it says that it does not decode
+    return about.instrument, about.rule
 
 
 async def _answers(url: str) -> bool:

@@ -9,13 +9,18 @@ from pathlib import Path
 import structlog
 
 from edgefleet.bus.memory import MemoryBus
-from edgefleet.gateway.gateway import Gateway
+from edgefleet.gateway.gateway import Gateway, Written
 from edgefleet.gateway.lease import AccountLease
 from edgefleet.messages import GatewayOutcome, Message, OrderEvent, decode, encode
 from edgefleet.params.schema import ExecutionParams
 from edgefleet.testing import build
 from edgefleet.testing.clock import FakeClock
 from edgefleet.testing.venue import FakeVenue
+
+
+def written(event: OrderEvent) -> Written:
+    """Return an order event as a commit wrote it."""
+    return Written(encode(event), event)
 
 
 class Rig:
@@ -63,7 +68,7 @@ class Rig:
         """Hand one command over with everything fresh."""
         await self.until(lambda: self.gateway.gates.ready)
         self.gateway.gates.beat()
-        self.gateway.offer([encode(event)])
+        self.gateway.offer([written(event)])
         await self.until(lambda: self.venue.placed)
         self.passing = True
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tests.unit.gateway.rig import Rig
+from tests.unit.gateway.rig import Rig, written
 
 from edgefleet.bus.interface import Clearance
-from edgefleet.messages import encode
 from edgefleet.testing import build
 
 
@@ -24,7 +23,7 @@ async def test_a_command_read_from_the_stream_first_is_not_carried_out_again_whe
     rig.gateway.gates.beat()
     await rig.until(lambda: rig.venue.placed)
 
-    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.gateway.offer([written(event)], Clearance.ALL)
     await swept(rig)
 
     assert len(rig.venue.placed) == 1
@@ -40,7 +39,7 @@ async def test_a_young_command_waits_to_be_handed_over(rig: Rig) -> None:
     await rig.until(lambda: rig.gateway.sweeps > first + 1)
     before = list(rig.venue.placed)
 
-    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.gateway.offer([written(event)], Clearance.ALL)
     await rig.until(lambda: rig.venue.placed)
     await swept(rig)
 
@@ -57,7 +56,7 @@ async def test_a_command_that_is_never_handed_over_does_not_hold_up_those_that_a
     await rig.until(lambda: len(rig.venue.placed) == 1)
 
     await rig.bus.append("orders", after)
-    rig.gateway.offer([encode(after)], Clearance.ALL)
+    rig.gateway.offer([written(after)], Clearance.ALL)
     rig.clock.advance(ms=300)
     rig.gateway.gates.beat()
     await rig.until(lambda: len(rig.venue.placed) == 2)
@@ -70,13 +69,33 @@ async def test_an_order_that_was_denied_is_not_sent_when_its_step_is_repeated(ri
     await rig.open()
     rig.clock.advance(s=3.5)  # no beat came meanwhile
     event = build.order_event()
-    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.gateway.offer([written(event)], Clearance.ALL)
     await rig.until_told("DENIED")
 
     rig.gateway.gates.beat()
-    rig.gateway.prepare([event])
-    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.gateway.prepare([written(event)])
+    rig.gateway.offer([written(event)], Clearance.ALL)
     await rig.gateway._publisher.flushed()
 
     assert await rig.outcomes() == ["DENIED"]
     assert rig.venue.placed == []
+
+
+async def test_an_order_meets_a_beat_that_came_after_the_last_look(rig: Rig) -> None:
+    await rig.open()
+    event = build.order_event()
+    await rig.bus.append("beats", build.beat())
+
+    rig.gateway.offer([written(event)], Clearance.ALL)
+    await rig.until(lambda: rig.venue.placed)
+
+    assert [order.order_id for order in rig.venue.placed] == [event.order_id]
+
+
+async def test_a_halt_file_that_cannot_be_told_of_halts(rig: Rig) -> None:
+    await rig.open()
+
+    (rig.folder / "HALT").symlink_to(rig.folder / "HALT")
+    await rig.until(lambda: rig.gateway.gates.halted)
+
+    assert "cannot be told" in rig.gateway.gates.halted

@@ -8,12 +8,11 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.unit.gateway.rig import Rig
+from tests.unit.gateway.rig import Rig, written
 
 from edgefleet.bus.interface import Clearance, Permit
 from edgefleet.errors import OutOfReach
 from edgefleet.gateway.intents import IntentJournal, verify
-from edgefleet.messages import encode
 from edgefleet.testing import build
 from edgefleet.testing.venue import FakeVenue
 
@@ -29,10 +28,10 @@ async def test_the_intent_is_on_disk_before_the_commit_and_nothing_leaves_until_
     rig.gateway.gates.beat()
     event = build.order_event()
 
-    permit = rig.gateway.prepare([event])
+    permit = rig.gateway.prepare([written(event)])
     await rig.until(lambda: intents(rig.folder) == 1)
     sent_before = list(rig.venue.placed)
-    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.gateway.offer([written(event)], Clearance.ALL)
     await rig.until(lambda: rig.venue.placed)
 
     assert permit == Permit("main", "token")
@@ -45,9 +44,9 @@ async def test_a_step_that_is_repeated_writes_its_intent_once(rig: Rig) -> None:
     rig.gateway.gates.beat()
     event = build.order_event()
 
-    rig.gateway.prepare([event])
-    rig.gateway.prepare([event])  # the first commit was answered CONFLICT
-    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.gateway.prepare([written(event)])
+    rig.gateway.prepare([written(event)])  # the first commit was answered CONFLICT
+    rig.gateway.offer([written(event)], Clearance.ALL)
     await rig.until(lambda: rig.venue.placed)
 
     assert (intents(rig.folder), len(rig.venue.placed)) == (1, 1)
@@ -69,8 +68,8 @@ async def test_what_the_commit_was_told_decides(
     rig.gateway.gates.beat()
     event = build.order_event(reduce_only=reduce_only)
 
-    rig.gateway.prepare([event])
-    rig.gateway.offer([encode(event)], clearance)
+    rig.gateway.prepare([written(event)])
+    rig.gateway.offer([written(event)], clearance)
     await rig.until_told("SENT" if leaves else "DENIED")
 
     assert len(rig.venue.placed) == leaves
@@ -81,8 +80,8 @@ async def test_a_latch_that_falls_after_the_commit_still_forbids(rig: Rig) -> No
     rig.gateway.gates.beat()
     event = build.order_event()
 
-    rig.gateway.prepare([event])
-    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.gateway.prepare([written(event)])
+    rig.gateway.offer([written(event)], Clearance.ALL)
     rig.gateway.halt("test")
     await rig.until_told("DENIED")
 
@@ -92,7 +91,7 @@ async def test_a_latch_that_falls_after_the_commit_still_forbids(rig: Rig) -> No
 async def test_an_intent_whose_commit_never_came_is_asked_for_and_never_sent(rig: Rig) -> None:
     await rig.open()
     event = build.order_event()
-    rig.gateway.prepare([event])
+    rig.gateway.prepare([written(event)])
     await rig.until(lambda: intents(rig.folder) == 1)
     await rig.gateway.close()  # as a kill would
 
@@ -100,8 +99,8 @@ async def test_an_intent_whose_commit_never_came_is_asked_for_and_never_sent(rig
     rig.gateway = rig.make()
     await rig.open()
     rig.gateway.gates.beat()
-    rig.gateway.prepare([event])  # the step is repeated and names the same order
-    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.gateway.prepare([written(event)])  # the step is repeated and names the same order
+    rig.gateway.offer([written(event)], Clearance.ALL)
     rig.passing = True
     await rig.until_told("RESOLVED_ABSENT")
 
@@ -117,7 +116,7 @@ async def test_an_order_that_was_given_up_while_the_disk_was_waited_for_is_not_s
     disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     rig.gateway._prepared[event.order_id] = disk
 
-    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.gateway.offer([written(event)], Clearance.ALL)
     await rig.until(lambda: event.order_id in rig.gateway.memory.orders)
     rig.gateway.memory.orders[event.order_id].standing = "absent"
     disk.set_result(None)
@@ -133,7 +132,7 @@ async def test_a_clearance_that_grew_old_while_the_disk_was_waited_for_is_asked_
     disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     rig.gateway._prepared[event.order_id] = disk
 
-    rig.gateway.offer([encode(event)], Clearance.ALL)
+    rig.gateway.offer([written(event)], Clearance.ALL)
     await rig.until(lambda: event.order_id in rig.gateway.memory.orders)
     await rig.bus.latch("HALTED", reason="test", by="a person", person=True, ts=rig.clock.wall_ns())
     rig.clock.advance(ms=501)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.gateway.rig import Rig
+from tests.unit.gateway.rig import Rig, written
 
 from edgefleet.clock import NS_PER_S
-from edgefleet.messages import VenueTrade, encode
+from edgefleet.messages import VenueTrade
 from edgefleet.testing import build
 from edgefleet.testing.venue import FakeVenue
 
@@ -68,7 +68,7 @@ async def test_command_read_again_after_a_restart_is_not_sent_again(rig: Rig) ->
     rig.gateway = rig.make()
     await rig.open()
     rig.gateway.gates.beat()
-    rig.gateway.offer([encode(build.order_event())])
+    rig.gateway.offer([written(build.order_event())])
     for _ in range(100):
         await asyncio.sleep(0)
 
@@ -91,7 +91,7 @@ async def test_shut_gate_denies_and_nothing_reaches_the_venue(rig: Rig, what: st
         case "beat":
             rig.clock.advance(s=3.5)
 
-    rig.gateway.offer([encode(event)])
+    rig.gateway.offer([written(event)])
     await rig.until_told("DENIED")
 
     assert rig.venue.placed == []

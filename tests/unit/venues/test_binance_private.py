@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import doctest
+import hashlib
+import hmac
 from decimal import Decimal
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgefleet.errors import Poison
+from edgefleet.units import decimal_text
 from edgefleet.venues.binance import errors, reports, signing
 from edgefleet.venues.binance.errors import ErrorBody
-from edgefleet.venues.interface import OrderUpdate
+from edgefleet.venues.interface import AccountUpdate, OrderUpdate
 
 NAMES = reports.Names("sim", ("BTC/USDT",))
 REPORT = {
@@ -89,3 +95,41 @@ def test_end_of_the_listen_key_and_frames_of_no_interest() -> None:
 def test_unreadable_answer_is_poison_and_not_a_guess() -> None:
     with pytest.raises(Poison, match="not readable"):
         reports.order_answer(b'{"symbol": 1}', NAMES)
+
+
+NAMES_OF_PARAMETERS = st.sampled_from(["symbol", "quantity", "price", "newClientOrderId"])
+
+
+@given(st.dictionaries(NAMES_OF_PARAMETERS, st.one_of(st.from_regex(r"[A-Z0-9.]{1,12}", fullmatch=True), st.text())))
+def test_a_signed_query_is_the_encoded_one_with_its_hmac(params: dict[str, str]) -> None:
+    try:
+        query = urlencode({**params, "recvWindow": "5000", "timestamp": "1499827319559"})
+    except UnicodeEncodeError:  # a lone surrogate is no text that anybody sends
+        return
+    signature = hmac.new(b"secret", query.encode(), hashlib.sha256).hexdigest()
+
+    signed = signing.signed_query(params, b"secret", timestamp_ms=1499827319559, recv_window_ms=5000)
+
+    assert signed == f"{query}&signature={signature}"
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=8), st.integers(0, 6))
+def test_a_plain_number_is_spelled_alike_however_the_venue_spelled_it(value: Decimal, zeros: int) -> None:
+    longer = Decimal(f"{value:f}" + "0" * zeros) if "." in f"{value:f}" else value
+
+    spelled = str(reports._plain(longer))
+
+    assert spelled == str(reports._plain(value)) == str(Decimal(decimal_text(longer)))
+
+
+POSITION = b'{"e":"outboundAccountPosition","E":1,"u":2,"B":[{"a":"USDT","f":"10.00","l":"0.50"}]}'
+
+
+@pytest.mark.parametrize("event", [msgspec.json.encode(REPORT), POSITION], ids=["order", "balances"])
+def test_an_event_is_read_alike_by_itself_and_in_the_envelope_of_the_websocket_api(event: bytes) -> None:
+    alone = reports.user_event(event, NAMES)
+    wrapped = reports.user_event(b'{"subscriptionId":0,"event":%s}' % event, NAMES)
+    kind_last = reports.user_event(msgspec.json.encode(dict(reversed(msgspec.json.decode(event).items()))), NAMES)
+
+    assert isinstance(alone, OrderUpdate | AccountUpdate)
+    assert alone == wrapped == kind_last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -149,6 +150,17 @@ class _Kind(msgspec.Struct, frozen=True):
     event: Any = None  # the WebSocket API wraps an event; the listen-key stream does not
 
 
+class _ExecutionEvent(_Execution, frozen=True, tag_field="e", tag="executionReport"):
+    pass
+
+
+class _PositionEvent(_Position, frozen=True, tag_field="e", tag="outboundAccountPosition"):
+    pass
+
+
+_EVENT: Final = msgspec.json.Decoder(_ExecutionEvent | _PositionEvent, strict=False)
+
+
 def _decode(data: bytes, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(data, type=kind, strict=False)
@@ -156,6 +168,7 @@ def _decode(data: bytes, kind: type[Any]) -> Any:
         raise Poison(f"the venue's answer is not readable: {error}: {data[:120]!r}") from error
 
 
+@lru_cache(maxsize=1_024)  # equal numbers have one answer, and an order's are told in the answer and on the stream
 def _plain(value: Decimal) -> Decimal:
     """Return the same number without the venue's trailing zeros: 0.01, not 0.01000000."""
     return Decimal(decimal_text(value))
@@ -238,6 +251,15 @@ def account_answer(data: bytes) -> AccountReport:
 
 def user_event(data: bytes, names: Names) -> OrderUpdate | AccountUpdate | Literal["expired"] | None:
     """Return what a user-stream frame says, "expired" where the stream itself ended, None for the rest."""
+    try:
+        event = _EVENT.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _rare_event(data, names)
+    return _execution(event, names) if isinstance(event, _Execution) else _position(event)
+
+
+def _rare_event(data: bytes, names: Names) -> OrderUpdate | AccountUpdate | Literal["expired"] | None:
+    """Return what a frame of any shape says."""
     kind: _Kind = _decode(data, _Kind)
     if kind.event is not None:
         data = msgspec.json.encode(kind.event)
@@ -246,13 +268,16 @@ def user_event(data: bytes, names: Names) -> OrderUpdate | AccountUpdate | Liter
         case "executionReport":
             return _execution(_decode(data, _Execution), names)
         case "outboundAccountPosition":
-            position: _Position = _decode(data, _Position)
-            held = {asset.a: Balance(free=_plain(asset.f), locked=_plain(asset.l)) for asset in position.B}
-            return AccountUpdate(balances=held, ts_event=position.u * NS_PER_MS)
+            return _position(_decode(data, _Position))
         case "listenKeyExpired" | "eventStreamTerminated":
             return "expired"
         case _:
             return None
+
+
+def _position(event: _Position) -> AccountUpdate:
+    held = {asset.a: Balance(free=_plain(asset.f), locked=_plain(asset.l)) for asset in event.B}
+    return AccountUpdate(balances=held, ts_event=event.u * NS_PER_MS)
 
 
 def _execution(event: _Execution, names: Names) -> OrderUpdate:

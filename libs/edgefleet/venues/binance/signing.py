@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
-from hashlib import sha256
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
+
+_AS_IT_IS = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # what `quote_plus` leaves alone, and nearly all there is
 
 
 def signed_query(params: Mapping[str, str], secret: bytes, *, timestamp_ms: int, recv_window_ms: int) -> str:
@@ -21,5 +23,6 @@ def signed_query(params: Mapping[str, str], secret: bytes, *, timestamp_ms: int,
     ... )[-64:]
     'c8db56825ae71d6d79447849e617115f4a920fa2acdcab2b053c4b2838bd6b71'
     """
-    query = urlencode({**params, "recvWindow": str(recv_window_ms), "timestamp": str(timestamp_ms)})
-    return f"{query}&signature={hmac.new(secret, query.encode(), sha256).hexdigest()}"
+    parts = [f"{name}={text if _AS_IT_IS(text) else quote_plus(text)}" for name, text in params.items()]
+    query = "&".join((*parts, f"recvWindow={recv_window_ms}", f"timestamp={timestamp_ms}"))
+    return f"{query}&signature={hmac.digest(secret, query.encode(), 'sha256').hex()}"

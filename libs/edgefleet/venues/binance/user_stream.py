@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final, Protocol
 
 import websockets
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from edgefleet.errors import Poison, Transient
 from edgefleet.venues.binance import reports
 from edgefleet.venues.interface import Connected, Disconnected, UserEvent
+from edgefleet.venues.websocket import MessageSocket
 
 KEEP_EVERY_S: Final = 1_800.0  # a listen key lives an hour
 PING_EVERY_S: Final = 5.0
@@ -40,25 +42,33 @@ async def user_events(venue: Account) -> AsyncIterator[UserEvent]:
     """Yield the account's events; after each break `Disconnected`, and `Connected` once they flow again."""
     failures = 0
     while True:
+        frames: asyncio.Queue[bytes | str] = asyncio.Queue()
         try:
             key = await venue.listen_key()
             url = f"{venue.stream_url.rstrip('/')}/ws/{key}"
             async with connect(
-                url, ping_interval=PING_EVERY_S, ping_timeout=PING_EVERY_S, compression=None, max_size=2**22
+                url,
+                ping_interval=PING_EVERY_S,
+                ping_timeout=PING_EVERY_S,
+                compression=None,
+                max_size=2**22,
+                create_connection=partial(MessageSocket, frames.put_nowait),  # type: ignore[arg-type]  # any callable
             ) as socket:
                 failures = 0
-                keeper = asyncio.create_task(_keep(venue, key))
+                beside = (asyncio.create_task(_keep(venue, key)), asyncio.create_task(_tell_end(socket, frames)))
                 try:
                     yield Connected()
-                    async for frame in socket:
-                        event = reports.user_event(frame if isinstance(frame, bytes) else frame.encode(), venue.names)
+                    while isinstance(frame := await frames.get(), bytes):
+                        event = reports.user_event(frame, venue.names)
                         if event == "expired":
+                            frame = "the listen key expired"
                             break
                         if event is not None:
                             yield event
+                    reason = frame
                 finally:
-                    keeper.cancel()
-            reason = "closed by the venue"
+                    for task in beside:
+                        task.cancel()
         except (OSError, TimeoutError, Transient, Poison, websockets.WebSocketException) as error:
             reason = str(error) or type(error).__name__
         yield Disconnected(reason=reason)
@@ -66,6 +76,16 @@ async def user_events(venue: Account) -> AsyncIterator[UserEvent]:
         failures += 1
         # Many clients that lost the same venue must not come back in step.
         await asyncio.sleep(pause * (0.75 + random.random() / 2))
+
+
+async def _tell_end(socket: ClientConnection, frames: asyncio.Queue[bytes | str]) -> None:
+    """Put the reason why the connection ended behind its frames."""
+    try:
+        await socket.recv()  # returns nothing: frames go to the queue
+    except websockets.ConnectionClosedOK:
+        frames.put_nowait("closed by the venue")
+    except websockets.ConnectionClosed as error:
+        frames.put_nowait(str(error))
 
 
 async def _keep(venue: Account, key: str) -> None:
