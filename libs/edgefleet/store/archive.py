@@ -17,7 +17,7 @@ from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.store.arrow import Draft, pa, pq
 from edgefleet.store.columns import Columns
 
-ROWS_PER_GROUP = 1_000
+ROWS_PER_GROUP = 1_000  # at least, where there are as many
 MERGE_FILES = 30  # neighbours below MERGE_ROWS that become one file
 MERGE_ROWS = 50_000
 
@@ -134,7 +134,7 @@ class Archive:
         whole = _draft(directory, small[0].first)
         try:
             for table in _tables(file.path for file in small):
-                whole.add(table, ROWS_PER_GROUP)
+                whole.add(table, _group_size(table.num_rows))
             whole.close(directory / f"{small[0].first}_{small[-1].last}.parquet")
         except BaseException:
             whole.abandon()
@@ -198,12 +198,18 @@ class OpenFile:
     def __init__(self, directory: Path, stream: str, mark: str) -> None:
         self._directory, self._stream = directory, stream
         self._draft: Draft | None = None
+        self._held = _Held()
         self._first = ""
         self._last = id_key(mark)
-        self.rows = 0
+        self.rows = 0  # the held ones included
+
+    @property
+    def held_bytes(self) -> int:
+        """Return how much is in memory only."""
+        return self._held.size
 
     def add(self, columns: Columns) -> None:
-        """Write the entries that come next, as one row group or several.
+        """Take the entries that come next; they are written as soon as they make a row group.
 
         Raises
         ------
@@ -213,15 +219,25 @@ class OpenFile:
         milliseconds, sequences = columns.keys()
         if not (milliseconds[0], sequences[0]) > self._last:
             raise ValueError(f"entries of {self._stream} must follow {_id(*self._last)}, began at {columns.ids[0]!r}")
-        if self._draft is None:
-            self._first = columns.ids[0].decode()
-            self._draft = _draft(self._directory, self._first)
-        self._draft.add(_table(self._stream, columns, milliseconds, sequences), ROWS_PER_GROUP)
+        self._first = self._first or columns.ids[0].decode()
+        self._held.add(columns, milliseconds, sequences)
         self._last = milliseconds[-1], sequences[-1]
         self.rows += len(columns)
+        if self._held.rows >= ROWS_PER_GROUP:
+            self.spill()
+
+    def spill(self) -> None:
+        """Write what is held, as one row group or several."""
+        if not self._held.rows:
+            return
+        if self._draft is None:
+            self._draft = _draft(self._directory, self._first)
+        self._draft.add(self._held.table(self._stream), _group_size(self._held.rows))
+        self._held = _Held()
 
     def close(self) -> str:
         """Make the file a part of the archive and return its last id, the new mark."""
+        self.spill()
         if self._draft is None:
             raise ValueError(f"a file of {self._stream} needs at least one entry")
         last = _id(*self._last)
@@ -238,6 +254,12 @@ def _draft(directory: Path, first: str) -> Draft:
     return Draft(directory / f"{first}.tmp", SCHEMA, _WRITTEN)
 
 
+def _group_size(rows: int) -> int:
+    """Return the size of equal row groups: a last one of few rows would cost a third of a whole one."""
+    groups = max(1, rows // ROWS_PER_GROUP)
+    return -(-rows // groups)
+
+
 def _id(milliseconds: int, sequence: int) -> str:
     return f"{milliseconds}-{sequence}"
 
@@ -247,19 +269,45 @@ def _backwards(entry_id: str) -> tuple[int, int]:
     return -milliseconds, -sequence
 
 
-def _table(stream: str, columns: Columns, milliseconds: list[int], sequences: list[int]) -> pa.Table:
-    kinds: dict[bytes, int] = {}
-    codes = [kinds.setdefault(kind, len(kinds)) for kind in columns.types]
-    names = [kind.decode(errors="replace") for kind in kinds]
-    values = [
-        pa.DictionaryArray.from_arrays(pa.array(bytes(len(columns)), pa.int8()), pa.array([stream], pa.string())),
-        pa.array(columns.ids, pa.string()),
-        pa.DictionaryArray.from_arrays(pa.array(codes, pa.int16()), pa.array(names, pa.string())),
-        pa.array(columns.data, pa.binary()),
-        pa.array(milliseconds, pa.int64()),
-        pa.array(sequences, pa.int64()),
-    ]
-    return pa.Table.from_arrays(values, schema=SCHEMA)
+class _Held:
+    """Entries of one stream as the library's arrays.
+
+    Each page becomes arrays at once: an object for every field that is walked later, when the processor's cache has
+    forgotten it, costs more than all else that is done to an entry.
+    """
+
+    def __init__(self) -> None:
+        self._pages: list[tuple[pa.Array, ...]] = []
+        self._kinds: dict[bytes, int] = {}
+        self.rows = 0
+        self.size = 0  # bytes of data
+
+    def add(self, columns: Columns, milliseconds: list[int], sequences: list[int]) -> None:
+        kinds = self._kinds
+        codes = [kinds.setdefault(kind, len(kinds)) for kind in columns.types]
+        page = (
+            pa.array(columns.ids, pa.string()),
+            pa.array(codes, pa.int16()),
+            pa.array(columns.data, pa.binary()),
+            pa.array(milliseconds, pa.int64()),
+            pa.array(sequences, pa.int64()),
+        )
+        self._pages.append(page)
+        self.rows += len(columns)
+        self.size += sum(map(len, columns.data))
+
+    def table(self, stream: str) -> pa.Table:
+        ids, codes, data, milliseconds, sequences = map(pa.concat_arrays, zip(*self._pages, strict=True))
+        names = [kind.decode(errors="replace") for kind in self._kinds]
+        values = [
+            pa.DictionaryArray.from_arrays(pa.array(bytes(self.rows), pa.int8()), pa.array([stream], pa.string())),
+            ids,
+            pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())),
+            data,
+            milliseconds,
+            sequences,
+        ]
+        return pa.Table.from_arrays(values, schema=SCHEMA)
 
 
 def _tables(paths: Iterable[Path]) -> Iterator[pa.Table]:
