@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +19,7 @@ from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.store.arrow import Draft, pa, pq
 from edgefleet.store.columns import Columns
 
-ROWS_PER_GROUP = 1_000  # at least, where there are as many
+ROWS_PER_GROUP = 2_000  # at least, where there are as many: half of what a group of 500 costs is not its rows
 MERGE_FILES = 30  # neighbours below MERGE_ROWS that become one file
 MERGE_ROWS = 50_000
 
@@ -200,7 +202,7 @@ class OpenFile:
         self._draft: Draft | None = None
         self._held = _Held()
         self._first = ""
-        self._last = id_key(mark)
+        self._last = mark
         self.rows = 0  # the held ones included
 
     @property
@@ -216,12 +218,12 @@ class OpenFile:
         ValueError
             If they do not follow what is archived: the archive would hold an entry twice.
         """
-        milliseconds, sequences = columns.keys()
-        if not (milliseconds[0], sequences[0]) > self._last:
-            raise ValueError(f"entries of {self._stream} must follow {_id(*self._last)}, began at {columns.ids[0]!r}")
-        self._first = self._first or columns.ids[0].decode()
-        self._held.add(columns, milliseconds, sequences)
-        self._last = milliseconds[-1], sequences[-1]
+        first, last = columns.ids[0].decode(), columns.ids[-1].decode()
+        if not id_key(first) > id_key(self._last):
+            raise ValueError(f"entries of {self._stream} must follow {self._last}, began at {first}")
+        self._first = self._first or first
+        self._held.add(columns)
+        self._last = last
         self.rows += len(columns)
         if self._held.rows >= ROWS_PER_GROUP:
             self.spill()
@@ -240,9 +242,8 @@ class OpenFile:
         self.spill()
         if self._draft is None:
             raise ValueError(f"a file of {self._stream} needs at least one entry")
-        last = _id(*self._last)
-        self._draft.close(self._directory / f"{self._first}_{last}.parquet")
-        return last
+        self._draft.close(self._directory / f"{self._first}_{self._last}.parquet")
+        return self._last
 
     def abandon(self) -> None:
         """Remove what was written."""
@@ -260,54 +261,58 @@ def _group_size(rows: int) -> int:
     return -(-rows // groups)
 
 
-def _id(milliseconds: int, sequence: int) -> str:
-    return f"{milliseconds}-{sequence}"
-
-
 def _backwards(entry_id: str) -> tuple[int, int]:
     milliseconds, sequence = id_key(entry_id)
     return -milliseconds, -sequence
 
 
 class _Held:
-    """Entries of one stream as the library's arrays.
+    """Entries of one stream, joined.
 
-    Each page becomes arrays at once: an object for every field that is walked later, when the processor's cache has
+    Each page is joined at once: an object for every field that is walked later, when the processor's cache has
     forgotten it, costs more than all else that is done to an entry.
     """
 
     def __init__(self) -> None:
-        self._pages: list[tuple[pa.Array, ...]] = []
+        self._ids: list[bytes] = []
+        self._codes = array("h")
         self._kinds: dict[bytes, int] = {}
-        self.rows = 0
+        self._data: list[pa.Array] = []
         self.size = 0  # bytes of data
 
-    def add(self, columns: Columns, milliseconds: list[int], sequences: list[int]) -> None:
+    @property
+    def rows(self) -> int:
+        return len(self._codes)
+
+    def add(self, columns: Columns) -> None:
         kinds = self._kinds
-        codes = [kinds.setdefault(kind, len(kinds)) for kind in columns.types]
-        page = (
-            pa.array(columns.ids, pa.string()),
-            pa.array(codes, pa.int16()),
-            pa.array(columns.data, pa.binary()),
-            pa.array(milliseconds, pa.int64()),
-            pa.array(sequences, pa.int64()),
-        )
-        self._pages.append(page)
-        self.rows += len(columns)
-        self.size += sum(map(len, columns.data))
+        self._codes.extend([kinds.setdefault(kind, len(kinds)) for kind in columns.types])
+        self._ids.append(b",".join(columns.ids))
+        data = b"".join(columns.data)
+        ends = array("i", accumulate(map(len, columns.data), initial=0))
+        self._data.append(_array(pa.binary(), len(columns), ends, data))
+        self.size += len(data)
 
     def table(self, stream: str) -> pa.Table:
-        ids, codes, data, milliseconds, sequences = map(pa.concat_arrays, zip(*self._pages, strict=True))
+        rows = self.rows
+        ids = b",".join(self._ids).split(b",")
+        milliseconds, sequences = Columns(ids).keys()
         names = [kind.decode(errors="replace") for kind in self._kinds]
+        zeros, codes = _array(pa.int8(), rows, bytes(rows)), _array(pa.int16(), rows, self._codes)
         values = [
-            pa.DictionaryArray.from_arrays(pa.array(bytes(self.rows), pa.int8()), pa.array([stream], pa.string())),
-            ids,
+            pa.DictionaryArray.from_arrays(zeros, pa.array([stream], pa.string())),
+            pa.array(ids, pa.string()),
             pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())),
-            data,
-            milliseconds,
-            sequences,
+            pa.chunked_array(self._data),
+            pa.array(milliseconds, pa.int64()),
+            pa.array(sequences, pa.int64()),
         ]
         return pa.Table.from_arrays(values, schema=SCHEMA)
+
+
+def _array(kind: pa.DataType, rows: int, *buffers: bytes | array[int]) -> pa.Array:
+    """Return what the buffers hold, without a copy."""
+    return pa.Array.from_buffers(kind, rows, [None, *map(pa.py_buffer, buffers)])
 
 
 def _tables(paths: Iterable[Path]) -> Iterator[pa.Table]:

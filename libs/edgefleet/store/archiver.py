@@ -26,8 +26,8 @@ DISCOVER_EVERY_NS = 2 * NS_PER_S
 SNAPSHOTS_EVERY_NS = 300 * NS_PER_S
 INDEX_EVERY_NS = 500 * NS_PER_MS  # while there is more to read: a transaction costs what archiving 75 entries does
 ROUND_EVERY_NS = 500 * NS_PER_MS  # while there is more to read: how long a stream that has little is not asked
-MAX_BUFFERED_BYTES = 4 * 1024 * 1024
-PAGE_COUNT = 256  # entries of a reply at most: while Redis gathers one it serves nobody on the way of an order
+MAX_BUFFERED_BYTES = 8 * 1024 * 1024
+PAGE_COUNT = 512  # entries of a reply at most: while Redis gathers one it serves nobody on the way of an order
 READ_COUNT = 64  # of a stream that is asked with others
 
 
@@ -123,13 +123,9 @@ class Archiver:
         self._round_at = 0
         self._discovered: int | None = None
         self._snapshots_at: int | None = None
+        self.held_bytes = 0  # of the streams' data, in memory only
         self.written = 0  # entries in closed files since this process began
         self.behind_s = 0.0  # age of the newest entry read of the stream that is furthest behind; 0: all is read
-
-    @property
-    def held_bytes(self) -> int:
-        """Return how much of the streams is in memory only."""
-        return sum([buffer.held_bytes for buffer in self._buffers.values()])
 
     def turn(self) -> bool:
         """Read one page, index and close the files that are due; return whether there may be more to read."""
@@ -222,16 +218,21 @@ class Archiver:
     def _take(self, stream: str, columns: Columns, now: int) -> None:
         """Keep what was read, and write the largest where too much is held: large groups cost least."""
         buffer = self._buffers[stream]
+        self.held_bytes -= buffer.held_bytes
         buffer.take(self._archive, columns, now)
+        self.held_bytes += buffer.held_bytes
         if self._database is not None and stream in INDEXED:
             self._unindexed.setdefault(stream, Columns()).add(columns)
         while self.held_bytes >= self._buffered_bytes:
-            max(self._buffers.values(), key=lambda other: other.held_bytes).spill()
+            largest = max(self._buffers.values(), key=lambda other: other.held_bytes)
+            self.held_bytes -= largest.held_bytes
+            largest.spill()
         if buffer.rows >= self._flush_entries:
             self._flush(buffer)
 
     def _flush(self, buffer: _Buffer) -> None:
         rows = buffer.rows
+        self.held_bytes -= buffer.held_bytes
         buffer.close()
         self.written += rows
         self._source.save_mark(buffer.stream, buffer.mark)

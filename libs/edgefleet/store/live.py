@@ -135,15 +135,17 @@ def _unreachable(error: redis.RedisError) -> OutOfReach:
 
 
 def _columns(pairs: list[Any]) -> Columns:
+    ids, types, data = [], [], []
     try:
-        ids, fields = zip(*pairs, strict=True)
-        first, types, second, data = zip(*fields, strict=True)
-        is_ours = set(first) == {b"type"} and set(second) == {b"data"}
-    except (TypeError, ValueError):
-        is_ours = False
-    if not is_ours:  # something there was not written by us: decoding will say so
+        for entry_id, (first, kind, second, value) in pairs:
+            if first != b"type" or second != b"data":
+                raise ValueError(f"fields {first!r} and {second!r}")
+            ids.append(entry_id)
+            types.append(kind)
+            data.append(value)
+    except (TypeError, ValueError):  # something there was not written by us: decoding will say so
         return Columns.of([_entry(*pair) for pair in pairs])
-    return Columns(list(ids), list(types), list(data))
+    return Columns(ids, types, data)
 
 
 def _entry(entry_id: bytes, fields: Any) -> Entry:
