@@ -103,7 +103,7 @@ class Archiver:
         database: LedgerDatabase | None,
         clock: Clock,
         *,
-        flush_entries: int = 10_000,
+        flush_entries: int = 25_000,
         flush_ms: int = 30_000,
         buffered_bytes: int = MAX_BUFFERED_BYTES,
     ) -> None:

@@ -62,7 +62,8 @@ class Bookkeeper:
         Broken
             If an entry that carries a fact cannot be read.
         """
-        fresh = [entry for entry in entries if id_key(entry.id) > id_key(self.position(stream))]
+        booked = id_key(self.position(stream))
+        fresh = [entry for entry in entries if id_key(entry.id) > booked]
         if not fresh:
             return []
         outputs: list[Output] = []

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from edgefleet.bus.interface import FIRST, Entry
@@ -39,6 +38,9 @@ class Tail(Protocol):
         ...
 
 
+_READ_BYTES = 256 * 1024  # what a page is, so that it comes in two or three pieces
+
+
 class LiveStreams:
     """The streams of one Redis.
 
@@ -50,8 +52,10 @@ class LiveStreams:
 
     def __init__(self, url: str) -> None:
         # A read that failed is asked again by the caller, who knows whether it still wants it.
-        self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5, protocol=2)
-        self._reading: AbstractConnection | None = None
+        self._redis = redis.Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_timeout=5, protocol=2, socket_read_size=_READ_BYTES
+        )
+        self._reading: Any = None  # a connection of the client's, whose methods have no types
 
     def close(self) -> None:
         """Give the connections back."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 
+from edgefleet.bus.redis_bus import TRIM_CHUNK
 from edgefleet.errors import FleetError, OutOfReach, Transient
 from edgefleet.store.archive import Archive, is_archived
 from edgefleet.store.archiver import Archiver
@@ -18,12 +20,14 @@ from edgefleet_services.options import ServiceOptions
 
 DATABASE_VARIABLE = "EDGEFLEET_DATABASE_URL"
 ARCHIVE_PAUSE_S = 0.5  # the most that `why` waits for its index; the archive itself waits for nobody
-TRIM_EVERY_S = 1.0
+TRIM_EVERY_S = 2.0
 ALIVE_WITHIN_MS = 15_000
+LISTS_BETWEEN_COLLECTIONS = 20_000  # one of the archiver's pages is a thousand, all gone a millisecond later
 
 
 async def serve(options: ServiceOptions) -> None:
     """Keep the books and the archive until told to stop, then until nothing is left to write down."""
+    gc.set_threshold(LISTS_BETWEEN_COLLECTIONS)
     options.data_dir.mkdir(parents=True, exist_ok=True)
     database = LedgerDatabase(database_url(options.data_dir, os.environ.get(DATABASE_VARIABLE))).open()
     try:
@@ -105,6 +109,6 @@ async def _trim(context: ServiceContext) -> None:
 
 async def _trim_stream(context: ServiceContext, stream: str) -> None:
     retain = context.configs.current.fleet.retain_entries
-    removed = 1
-    while removed:
+    removed = TRIM_CHUNK
+    while removed >= TRIM_CHUNK:  # fewer: the rest must stay
         removed = await context.bus.trim(stream, retain=retain)
