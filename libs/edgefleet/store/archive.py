@@ -287,8 +287,9 @@ class _Held:
         return len(self._codes)
 
     def add(self, columns: Columns) -> None:
-        kinds = self._kinds
-        self._codes.extend([kinds.setdefault(kind, len(kinds)) for kind in columns.types])
+        for kind in set(columns.types):
+            self._kinds.setdefault(kind, len(self._kinds))
+        self._codes.extend(map(self._kinds.__getitem__, columns.types))
         self._ids.append(b",".join(columns.ids))
         data = b"".join(columns.data)
         ends = array("i", accumulate(map(len, columns.data), initial=0))

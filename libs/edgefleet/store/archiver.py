@@ -24,8 +24,8 @@ INDEX = "index"  # the reader's name in `stream_positions`
 INDEXED = frozenset({"targets", "refusals", "orders", "fills", "venue.events"})
 DISCOVER_EVERY_NS = 2 * NS_PER_S
 SNAPSHOTS_EVERY_NS = 300 * NS_PER_S
-INDEX_EVERY_NS = 500 * NS_PER_MS  # while there is more to read: a transaction costs what archiving 75 entries does
-ROUND_EVERY_NS = 500 * NS_PER_MS  # while there is more to read: how long a stream that has little is not asked
+INDEX_EVERY_NS = 1 * NS_PER_S  # while there is more to read: a transaction costs what archiving 75 entries does
+ROUND_EVERY_NS = 1 * NS_PER_S  # while there is more to read: how long a stream that has little is not asked
 MAX_BUFFERED_BYTES = 8 * 1024 * 1024
 PAGE_COUNT = 512  # entries of a reply at most: while Redis gathers one it serves nobody on the way of an order
 READ_COUNT = 64  # of a stream that is asked with others
@@ -35,7 +35,8 @@ class Source(Protocol):
     """The live streams, as the archiver needs them."""
 
     def streams(self) -> set[str]: ...
-    def read(self, positions: Mapping[str, str], count: int) -> dict[str, Columns]: ...
+    def ask(self, positions: Mapping[str, str], count: int) -> None: ...
+    def answer(self) -> dict[str, Columns]: ...
     def save_mark(self, stream: str, entry_id: str) -> None: ...
     def snapshots(self) -> dict[str, tuple[dict[str, str], bytes]]: ...
 
@@ -53,7 +54,7 @@ class _Buffer:
     def __init__(self, stream: str, mark: str) -> None:
         self.stream = stream
         self.mark = mark
-        self.position = mark
+        self.position = mark  # of the newest entry read
         self.since = 0  # monotonic ns of the oldest entry that is in no closed file
         self.file: OpenFile | None = None
         self.closed = MERGE_FILES  # files since the last merge; an earlier process may have left many
@@ -63,7 +64,6 @@ class _Buffer:
             self.file = archive.begin(self.stream, self.mark)
             self.since = now
         self.file.add(columns)
-        self.position = columns.ids[-1].decode()
 
     @property
     def rows(self) -> int:
@@ -116,6 +116,7 @@ class Archiver:
         self._buffered_bytes = buffered_bytes
         self._buffers: dict[str, _Buffer] = {}
         self._asks: deque[_Ask] = deque()
+        self._asked: _Ask | None = None  # the one whose answer is under way
         self._busy: set[str] = set()  # had more than they are asked for together with others
         self._unread: dict[str, int] = {}  # by stream whose last page was full: stamp of its newest entry read
         self._unindexed: dict[str, Columns] = {}
@@ -130,19 +131,19 @@ class Archiver:
     def turn(self) -> bool:
         """Read one page, index and close the files that are due; return whether there may be more to read."""
         now = self._clock.monotonic_ns()
-        if not self._asks or now - self._round_at >= ROUND_EVERY_NS:
+        if self._asked is None or now - self._round_at >= ROUND_EVERY_NS:
             self._begin_round(now)
         self._read(now)
-        if not self._asks or self._indexed is None or now - self._indexed >= INDEX_EVERY_NS:
+        if self._asked is None or self._indexed is None or now - self._indexed >= INDEX_EVERY_NS:
             self._index()
             self._indexed = now
-        return bool(self._asks)
+        return self._asked is not None
 
     def close(self) -> None:
         """Archive everything that is in the streams now."""
         self._discover()
         self._ask_all()
-        while self._asks:
+        while self._asked is not None:
             self._read(self._clock.monotonic_ns())
         self._index()
         for buffer in self._buffers.values():
@@ -181,34 +182,45 @@ class Archiver:
         self._ask_all()
 
     def _ask_all(self) -> None:
-        """Queue what is not queued: a stream that had much by itself, the others some together."""
+        """Ask what is not queued: a stream that had much by itself, the others some together."""
         queued = {stream for ask in self._asks for stream in ask.streams}
+        if self._asked is not None:
+            queued.update(self._asked.streams)
         asked = [stream for stream in self._buffers if stream not in queued]
         self._asks.extend(_Ask((stream,), PAGE_COUNT) for stream in asked if stream in self._busy)
         quiet = [stream for stream in asked if stream not in self._busy]
         together = PAGE_COUNT // READ_COUNT
         for start in range(0, len(quiet), together):
             self._asks.append(_Ask(tuple(quiet[start : start + together]), READ_COUNT))
+        if self._asked is None:
+            self._ask_next()
+
+    def _ask_next(self) -> None:
+        self._asked = self._asks.popleft() if self._asks else None
+        if self._asked is not None:
+            positions = {stream: self._buffers[stream].position for stream in self._asked.streams}
+            self._source.ask(positions, self._asked.limit)
 
     def _read(self, now: int) -> None:
-        if not self._asks:
+        if self._asked is None:
             return
-        ask = self._asks.popleft()
-        found = self._source.read({stream: self._buffers[stream].position for stream in ask.streams}, ask.limit)
-        for stream in ask.streams:
-            columns = found.get(stream)
-            if columns is not None:
-                self._take(stream, columns, now)
-            self._plan(stream, columns, ask.limit)
+        asked, found = self._asked, self._source.answer()
+        for stream in asked.streams:
+            self._plan(stream, found.get(stream), asked.limit)
+        self._ask_next()  # gathered while this page is written
+        for stream, columns in found.items():
+            self._take(stream, columns, now)
         oldest_ms = min(self._unread.values(), default=None)
         self.behind_s = 0.0 if oldest_ms is None else max(0.0, self._clock.wall_ns() / NS_PER_S - oldest_ms / 1_000)
 
     def _plan(self, stream: str, columns: Columns | None, count: int) -> None:
         """Ask a stream whose page was full again, behind the others."""
         read = 0 if columns is None else len(columns)
-        if columns is not None and read >= count:
+        if columns is not None:
+            self._buffers[stream].position = columns.ids[-1].decode()
+        if read >= count:
             self._busy.add(stream)
-            self._unread[stream] = id_key(columns.ids[-1].decode())[0]
+            self._unread[stream] = id_key(self._buffers[stream].position)[0]
             self._asks.append(_Ask((stream,), PAGE_COUNT))
             return
         self._unread.pop(stream, None)

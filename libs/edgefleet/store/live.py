@@ -55,7 +55,10 @@ class LiveStreams:
         self._redis = redis.Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=5, protocol=2, socket_read_size=_READ_BYTES
         )
-        self._reading: Any = None  # a connection of the client's, whose methods have no types
+        # A connection of the client's, whose methods have no types: an archive wants the reply as the server shaped it,
+        # and what the client does around a command costs as much as 60 entries.
+        self._reading: Any = None
+        self._is_asked = False
 
     def close(self) -> None:
         """Give the connections back."""
@@ -68,10 +71,31 @@ class LiveStreams:
 
     def read(self, positions: Mapping[str, str], count: int) -> dict[str, Columns]:
         """Return at most `count` entries after each position, without waiting; only streams that have some."""
-        if not positions:
-            return {}
-        answer = self._ask_bare("XREAD", "COUNT", count, "STREAMS", *positions, *positions.values()) or []
-        return {name.decode(): _columns(pairs) for name, pairs in answer}
+        self.ask(positions, count)
+        return self.answer()
+
+    def ask(self, positions: Mapping[str, str], count: int) -> None:
+        """Send for what `read` returns, which `answer` then brings: Redis gathers it while the asker works."""
+        if self._is_asked:
+            self._hang_up()  # nobody came for the last answer, and the next must not be that one
+        try:
+            if self._reading is None:
+                self._reading = self._redis.connection_pool.get_connection()
+            self._reading.send_command("XREAD", "COUNT", count, "STREAMS", *positions, *positions.values())
+        except redis.RedisError as error:
+            self._hang_up()
+            raise _unreachable(error) from error
+        self._is_asked = True
+
+    def answer(self) -> dict[str, Columns]:
+        """Return what was last asked for."""
+        try:
+            answer = self._reading.read_response()
+        except redis.RedisError as error:
+            self._hang_up()
+            raise _unreachable(error) from error
+        self._is_asked = False
+        return {name.decode(): _columns(pairs) for name, pairs in answer or ()}
 
     def last_id(self, stream: str) -> str:
         """Return the id of the newest entry ever added, FIRST where there is none."""
@@ -116,18 +140,8 @@ class LiveStreams:
         except redis.RedisError as error:
             raise _unreachable(error) from error
 
-    def _ask_bare(self, *command: Any) -> Any:
-        """Return the reply as the server shaped it: what the client does around a command costs as much as 60 entries."""
-        try:
-            if self._reading is None:
-                self._reading = self._redis.connection_pool.get_connection()
-            self._reading.send_command(*command)
-            return self._reading.read_response()
-        except redis.RedisError as error:
-            self._hang_up()  # the next reply must not be this one's
-            raise _unreachable(error) from error
-
     def _hang_up(self) -> None:
+        self._is_asked = False
         if self._reading is not None:
             self._reading.disconnect()
             self._redis.connection_pool.release(self._reading)

@@ -19,7 +19,7 @@ from edgefleet_services.ledger.loop import BooksLoop
 from edgefleet_services.options import ServiceOptions
 
 DATABASE_VARIABLE = "EDGEFLEET_DATABASE_URL"
-ARCHIVE_PAUSE_S = 0.5  # the most that `why` waits for its index; the archive itself waits for nobody
+ARCHIVE_PAUSE_S = 1.0  # the most that `why` waits for its index; the archive itself waits for nobody
 TRIM_EVERY_S = 2.0
 ALIVE_WITHIN_MS = 15_000
 LISTS_BETWEEN_COLLECTIONS = 20_000  # one of the archiver's pages is a thousand, all gone a millisecond later

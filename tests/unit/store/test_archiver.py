@@ -28,17 +28,21 @@ class Streams:
     def __init__(self, held: dict[str, list[Entry]]) -> None:
         self.held = held
         self.marks: dict[str, str] = {}
+        self.asked: list[dict[str, Columns]] = []
 
     def streams(self) -> set[str]:
         return set(self.held)
 
-    def read(self, positions: Mapping[str, str], count: int) -> dict[str, Columns]:
-        found = {}
+    def ask(self, positions: Mapping[str, str], count: int) -> None:
+        assert not self.asked
+        self.asked.append({})
         for stream, position in positions.items():
             new = [entry for entry in self.held[stream] if id_key(entry.id) > id_key(position)][:count]
             if new:
-                found[stream] = Columns.of(new)
-        return found
+                self.asked[0][stream] = Columns.of(new)
+
+    def answer(self) -> dict[str, Columns]:
+        return self.asked.pop()
 
     def save_mark(self, stream: str, entry_id: str) -> None:
         self.marks[stream] = entry_id
