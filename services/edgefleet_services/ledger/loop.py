@@ -23,7 +23,7 @@ from edgefleet.ledger.books import Statement
 from edgefleet.ledger.stage import LedgerStage
 from edgefleet.params.schema import FleetConfig
 from edgefleet.stage import Output
-from edgefleet.store.books import Bookkeeper
+from edgefleet.store.books import Bookkeeper, following
 from edgefleet.telemetry.logs import Logger
 
 BATCH = 512
@@ -126,8 +126,7 @@ class BooksLoop:
         return self._record
 
     async def _commit(self, record: Record, stream: str, entries: list[Entry], outputs: list[Output]) -> None:
-        committed = id_key(record.positions[stream])
-        behind = [entry for entry in entries if id_key(entry.id) > committed]
+        behind = following(entries, record.positions[stream])
         if not behind:
             return
         result = await self._bus.commit(
