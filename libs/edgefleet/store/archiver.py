@@ -26,7 +26,7 @@ DISCOVER_EVERY_NS = 2 * NS_PER_S
 SNAPSHOTS_EVERY_NS = 300 * NS_PER_S
 INDEX_EVERY_NS = 1 * NS_PER_S  # while there is more to read: a transaction costs what archiving 75 entries does
 ROUND_EVERY_NS = 1 * NS_PER_S  # while there is more to read: how long a stream that has little is not asked
-MAX_BUFFERED_BYTES = 6 * 1024 * 1024
+MAX_BUFFERED_BYTES = 4 * 1024 * 1024
 PAGE_COUNT = 512  # entries of a reply at most: while Redis gathers one it serves nobody on the way of an order
 READ_COUNT = 64  # of a stream that is asked with others
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import threading
 
@@ -22,12 +21,10 @@ DATABASE_VARIABLE = "EDGEFLEET_DATABASE_URL"
 ARCHIVE_PAUSE_S = 1.0  # the most that `why` waits for its index; the archive itself waits for nobody
 TRIM_EVERY_S = 2.0
 ALIVE_WITHIN_MS = 15_000
-LISTS_BETWEEN_COLLECTIONS = 20_000  # one of the archiver's pages is a thousand, all gone a millisecond later
 
 
 async def serve(options: ServiceOptions) -> None:
     """Keep the books and the archive until told to stop, then until nothing is left to write down."""
-    gc.set_threshold(LISTS_BETWEEN_COLLECTIONS)
     options.data_dir.mkdir(parents=True, exist_ok=True)
     database = LedgerDatabase(database_url(options.data_dir, os.environ.get(DATABASE_VARIABLE))).open()
     try:
