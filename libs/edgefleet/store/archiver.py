@@ -24,7 +24,7 @@ INDEX = "index"  # the reader's name in `stream_positions`
 INDEXED = frozenset({"targets", "refusals", "orders", "fills", "venue.events"})
 DISCOVER_EVERY_NS = 2 * NS_PER_S
 SNAPSHOTS_EVERY_NS = 300 * NS_PER_S
-INDEX_EVERY_NS = 1 * NS_PER_S  # while there is more to read: a transaction costs what archiving 75 entries does
+INDEX_EVERY_NS = 1 * NS_PER_S  # while there is more to read: the fewer transactions, the less they cost
 ROUND_EVERY_NS = 1 * NS_PER_S  # while there is more to read: how long a stream that has little is not asked
 MAX_BUFFERED_BYTES = 4 * 1024 * 1024
 PAGE_COUNT = 512  # entries of a reply at most: while Redis gathers one it serves nobody on the way of an order
@@ -213,12 +213,12 @@ class Archiver:
         oldest_ms = min(self._unread.values(), default=None)
         self.behind_s = 0.0 if oldest_ms is None else max(0.0, self._clock.wall_ns() / NS_PER_S - oldest_ms / 1_000)
 
-    def _plan(self, stream: str, columns: Columns | None, count: int) -> None:
+    def _plan(self, stream: str, columns: Columns | None, limit: int) -> None:
         """Ask a stream whose page was full again, behind the others."""
         read = 0 if columns is None else len(columns)
         if columns is not None:
             self._buffers[stream].position = columns.ids[-1].decode()
-        if read >= count:
+        if read >= limit:
             self._busy.add(stream)
             self._unread[stream] = id_key(self._buffers[stream].position)[0]
             self._asks.append(_Ask((stream,), PAGE_COUNT))
