@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -58,6 +59,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+@lru_cache(maxsize=1_024)  # asked several times for each instrument of each statement
 def assets(instrument: str) -> tuple[str, str]:
     """Return the base and the quote asset of an instrument id."""
     base, _, rest = split_id(instrument)[0].partition("/")

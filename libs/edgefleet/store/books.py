@@ -62,7 +62,7 @@ class Bookkeeper:
         Broken
             If an entry that carries a fact cannot be read.
         """
-        fresh = [entry for entry in entries if id_key(entry.id) > id_key(self.position(stream))]
+        fresh = following(entries, self.position(stream))
         if not fresh:
             return []
         outputs: list[Output] = []
@@ -81,6 +81,14 @@ class Bookkeeper:
             transaction.move(READER, {stream: fresh[-1].id})
         self.positions[stream] = fresh[-1].id
         return outputs
+
+
+def following(entries: Sequence[Entry], position: str) -> Sequence[Entry]:
+    """Return those of a stream's entries, given in their order, that come after `position`."""
+    known = id_key(position)
+    if entries and id_key(entries[0].id) > known:
+        return entries
+    return [entry for entry in entries if id_key(entry.id) > known]
 
 
 def _read(stream: str, entry: Entry, outputs: list[Output]) -> Message | None:

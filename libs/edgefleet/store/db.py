@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,7 +142,7 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        self._dialect = connection.dialect.name
 
     def execute(self, statement: Executable) -> None:
         """Run a statement whose result is not asked for."""
@@ -150,19 +151,12 @@ class Transaction:
     def add(self, table: Table, rows: Sequence[Row]) -> None:
         """Insert rows; one whose key is already there stays as it was."""
         for part in _parts(rows):
-            self._connection.execute(self._insert(table).on_conflict_do_nothing(), [dict(row) for row in part])
+            self._connection.execute(_insert(self._dialect, table), [dict(row) for row in part])
 
     def put(self, table: Table, rows: Sequence[Row], *, keep: frozenset[str] = frozenset()) -> None:
         """Insert rows, or replace those whose key is there; columns in `keep` stay as they were."""
-        if not rows:
-            return
-        statement = self._insert(table)
-        keys = {column.name for column in table.primary_key.columns}
-        names = {column.name for column in table.columns}
-        changed = {name: statement.excluded[name] for name in names - keys - keep}
-        upsert = statement.on_conflict_do_update(index_elements=sorted(keys), set_=changed)
         for part in _parts(rows):
-            self._connection.execute(upsert, [dict(row) for row in part])
+            self._connection.execute(_upsert(self._dialect, table, keep), [dict(row) for row in part])
 
     def replace_lots(self, account: str, instrument: str, rows: Sequence[Row]) -> None:
         """Store the lots of one instrument in place of those that were there."""
@@ -318,6 +312,25 @@ def _migrate(connection: Connection) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         raise Misuse(f"the database was changed by a newer edgefleet ({error}); run that version") from error
+
+
+# A statement costs as much to build as to run; there is one for each table and way of writing it.
+@cache
+def _insert(dialect: str, table: Table) -> Executable:
+    return _inserting(dialect, table).on_conflict_do_nothing()
+
+
+@cache
+def _upsert(dialect: str, table: Table, keep: frozenset[str]) -> Executable:
+    statement = _inserting(dialect, table)
+    keys = {column.name for column in table.primary_key.columns}
+    names = {column.name for column in table.columns}
+    changed = {name: statement.excluded[name] for name in sorted(names - keys - keep)}
+    return statement.on_conflict_do_update(index_elements=sorted(keys), set_=changed)
+
+
+def _inserting(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

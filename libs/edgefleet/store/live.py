@@ -38,6 +38,9 @@ class Tail(Protocol):
         ...
 
 
+_READ_BYTES = 256 * 1024  # what a page is, so that it comes in two or three pieces
+
+
 class LiveStreams:
     """The streams of one Redis.
 
@@ -49,12 +52,17 @@ class LiveStreams:
 
     def __init__(self, url: str) -> None:
         # A read that failed is asked again by the caller, who knows whether it still wants it.
-        self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5, protocol=2)
-        # The client would make a dict of every entry's fields; an archive wants columns.
-        self._redis.set_response_callback("XREAD", lambda reply, **_: reply)
+        self._redis = redis.Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_timeout=5, protocol=2, socket_read_size=_READ_BYTES
+        )
+        # A connection of the client's, whose methods have no types: an archive wants the reply as the server shaped it,
+        # and what the client does around a command costs as much as 60 entries.
+        self._reading: Any = None
+        self._is_asked = False
 
     def close(self) -> None:
         """Give the connections back."""
+        self._hang_up()
         self._redis.close()
 
     def span(self, stream: str, first: str, last: str, count: int) -> list[Entry]:
@@ -63,10 +71,31 @@ class LiveStreams:
 
     def read(self, positions: Mapping[str, str], count: int) -> dict[str, Columns]:
         """Return at most `count` entries after each position, without waiting; only streams that have some."""
-        if not positions:
-            return {}
-        answer = self._ask("XREAD", "COUNT", count, "STREAMS", *positions, *positions.values()) or []
-        return {name.decode(): _columns(pairs) for name, pairs in answer}
+        self.ask(positions, count)
+        return self.answer()
+
+    def ask(self, positions: Mapping[str, str], count: int) -> None:
+        """Send for what `read` returns, which `answer` then brings: Redis gathers it while the asker works."""
+        if self._is_asked:
+            self._hang_up()  # nobody came for the last answer, and the next must not be that one
+        try:
+            if self._reading is None:
+                self._reading = self._redis.connection_pool.get_connection()
+            self._reading.send_command("XREAD", "COUNT", count, "STREAMS", *positions, *positions.values())
+        except redis.RedisError as error:
+            self._hang_up()
+            raise _unreachable(error) from error
+        self._is_asked = True
+
+    def answer(self) -> dict[str, Columns]:
+        """Return what was last asked for."""
+        try:
+            answer = self._reading.read_response()
+        except redis.RedisError as error:
+            self._hang_up()
+            raise _unreachable(error) from error
+        self._is_asked = False
+        return {name.decode(): _columns(pairs) for name, pairs in answer or ()}
 
     def last_id(self, stream: str) -> str:
         """Return the id of the newest entry ever added, FIRST where there is none."""
@@ -111,21 +140,30 @@ class LiveStreams:
         except redis.RedisError as error:
             raise _unreachable(error) from error
 
+    def _hang_up(self) -> None:
+        self._is_asked = False
+        if self._reading is not None:
+            self._reading.disconnect()
+            self._redis.connection_pool.release(self._reading)
+            self._reading = None
+
 
 def _unreachable(error: redis.RedisError) -> OutOfReach:
     return OutOfReach(f"Redis does not answer: {error}; see that it runs and that REDIS_URL names it")
 
 
 def _columns(pairs: list[Any]) -> Columns:
+    ids, types, data = [], [], []
     try:
-        ids, fields = zip(*pairs, strict=True)
-        first, types, second, data = zip(*fields, strict=True)
-        is_ours = set(first) == {b"type"} and set(second) == {b"data"}
-    except (TypeError, ValueError):
-        is_ours = False
-    if not is_ours:  # something there was not written by us: decoding will say so
+        for entry_id, (first, kind, second, value) in pairs:
+            if first != b"type" or second != b"data":
+                raise ValueError(f"fields {first!r} and {second!r}")
+            ids.append(entry_id)
+            types.append(kind)
+            data.append(value)
+    except (TypeError, ValueError):  # something there was not written by us: decoding will say so
         return Columns.of([_entry(*pair) for pair in pairs])
-    return Columns(list(ids), list(types), list(data))
+    return Columns(ids, types, data)
 
 
 def _entry(entry_id: bytes, fields: Any) -> Entry:

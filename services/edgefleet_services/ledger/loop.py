@@ -23,12 +23,12 @@ from edgefleet.ledger.books import Statement
 from edgefleet.ledger.stage import LedgerStage
 from edgefleet.params.schema import FleetConfig
 from edgefleet.stage import Output
-from edgefleet.store.books import Bookkeeper
+from edgefleet.store.books import Bookkeeper, following
 from edgefleet.telemetry.logs import Logger
 
-BATCH = 256
+BATCH = 512
 BLOCK_MS = 500
-LINGER_S = 0.2  # nothing waits for the ledger, so it lets batches grow: a transaction costs as much as fifty rows
+LINGER_S = 0.5  # nothing waits for the ledger, so it lets batches grow: a transaction costs as much as fifty rows
 SHOW_EVERY_NS = 250 * NS_PER_MS
 RETRY_S = 0.5
 
@@ -73,7 +73,7 @@ class BooksLoop:
             while True:
                 stopping = stop.is_set()
                 try:
-                    idle = not await self.turn()
+                    most = await self.turn()
                 except (Transient, OutOfReach) as error:
                     self._log.warning("ledger_waits", error=str(error))
                     self._record = None  # what was booked and what was committed must both be read again
@@ -82,9 +82,9 @@ class BooksLoop:
                     await _pause(stop, RETRY_S)
                     continue
                 self.on_pass()
-                if stopping and idle:
+                if stopping and not most:
                     return
-                await _pause(stop, 0 if stopping else LINGER_S)
+                await _pause(stop, 0 if stopping or most >= BATCH else LINGER_S)
         except Broken as error:
             # Trading on books that cannot be kept is trading blind.
             await self._bus.latch(
@@ -96,8 +96,8 @@ class BooksLoop:
             await self._show(always=True)
             self._thread.shutdown()
 
-    async def turn(self) -> bool:
-        """Read once, book and commit what came; return whether anything did."""
+    async def turn(self) -> int:
+        """Read once, book and commit what came; return how many entries came of the stream that had most."""
         record = self._record or await self._take_over()
         starts = {
             stream: min(record.positions[stream], self._keeper.position(stream), key=id_key)
@@ -111,7 +111,7 @@ class BooksLoop:
                     outputs = await self._in_thread(self._keeper.book, stream, entries, self._configs.current)
                     await self._commit(record, stream, entries, outputs)
         await self._show(always=False)
-        return any(found.values())
+        return max(map(len, found.values()), default=0)
 
     async def _swap(self) -> None:
         """Take a new configuration between two commits, also while there is nothing to book."""
@@ -126,7 +126,7 @@ class BooksLoop:
         return self._record
 
     async def _commit(self, record: Record, stream: str, entries: list[Entry], outputs: list[Output]) -> None:
-        behind = [entry for entry in entries if id_key(entry.id) > id_key(record.positions[stream])]
+        behind = following(entries, record.positions[stream])
         if not behind:
             return
         result = await self._bus.commit(

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 
+from edgefleet.bus.redis_bus import TRIM_CHUNK
 from edgefleet.errors import FleetError, OutOfReach, Transient
 from edgefleet.store.archive import Archive, is_archived
 from edgefleet.store.archiver import Archiver
@@ -17,8 +18,8 @@ from edgefleet_services.ledger.loop import BooksLoop
 from edgefleet_services.options import ServiceOptions
 
 DATABASE_VARIABLE = "EDGEFLEET_DATABASE_URL"
-ARCHIVE_PAUSE_S = 0.5  # the most that `why` waits for its index; the archive itself waits for nobody
-TRIM_EVERY_S = 1.0
+ARCHIVE_PAUSE_S = 1.0  # the most that `why` waits for its index; the archive itself waits for nobody
+TRIM_EVERY_S = 2.0
 ALIVE_WITHIN_MS = 15_000
 
 
@@ -105,6 +106,6 @@ async def _trim(context: ServiceContext) -> None:
 
 async def _trim_stream(context: ServiceContext, stream: str) -> None:
     retain = context.configs.current.fleet.retain_entries
-    removed = 1
-    while removed:
+    removed = TRIM_CHUNK
+    while removed >= TRIM_CHUNK:  # fewer: the rest must stay
         removed = await context.bus.trim(stream, retain=retain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefleet.bus.interface import FIRST, Entry, id_key
-from edgefleet.store.archive import MERGE_FILES, Archive, is_archived
+from edgefleet.store.archive import MERGE_FILES, ROWS_PER_GROUP, Archive, is_archived
+from edgefleet.store.arrow import pq
+from edgefleet.store.columns import Columns
 from edgefleet.store.history import History
 
 
@@ -50,6 +53,48 @@ def test_what_was_written_is_read_back_byte_for_byte(tmp_path: Path) -> None:
 
     assert list(archive.read("market", FIRST)) == [odd, *entries(0, 2_500)]
     assert archive.mark("market") == entries(2_499, 1)[0].id
+
+
+@given(st.lists(st.tuples(st.sampled_from(["trade.v1", "beat.v1", ""]), st.binary(max_size=40)), min_size=1), st.data())
+def test_entries_in_whatever_pages_are_read_back_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, odd: list[tuple[str, bytes]], draw: st.DataObject
+) -> None:
+    whole = [Entry(f"{n // 2}-{n % 2 + 1}", kind, data) for n, (kind, data) in enumerate(odd)]
+    cuts = draw.draw(st.sets(st.integers(1, len(whole))))
+    ends = sorted({0, len(whole), *cuts})
+    archive = Archive(tmp_path_factory.mktemp("pages"))
+    file = archive.begin("market", FIRST)
+
+    for low, high in pairwise(ends):
+        file.add(Columns.of(whole[low:high]))
+        if draw.draw(st.booleans()):
+            file.spill()
+    mark = file.close()
+
+    assert list(archive.read("market", FIRST)) == whole
+    assert mark == archive.mark("market") == whole[-1].id
+    with pq.ParquetFile(archive.files("market")[0].path) as written:
+        numbers = written.read(columns=["ms", "seq"]).to_pydict()
+    assert list(zip(numbers["ms"], numbers["seq"], strict=True)) == [id_key(entry.id) for entry in whole]
+
+
+def test_entries_are_written_in_groups_of_about_one_size(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+
+    archive.write("market", entries(0, 3 * ROWS_PER_GROUP + 2))
+
+    with pq.ParquetFile(archive.files("market")[0].path) as file:
+        sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    assert sizes == [ROWS_PER_GROUP + 1, ROWS_PER_GROUP + 1, ROWS_PER_GROUP]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1)), max_size=20))
+def test_ids_as_two_columns_are_what_each_says_by_itself(numbers: list[tuple[int, int]]) -> None:
+    ids = [f"{milliseconds}-{sequence}" for milliseconds, sequence in numbers]
+
+    keys = Columns([entry_id.encode() for entry_id in ids]).keys()
+
+    assert list(zip(*keys, strict=True)) == [id_key(entry_id) for entry_id in ids]
 
 
 def test_an_entry_that_is_archived_already_is_refused(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.clock import NS_PER_MS
-from edgefleet.store.archive import MERGE_FILES, Archive
-from edgefleet.store.archiver import INDEX, INDEX_EVERY_NS, READ_COUNT, Archiver
+from edgefleet.store.archive import MERGE_FILES, ROWS_PER_GROUP, Archive
+from edgefleet.store.archiver import INDEX, INDEX_EVERY_NS, PAGE_COUNT, READ_COUNT, ROUND_EVERY_NS, Archiver
 from edgefleet.store.columns import Columns
 from edgefleet.store.db import LedgerDatabase, database_url
 from edgefleet.testing.clock import FakeClock
@@ -28,16 +28,22 @@ class Streams:
     def __init__(self, held: dict[str, list[Entry]]) -> None:
         self.held = held
         self.marks: dict[str, str] = {}
+        self.asked: dict[str, Columns] | None = None
 
     def streams(self) -> set[str]:
         return set(self.held)
 
-    def read(self, positions: Mapping[str, str], count: int) -> dict[str, Columns]:
-        found = {}
+    def ask(self, positions: Mapping[str, str], count: int) -> None:
+        assert len(positions) * count <= PAGE_COUNT
+        self.asked = {}
         for stream, position in positions.items():
             new = [entry for entry in self.held[stream] if id_key(entry.id) > id_key(position)][:count]
             if new:
-                found[stream] = Columns.of(new)
+                self.asked[stream] = Columns.of(new)
+
+    def answer(self) -> dict[str, Columns]:
+        found, self.asked = self.asked, None
+        assert found is not None
         return found
 
     def save_mark(self, stream: str, entry_id: str) -> None:
@@ -65,7 +71,7 @@ def test_every_entry_is_in_one_closed_file_after_a_clean_end(tmp_path: Path) -> 
 
 
 def test_what_a_killed_archiver_had_not_closed_is_read_again(tmp_path: Path) -> None:
-    source = Streams({"market": entries(0, 1_500)})
+    source = Streams({"market": entries(0, ROWS_PER_GROUP + 500)})
     killed = archiver(source, tmp_path, FakeClock())
     while killed.turn():
         pass
@@ -80,7 +86,7 @@ def test_what_a_killed_archiver_had_not_closed_is_read_again(tmp_path: Path) -> 
 
 
 def test_an_abandoned_archiver_leaves_no_unfinished_file(tmp_path: Path) -> None:
-    one = archiver(Streams({"market": entries(0, 1_500)}), tmp_path, FakeClock())
+    one = archiver(Streams({"market": entries(0, ROWS_PER_GROUP + 500)}), tmp_path, FakeClock())
     while one.turn():
         pass
 
@@ -139,31 +145,75 @@ def test_how_far_it_is_behind_is_told_until_all_is_read(tmp_path: Path) -> None:
     assert one.behind_s == 0.0
 
 
+def test_streams_that_have_little_are_read_while_another_has_more_than_can_be_read(tmp_path: Path) -> None:
+    source = Streams({"market": entries(0, 20 * PAGE_COUNT), "orders": []})
+    clock = FakeClock()
+    one = archiver(source, tmp_path, clock, flush_entries=1)
+    assert one.turn()
+    assert one.turn()
+
+    source.held["orders"] += entries(0, 1)
+    source.held["fills"] = entries(0, 1)
+    clock.advance(ns=4 * ROUND_EVERY_NS)
+    for _ in range(3):
+        assert one.turn()
+
+    assert source.marks["orders"] == source.held["orders"][-1].id
+    assert source.marks["fills"] == source.held["fills"][-1].id
+    assert id_key(source.marks["market"]) < id_key(source.held["market"][-1].id)
+
+
+def test_what_comes_while_a_round_is_read_is_archived_by_a_clean_end(tmp_path: Path) -> None:
+    source = Streams({"market": entries(0, 3 * PAGE_COUNT), "orders": entries(0, 1)})
+    one = archiver(source, tmp_path, FakeClock())
+    assert one.turn()
+    assert one.turn()
+
+    source.held["orders"] += entries(1, READ_COUNT)
+    one.close()
+
+    assert {name: list(Archive(tmp_path).read(name, FIRST)) for name in source.held} == source.held
+
+
+def test_what_is_told_to_be_held_is_what_no_file_has(tmp_path: Path) -> None:
+    source = Streams({"market": entries(0, ROWS_PER_GROUP), "orders": entries(0, 3)})
+    one = archiver(source, tmp_path, FakeClock())
+
+    while one.turn():
+        pass
+
+    assert one.held_bytes == 3 * SIZE
+    one.close()
+    assert one.held_bytes == 0
+
+
 def test_a_burst_is_indexed_when_it_is_read_or_takes_too_long(tmp_path: Path) -> None:
-    source = Streams({"orders": entries(0, 3 * READ_COUNT + 1), "market": entries(0, 1)})
+    source = Streams({"orders": entries(0, READ_COUNT + 2 * PAGE_COUNT + 1), "market": entries(0, 1)})
     ids = [entry.id for entry in source.held["orders"]]
     database = LedgerDatabase(database_url(tmp_path)).open()
     clock = FakeClock()
     one = Archiver(source, Archive(tmp_path), database, clock)
     indexed = []
 
-    for pause_ns in (0, 0, INDEX_EVERY_NS, 0):
+    for pause_ns in (0, 0, INDEX_EVERY_NS, 0, 0):
         clock.advance(ns=pause_ns)
         one.turn()
         with database.reading() as transaction:
             indexed.append(transaction.positions(INDEX).get("orders"))
 
-    assert indexed == [ids[READ_COUNT - 1], ids[READ_COUNT - 1], ids[3 * READ_COUNT - 1], ids[-1]]
+    first, late = ids[READ_COUNT - 1], ids[READ_COUNT + 2 * PAGE_COUNT - 1]
+    assert indexed == [first, first, late, late, ids[-1]]
     database.close()
 
 
 def test_what_a_killed_archiver_had_read_and_not_indexed_is_indexed_by_the_next(tmp_path: Path) -> None:
-    source = Streams({"orders": entries(0, 2 * READ_COUNT + 1)})
+    flushed = READ_COUNT + PAGE_COUNT
+    source = Streams({"orders": entries(0, flushed + 1)})
     database = LedgerDatabase(database_url(tmp_path)).open()
-    killed = Archiver(source, Archive(tmp_path), database, FakeClock(), flush_entries=2 * READ_COUNT)
+    killed = Archiver(source, Archive(tmp_path), database, FakeClock(), flush_entries=flushed)
     assert killed.turn()
     assert killed.turn()
-    assert source.marks == {"orders": source.held["orders"][2 * READ_COUNT - 1].id}
+    assert source.marks == {"orders": source.held["orders"][flushed - 1].id}
 
     successor = Archiver(source, Archive(tmp_path), database, FakeClock())
     successor.close()
