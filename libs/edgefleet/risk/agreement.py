@@ -141,9 +141,8 @@ class Among(msgspec.Struct, frozen=True, gc=False):
     """How alike the models of one set are, in the order in which the set was named."""
 
     shares: tuple[float, ...]  # per model 1 / (1 + sum over the others of max(rho, 0)^2); 1 where nothing is known
-    shared: tuple[tuple[int, int, float], ...]  # places of two models, and twice the correlation of their evidence
-    moments: tuple[float, ...]  # bps^2 per model, 0 where it is not known
-    measured: bool  # every moment is known
+    pairs: tuple[float, ...]  # of each model with those before it, row by row: twice the correlation of their evidence
+    moments: tuple[float, ...]  # bps^2 per model, all 0 where one of them is not known
     ordered: bool  # they were named in ascending order, each once
 
 
@@ -206,7 +205,7 @@ class Likeness:
     def compare(self, models: tuple[str, ...]) -> Among:
         """Return what `among` does without keeping it: for sets that change from one blend to the next."""
         alike = [1.0] * len(models)
-        shared: list[tuple[int, int, float]] = []
+        pairs: list[float] = []
         stranger = 0.0, 2 * self._unknown
         for i, model in enumerate(models):
             row = self._rows.get(model, _NOBODY)
@@ -216,12 +215,13 @@ class Likeness:
                 if square:
                     alike[i] += square
                     alike[j] += square
-                if twice:
-                    shared.append((i, j, twice))
+                pairs.append(twice)
         moments = [self._moments.get(model, 0.0) for model in models]
+        if 0.0 in moments:
+            moments = [0.0] * len(models)
         shares = tuple([1.0 / count for count in alike])
         ordered = all(map(lt, models, models[1:]))
-        return Among(shares, tuple(shared), tuple(moments), 0.0 not in moments, ordered)
+        return Among(shares, tuple(pairs), tuple(moments), ordered)
 
 
 # Two assumptions where there is no measurement: nothing is known, and every model errs by itself.

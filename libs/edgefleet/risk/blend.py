@@ -11,6 +11,7 @@ import msgspec
 from edgefleet.messages.signals import WeightedEdge
 from edgefleet.params.schema.risk import EdgeBlendingParams, ShrinkageParams
 from edgefleet.risk.agreement import UNKNOWN, Among, Likeness
+from edgefleet.risk.unrolled import MOST, Sums, summing
 from edgefleet.units import BPS
 
 # Squares of edges and of weights, and sums of them over days, stay finite below this.
@@ -76,93 +77,62 @@ def blend(edges: Iterable[WeightedEdge], params: EdgeBlendingParams, likeness: L
     """
     chosen = tuple(edges)
     found = in_one_pass(chosen, params, likeness)
-    sums = sums_of(*weigh(chosen, params, likeness)) if found is None else found
-    confident, squared = sums.confident, sums.squared
+    if found is None:
+        found = sums_of(*weigh(chosen, params, likeness))
+    models, weights, confident, squared, edge_sum, horizon_sum, moment_sum = found
     if not confident > 0 or not squared > 0:
         return None
-    raw = sums.edge / confident
-    confidence = confident / sums.weights
+    raw = edge_sum / confident
+    confidence = confident / weights
     effective = confident * confident / squared
     if effective < 1.0:  # by rounding only: no correlation is above 1
         effective = 1.0
     evidence, shrinkage = confidence * effective, params.shrinkage
     deviation = None
-    if sums.moment > 0 and evidence > 0:  # products of numbers too small for floats vanish
-        variance = posterior_variance(sums.moment / confident, evidence, shrinkage)
+    if moment_sum > 0 and evidence > 0:  # products of numbers too small for floats vanish
+        variance = posterior_variance(moment_sum / confident, evidence, shrinkage)
         deviation = None if variance is None else math.sqrt(variance)
     return Blend(
-        shrink(raw, evidence, shrinkage), raw, confidence, sums.horizon / confident, sums.models, effective, deviation
+        shrink(raw, evidence, shrinkage), raw, confidence, horizon_sum / confident, models, effective, deviation
     )
-
-
-class Sums(msgspec.Struct, frozen=True, gc=False):
-    """Sums over the models, each with its share: of what they weigh, and of that times what they say."""
-
-    models: int
-    weights: float
-    confident: float
-    squared: float  # of the evidence: a' R a
-    edge: float
-    horizon: float
-    moment: float  # 0 where one of them is not known
 
 
 def in_one_pass(chosen: tuple[WeightedEdge, ...], params: EdgeBlendingParams, likeness: Likeness) -> Sums | None:
     """Return what `sums_of` gives of what `weigh` gives, where nobody is left out and all come by name; else None."""
     models = tuple([edge.model for edge in chosen])
-    if len(models) > params.max_models_to_blend:
+    if not 0 < len(models) <= min(params.max_models_to_blend, MOST):
         return None
     among = likeness.among(models)
     if not among.ordered:
         return None
-    threshold, tau_ms, decays, exp = params.min_confidence_threshold, params.tau_ms, params.decay_factors, math.exp
-    weights = confident = squared = edge_sum = horizon_sum = moment_sum = 0.0
-    parts = []
-    for edge, share, moment in zip(chosen, among.shares, among.moments, strict=True):
-        confidence = edge.confidence
-        if confidence < threshold:
-            return None
-        horizon_ms = edge.horizon_ms
-        faded = edge.age_ms / (tau_ms or horizon_ms)
-        if decays:
-            faded += decays.get(edge.model, 0.0)
-        weight = edge.weight * exp(-faded)
-        both = weight * confidence
-        part = both * share
-        weights += weight * share
-        confident += part
-        squared += part * part
-        edge_sum += both * edge.edge_bps * share
-        horizon_sum += part * horizon_ms
-        moment_sum += part * moment
-        parts.append(part)
-    if edge_sum - edge_sum != 0.0:  # NaN or infinite, as one of the parts was: `hear` tells which
-        return None
-    for i, j, twice in among.shared:
-        squared += twice * parts[i] * parts[j]
-    moment_sum = moment_sum if among.measured else 0.0
-    return Sums(len(parts), weights, confident, squared, edge_sum, horizon_sum, moment_sum)
+    decays = params.decay_factors
+    found = summing(len(models), bool(decays))(
+        chosen, among.shares, among.moments, among.pairs, params.min_confidence_threshold, params.tau_ms, decays
+    )
+    # NaN or infinite, as one of the parts was: `hear` tells which.
+    return None if found is None or found[4] - found[4] != 0.0 else found
 
 
 def sums_of(heard: list[Weighed], among: Among) -> Sums:
     """Return the sums over what `weigh` returns."""
     weights = confident = squared = edge_sum = horizon_sum = moment_sum = 0.0
-    parts = []
+    parts: list[float] = []
+    pairs = iter(among.pairs)
     for (minus_both, _, pull, weight, horizon_ms), share, moment in zip(
         heard, among.shares, among.moments, strict=True
     ):
         part = -minus_both * share
         weights += weight * share
         confident += part
-        squared += part * part
+        evidence = part
+        for other in parts:
+            evidence += next(pairs) * other
+        squared += part * evidence
         edge_sum += pull * share
         horizon_sum += part * horizon_ms
         moment_sum += part * moment
         parts.append(part)
-    for i, j, twice in among.shared:
-        squared += twice * parts[i] * parts[j]
-    moment_sum = moment_sum if among.measured else 0.0
-    return Sums(len(heard), weights, confident, squared, edge_sum, horizon_sum, moment_sum)
+    return len(parts), weights, confident, squared, edge_sum, horizon_sum, moment_sum
 
 
 def weigh(edges: Iterable[WeightedEdge], params: EdgeBlendingParams, likeness: Likeness) -> tuple[list[Weighed], Among]:

@@ -16,7 +16,7 @@ import msgspec
 from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
 from edgefleet.store.archive import MERGE_FILES, Archive, OpenFile, is_archived
-from edgefleet.store.arrow import write_whole
+from edgefleet.store.arrow import give_back, write_whole
 from edgefleet.store.columns import Columns
 from edgefleet.store.db import LedgerDatabase, LookupRow
 
@@ -26,7 +26,7 @@ DISCOVER_EVERY_NS = 2 * NS_PER_S
 SNAPSHOTS_EVERY_NS = 300 * NS_PER_S
 INDEX_EVERY_NS = 1 * NS_PER_S  # while there is more to read: the fewer transactions, the less they cost
 ROUND_EVERY_NS = 1 * NS_PER_S  # while there is more to read: how long a stream that has little is not asked
-MAX_BUFFERED_BYTES = 4 * 1024 * 1024
+MAX_BUFFERED_BYTES = 2 * 1024 * 1024
 PAGE_COUNT = 512  # entries of a reply at most: while Redis gathers one it serves nobody on the way of an order
 READ_COUNT = 64  # of a stream that is asked with others
 
@@ -249,6 +249,7 @@ class Archiver:
         self.written += rows
         self._source.save_mark(buffer.stream, buffer.mark)
         buffer.merge(self._archive)
+        give_back()
 
     def _index(self) -> None:
         """Index what was read since the last time. What a kill leaves out is read again, or found in the archive."""

@@ -123,7 +123,7 @@ def test_a_model_that_always_says_nothing_is_like_nobody_known() -> None:
 
     assert likeness.correlation("a", "b") is None
     assert likeness.correlation("a", "c") is None
-    assert not likeness.among(("a",)).measured
+    assert likeness.among(("a",)).moments == (0.0,)
 
 
 def test_independent_models_come_out_independent_within_sampling_error() -> None:
@@ -156,7 +156,7 @@ def test_a_model_that_comes_later_has_counts_of_its_own() -> None:
     assert likeness.correlation("b", "a") == pytest.approx(1.0)
     assert likeness.correlation("a", "c") is None
     assert agreement.likeness(2).correlation("c", "a") == pytest.approx(1.0)
-    assert not likeness.among(("a", "c")).measured
+    assert likeness.among(("a", "c")).moments == (0.0, 0.0)
 
 
 def test_of_a_model_that_two_rules_chose_the_freshest_edge_counts_once() -> None:
@@ -225,8 +225,8 @@ def test_the_unknown_keep_their_weight_and_share_their_evidence() -> None:
     unknown, independent = UNKNOWN.among(("a", "b")), INDEPENDENT.among(("a", "b"))
 
     assert unknown.shares == independent.shares == (1.0, 1.0)
-    assert unknown.shared == ((1, 0, 2.0),)
-    assert independent.shared == ()
+    assert unknown.pairs == (2.0,)
+    assert independent.pairs == (0.0,)
 
 
 def test_a_half_life_below_the_interval_is_refused() -> None:
