@@ -60,7 +60,7 @@ SWEEP_S: Final = 0.25
 CLEARANCE_MS: Final = 500  # what a commit was told may leave; the disk can take longer, and the latch fall meanwhile
 KEEP_SWEPT: Final = 1_000  # a command whose commit's answer was lost is never handed over
 HALT_POLL_S: Final = 0.05
-FEED_POLL_S: Final = 0.5
+FEED_POLL_S: Final = 0.25
 STALE_COMMAND_MS: Final = 5_000
 BEATS_PAGE: Final = 256
 RECENT_BEATS_MS: Final = 1_500  # of the stream's own clock: what came just before us counts
@@ -307,8 +307,6 @@ class Gateway:
     async def _new_order(self, command: Written, clearance: Clearance | None) -> None:
         """Take one PENDING_NEW to the venue, at most once in the journal's whole life."""
         event = command.event
-        if not self._bus_lost and not self.gates.has_beat(self._params().beat_limit_ms):
-            await self._look_at_beats()  # one may have come since the last look
         written = self._prepared.pop(event.order_id, None)
         known = self.memory.orders.get(event.order_id)
         if known is not None:

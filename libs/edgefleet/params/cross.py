@@ -11,7 +11,7 @@ Contradiction = tuple[tuple[str | int, ...], str]
 
 def contradictions(config: FleetConfig) -> list[Contradiction]:
     """Return (path, reason) of everything that does not go together, the path beginning with a component."""
-    return [*_unknown_models(config), *_long_windows(config), *_unknown_feeds(config)]
+    return [*_unknown_models(config), *_long_windows(config), *_unknown_feeds(config), *_bars_that_are_not_kept(config)]
 
 
 def _unknown_models(config: FleetConfig) -> Iterator[Contradiction]:
@@ -42,3 +42,14 @@ def _unknown_feeds(config: FleetConfig) -> Iterator[Contradiction]:
         if name not in known:
             reason = f"names venue {name!r}; conf/venues has {', '.join(sorted(known)) or 'none'}"
             yield ("fleet", "feeds", name), reason
+
+
+def _bars_that_are_not_kept(config: FleetConfig) -> Iterator[Contradiction]:
+    """A back-test of bars that nobody keeps would say each night that there are too few."""
+    wanted, kept = config.features.backtest, config.features.keep.bars
+    if wanted.run != "never" and wanted.interval not in kept:
+        listed = ", ".join(kept) or "none"
+        yield (
+            ("features", "backtest", "interval"),
+            f"is {wanted.interval}, and keep.bars has {listed}; keep it, or set run: never",
+        )

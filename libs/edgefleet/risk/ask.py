@@ -137,6 +137,7 @@ def state_from(asked: Asked, config: FleetConfig) -> RiskState:
             _check_size(f"prices {name} {side}", amount)
         if not price.bid <= price.ask:
             raise ValueError(f"prices {name}: bid {price.bid} is above ask {price.ask}")
+        _check_finite(f"positions {name}", units)
         if units != ZERO:
             _check_size(f"positions {name}, by size,", abs(units))
         desk.bid, desk.ask, desk.age_ms = float(price.bid), float(price.ask), 0
@@ -290,6 +291,13 @@ def _named(field: str, given: Mapping[str, T], names: tuple[str, ...] | None) ->
     return found
 
 
+def _check_finite(name: str, size: Decimal | float) -> None:
+    # `Decimal` raises where a NaN is compared, and `float` where a signalling one is read.
+    if not (size.is_finite() if isinstance(size, Decimal) else math.isfinite(size)):
+        raise ValueError(f"{name} must be finite, was {size}")
+
+
 def _check_size(name: str, size: Decimal | float) -> None:
+    _check_finite(name, size)
     if not _LEAST <= size <= _MOST:
         raise ValueError(f"{name} must be positive, from {_LEAST:g} to {_MOST:g}, was {size}")

@@ -355,7 +355,9 @@ def _size(view: View) -> Iterator[Number]:
     net = edge - ground.cost_bps
     yield Number("kelly fraction", sizing.kelly_fraction, "", "of the full Kelly bet")
     yield Number("share", view.ground.share, "", "kelly fraction * left of drawdown")
-    yield Number("kelly alone", kelly_alone(net, view), SHARE, "share * net edge / variance over the horizon")
+    yield Number(
+        "kelly alone", kelly_alone(net, view), SHARE, "share * net edge / variance over the horizon, at least 0"
+    )
     yield Number("others pull", pull_of(view, sign), SHARE, "sign * sum of C_ij x_j / C_ii")
     entry, stay = deserved(view, net, sign), deserved(view, edge, sign)
     yield Number("deserved", entry, SHARE, "kelly alone - others pull, at least 0")

@@ -7,7 +7,7 @@ between gets the same bits. A touch changes one line of the lists; sums are take
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -223,6 +223,22 @@ class Exposures:
         """Return a day's deviation of everything, in the quote asset."""
         totals = self._sum()
         return math.sqrt(totals.variance) + totals.linear
+
+    def first_trouble(self, beside: str) -> No | None:
+        """Return why an instrument other than `beside` cannot be valued: of several that of the first in the lists.
+
+        So it is the same whatever touch came last: a stage that was restored in between names the same one.
+        """
+        name = self._first(self.troubles, beside)
+        return None if name is None else self.troubles[name]
+
+    def first_unknown(self, beside: str) -> No | None:
+        """Return that an instrument other than `beside` is held without a variance, the first in the lists."""
+        name = self._first(self.unknown, beside)
+        return None if name is None else No(Refusal.NOT_WARM, detail=f"{name} is held and its variance is not known")
+
+    def _first(self, named: Container[str], beside: str) -> str | None:
+        return next((name for name in self._lines if name in named and name != beside), None) if named else None
 
     def around(self) -> Around:
         """Return what everything comes to, each line at its worst, in the quote asset."""

@@ -79,12 +79,9 @@ class Fleet:
         if not 0 < total < math.inf:
             return No(Refusal.DRAWDOWN, observed=fall, detail=f"equity of all accounts {total!r} {self.quote}")
         for one in self.accounts:
-            for name, trouble in one.exposures.troubles.items():
-                if name != desk.instrument:
-                    return trouble
-            for name in one.exposures.unknown:
-                if name != desk.instrument:
-                    return No(Refusal.NOT_WARM, detail=f"{name} is held and its variance is not known")
+            against = one.exposures.first_trouble(desk.instrument) or one.exposures.first_unknown(desk.instrument)
+            if against is not None:
+                return against
         return Over(total, fall, equity * span[1] / total, self._beside(desk, total))
 
     def _beside(self, desk: Desk, total: float) -> Beside:

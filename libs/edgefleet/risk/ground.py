@@ -136,10 +136,9 @@ def ground_of(
     if not total > 0:
         most = plan.params.risk_limits.max_drawdown
         return NoEquity(No(Refusal.DRAWDOWN, limit=most, observed=fall, detail=f"equity {total!r}"))
-    if exposures.troubles:
-        for name, trouble in exposures.troubles.items():
-            if name != desk.instrument:
-                return NoEquity(trouble)
+    trouble = exposures.first_trouble(desk.instrument)
+    if trouble is not None:
+        return NoEquity(trouble)
     over = None if fleet is None else fleet.over(desk, total)
     return _sound(desk, plan, exposures, own, over, bid, ask, total, fall)
 
@@ -257,10 +256,8 @@ def _barred_beside(
             return No(Refusal.DRAWDOWN, limit=whole, observed=over.drawdown, detail="of all accounts together")
     if own.barred is not None:
         return own.barred
-    for name in exposures.unknown:
-        if name != desk.instrument:
-            return No(Refusal.NOT_WARM, detail=f"{name} is held and its variance is not known")
-    return _far_from_the_mean(desk, params) or own.unusual
+    unknown = exposures.first_unknown(desk.instrument)
+    return unknown or _far_from_the_mean(desk, params) or own.unusual
 
 
 def _far_from_the_mean(desk: Desk, params: RiskParams) -> No | None:

@@ -17,6 +17,7 @@ from edgefleet.messages import (
     Ensemble,
     Fill,
     OrderEvent,
+    Session,
     Touch,
     TradingState,
     Watermark,
@@ -37,6 +38,7 @@ from edgefleet.risk.state import (
     count_enlargement,
     desk_of,
     is_fleet,
+    leave_other_venues,
     mark_fleet_peak,
     mark_peaks,
     position,
@@ -119,6 +121,8 @@ class RiskStage:
             case Account():
                 if message.account == plan.account:
                     take_account(state, message)
+            case Session():
+                leave_other_venues(state, message.venue)
             case TradingState():
                 return _take_trading_state(state, message, entry, plan)
             case Command():

@@ -300,6 +300,22 @@ def equity(state: RiskState, venue: str, quote: str) -> float | None:
     return math.fsum(values)
 
 
+def leave_other_venues(state: RiskState, venue: str) -> None:
+    """Let go of accounts that a session at `venue` does not have: nobody tells of them any more.
+
+    Else what was once held on paper would be valued beside the account that trades, for ever and at old prices.
+    """
+    others = [other for other in state.holdings if other != venue]
+    if not others:
+        return
+    for other in others:
+        del state.holdings[other]
+    for key in [key for key in state.peaks if key.partition("|")[0] != venue]:
+        del state.peaks[key]
+    for key in [key for key in state.watch.days if key.partition("|")[0] != venue]:
+        del state.watch.days[key]
+
+
 def is_fleet(state: RiskState) -> bool:
     """Return whether more than one account is known, so that they are one portfolio as well."""
     return len(state.holdings) > 1

@@ -28,6 +28,7 @@ INDEX_EVERY_NS = 1 * NS_PER_S  # while there is more to read: the fewer transact
 ROUND_EVERY_NS = 1 * NS_PER_S  # while there is more to read: how long a stream that has little is not asked
 MAX_BUFFERED_BYTES = 2 * 1024 * 1024
 PAGE_COUNT = 512  # entries of a reply at most: while Redis gathers one it serves nobody on the way of an order
+PAGE_BYTES = 512 * 1024
 READ_COUNT = 64  # of a stream that is asked with others
 
 
@@ -119,6 +120,7 @@ class Archiver:
         self._asked: _Ask | None = None  # the one whose answer is under way
         self._busy: set[str] = set()  # had more than they are asked for together with others
         self._unread: dict[str, int] = {}  # by stream whose last page was full: stamp of its newest entry read
+        self._mean_bytes: dict[str, int] = {}  # of an entry, by stream, in its last page
         self._unindexed: dict[str, Columns] = {}
         self._indexed: int | None = None
         self._round_at = 0
@@ -141,10 +143,11 @@ class Archiver:
 
     def close(self) -> None:
         """Archive everything that is in the streams now."""
-        self._discover()
-        self._ask_all()
-        while self._asked is not None:
-            self._read(self._clock.monotonic_ns())
+        for _ in range(2):  # what was asked for before may miss what came since, so all is asked once more
+            self._discover()
+            self._ask_all()
+            while self._asked is not None:
+                self._read(self._clock.monotonic_ns())
         self._index()
         for buffer in self._buffers.values():
             if buffer.rows:
@@ -187,7 +190,7 @@ class Archiver:
         if self._asked is not None:
             queued.update(self._asked.streams)
         asked = [stream for stream in self._buffers if stream not in queued]
-        self._asks.extend(_Ask((stream,), PAGE_COUNT) for stream in asked if stream in self._busy)
+        self._asks.extend(self._page(stream) for stream in asked if stream in self._busy)
         quiet = [stream for stream in asked if stream not in self._busy]
         together = PAGE_COUNT // READ_COUNT
         for start in range(0, len(quiet), together):
@@ -218,14 +221,19 @@ class Archiver:
         read = 0 if columns is None else len(columns)
         if columns is not None:
             self._buffers[stream].position = columns.ids[-1].decode()
+            self._mean_bytes[stream] = sum(map(len, columns.data)) // read + 1
         if read >= limit:
             self._busy.add(stream)
             self._unread[stream] = id_key(self._buffers[stream].position)[0]
-            self._asks.append(_Ask((stream,), PAGE_COUNT))
+            self._asks.append(self._page(stream))
             return
         self._unread.pop(stream, None)
         if read < READ_COUNT:
             self._busy.discard(stream)
+
+    def _page(self, stream: str) -> _Ask:
+        """Return a page of one stream: fewer entries where they are large, for two pages are in memory at once."""
+        return _Ask((stream,), max(1, min(PAGE_COUNT, PAGE_BYTES // self._mean_bytes[stream])))
 
     def _take(self, stream: str, columns: Columns, now: int) -> None:
         """Keep what was read, and write the largest where too much is held: large groups cost least."""

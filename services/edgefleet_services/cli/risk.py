@@ -508,7 +508,12 @@ def _one_series(
         name, series = "portfolio", values @ np.array(_numbers(weights, names))
     # A series that begins later than others has missing values at an end, where nothing is lost by leaving them out.
     present = np.flatnonzero(~np.isnan(series))
-    return name, _whole(path, name, series[present[0] : present[-1] + 1] if len(present) else series[:0])
+    whole = _whole(path, name, series[present[0] : present[-1] + 1] if len(present) else series[:0])
+    for value in whole.tolist():
+        if value <= -1:
+            lost = f"a return of {value!r} loses everything or more"
+            raise Misuse(f"{path}: {name}: {lost}; are these --prices, or per cent?")
+    return name, whole
 
 
 def _whole(path: Path, name: str, series: Floats) -> Floats:

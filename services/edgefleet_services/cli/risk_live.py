@@ -140,6 +140,12 @@ def _portfolio(path: Path, config: FleetConfig) -> Portfolio:
         raise Misuse(f"{path} cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise Misuse(f"{path}: {error}; write {{equity, positions: [{{instrument, quantity, price}}]}}") from error
+    names = [line.instrument for line in file.positions]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise Misuse(f"{path} names {twice} twice; add its quantities up")
+    if file.peak is not None and file.peak.is_finite() and file.equity.is_finite() and file.peak < file.equity:
+        raise Misuse(f"{path}: peak {file.peak} is below equity {file.equity}; the peak is the highest equity seen")
     return Portfolio(
         equity=file.equity, peak=file.peak, positions=tuple(_position(line, config) for line in file.positions)
     )

@@ -342,7 +342,7 @@ class Follower:
             await asyncio.sleep(0)  # what was held is here after the loop's next look; a turn without it finds nothing
         outputs = self._answered_snapshots()
         taken = [] if self.feed.lost else frames.take(FRAMES_PER_COMMIT)
-        self.pace.took(len(taken), self.host.clock.monotonic_ns())
+        self.pace.took(len(taken), self.host.clock.monotonic_ns(), full=len(taken) == FRAMES_PER_COMMIT)
         for frame in taken:
             self._show(frame)
             outputs += self.feed.on_frame(frame.stamp_ns, frame.body, frame.ts_init)

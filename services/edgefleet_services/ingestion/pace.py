@@ -35,10 +35,10 @@ class Pace:
         self._since_ns = self._last_ns = now_ns
         self._count = 0
 
-    def took(self, count: int, now_ns: int) -> None:
-        """Note that `count` frames were taken."""
+    def took(self, count: int, now_ns: int, *, full: bool = False) -> None:
+        """Note that `count` frames were taken, and whether as many as a commit holds: then more may wait already."""
         self._count += count
-        self._last_ns = now_ns
+        self._last_ns = now_ns - self._turn_ns if full else now_ns
         passed = now_ns - self._since_ns
         if passed >= _WINDOW_NS:
             self.is_busy = self._count * NS_PER_S >= BUSY_PER_S * passed

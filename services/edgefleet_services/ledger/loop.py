@@ -26,7 +26,7 @@ from edgefleet.stage import Output
 from edgefleet.store.books import Bookkeeper, following
 from edgefleet.telemetry.logs import Logger
 
-BATCH = 512
+BATCH = 256  # of unreadable entries a commit holds no more
 BLOCK_MS = 500
 LINGER_S = 0.5  # nothing waits for the ledger, so it lets batches grow: a transaction costs as much as fifty rows
 SHOW_EVERY_NS = 250 * NS_PER_MS

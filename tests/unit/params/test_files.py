@@ -225,6 +225,14 @@ def test_a_rule_that_names_an_unknown_model_is_refused_at_its_line(conf: Path) -
     ]
 
 
+def test_a_back_test_of_bars_that_are_not_kept_is_refused_at_its_line(conf: Path) -> None:
+    (conf / "features.yml").write_text("keep: {bars: [1m, 1d]}\nbacktest:\n  interval: 1h\n")
+
+    assert _faults(conf) == [
+        "conf/features.yml:3: backtest.interval: is 1h, and keep.bars has 1m, 1d; keep it, or set run: never"
+    ]
+
+
 def test_a_signed_request_may_not_outlive_half_the_lease(conf: Path) -> None:
     (conf / "fleet.yml").write_text("take_over_ms: 2000\n")
 

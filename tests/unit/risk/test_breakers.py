@@ -258,14 +258,14 @@ def test_what_contradicts_itself_is_refused(body: dict[str, Any], reason: str) -
 
 
 def test_breaker_that_would_open_on_what_verdicts_allow_is_refused() -> None:
-    BreakerParams().check_beside(var_hard_limit=0.02, stale_after_ms=3_000)
+    BreakerParams().check_beside("risk_limits.var_hard_limit", 0.02, stale_after_ms=3_000)
     off = BreakerParams.model_validate({"var": {"enabled": False}, "staleness": {"enabled": False}})
-    off.check_beside(var_hard_limit=0.03, stale_after_ms=11_000)
+    off.check_beside("risk_limits.var_hard_limit", 0.03, stale_after_ms=11_000)
 
     with pytest.raises(ValueError, match=r"breakers\.var\.limit 0\.025 is below risk_limits\.var_hard_limit 0\.03"):
-        BreakerParams().check_beside(var_hard_limit=0.03, stale_after_ms=3_000)
+        BreakerParams().check_beside("risk_limits.var_hard_limit", 0.03, stale_after_ms=3_000)
     with pytest.raises(ValueError, match=r"limit_s 10\.0 is below freshness\.stale_after_ms 11000"):
-        BreakerParams().check_beside(var_hard_limit=0.02, stale_after_ms=11_000)
+        BreakerParams().check_beside("risk_limits.var_hard_limit", 0.02, stale_after_ms=11_000)
 
 
 def test_loosening_is_known_as_such() -> None:

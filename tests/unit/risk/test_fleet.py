@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from tests.unit.risk.world import BTC, ETH, Venues, World, venues_config
 
-from edgefleet.messages import Approved, BreakerMoved, Refusal, Refused
+from edgefleet.messages import Approved, BreakerMoved, Refusal, Refused, Session
 from edgefleet.risk.explain import explain
 from edgefleet.risk.kept import Kept
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.state import fleet_equity, rates
 from edgefleet.risk.var import SECONDS_PER_DAY, Z_95
+from edgefleet.testing import build
 
 OTHER = "BTC/USDT@okx"
 PRICES = {BTC: 60_000.0, ETH: 3_000.0, OTHER: 60_000.0}
@@ -212,3 +213,33 @@ def test_what_is_told_of_the_fleet_is_what_the_verdict_rests_on() -> None:
     told = {group.title for group in found.limits}
     assert {"fleet_gross", "fleet_net", "fleet_var", "fleet_es"} <= told
     assert Decimal(target.quantity) > 0
+
+
+def test_an_account_of_an_earlier_session_counts_no_more() -> None:
+    world = fleet({"fleet_limits": {"quote": "EUR"}})  # without a rate nothing is enlarged while there are two accounts
+    assert refused(world.edge(60.0, OTHER)).reason is Refusal.NO_TOUCH
+
+    began = Session(
+        session="s", mode="paper", venue="okx", account="main", symbols=("BTC/USDT",), first_ids={}, machine={},
+        ts_event=world.now, ts_init=world.now,
+    )  # fmt: skip
+    world.feed("control", began)
+
+    assert list(world.state.holdings) == ["okx"]
+    assert not [key for key in (*world.state.peaks, *world.state.watch.days) if not key.startswith("okx|")]
+    assert approved(world.edge(61.0, OTHER)).quantity > 0
+
+
+def test_which_account_is_named_does_not_follow_from_the_order_of_touches() -> None:
+    prices = {ETH: 3_000.0, "BTC/EUR@sim": 54_000.0, "ETH/EUR@sim": 2_700.0}
+    settings = venues_config(symbols=("ETH/USDT", "BTC/EUR", "ETH/EUR"))
+    said = []
+    for last in ("BTC/EUR@sim", "ETH/EUR@sim"):
+        world = Venues(settings, prices, {"sim": {"USDT": "100000", "BTC": "0.05", "ETH": "0.5"}})
+        world.warm()
+        world.edge(60.0, ETH)
+        bid, ask = world.touch(last)
+        world.feed("beats", build.touch(instrument=last, bid=bid, ask=ask, ts_event=world.now))
+        said.append(refused(world.edge(-60.0, ETH)).detail)
+
+    assert said[0] == said[1] != ""

@@ -64,6 +64,13 @@ def test_a_busy_market_is_read_seldomer_where_processors_are_short(rate: int, wa
     assert pace.rest_s(NS_PER_S) == turn_ns / NS_PER_S
 
 
+def test_where_a_commit_was_full_the_next_reading_does_not_wait() -> None:
+    pace = after_a_second_at(30_000, waiting=0.9)
+    pace.took(256, NS_PER_S, full=True)
+
+    assert pace.rest_s(NS_PER_S) == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long a process waited for a processor")
 def test_the_kernel_tells_how_long_we_waited() -> None:
     before = waited_ns()

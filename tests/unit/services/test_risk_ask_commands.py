@@ -138,6 +138,10 @@ def test_a_blend_is_read_from_standard_input(
         ({**ASKED, "leverage": 3}, "unknown field `leverage`"),
         ({**ASKED, "edges": [{**EDGE, "edge": 3}]}, "unknown field `edge`"),
         ({**ASKED, "equity": "much"}, "$.equity"),
+        ({**ASKED, "equity": "NaN"}, "equity must be finite, was NaN"),
+        ({**ASKED, "peak": "sNaN"}, "peak must be finite, was sNaN"),
+        ({**ASKED, "positions": {BTC: "NaN", ETH: 0}}, f"positions {BTC} must be finite, was NaN"),
+        ({**ASKED, "prices": {**ASKED["prices"], BTC: {"bid": "sNaN", "ask": 1}}}, "bid must be finite, was sNaN"),
         ('{"edges": [{"edge_bps": NaN}]}', "malformed"),
         ("", "truncated"),
         ("[]", "Expected `object`"),
@@ -175,6 +179,10 @@ def test_a_file_that_is_not_there_is_told_in_one_line(
         ("concentration_limits: {single: 0.7}", "concentration_limits.single 0.7 is above class 0.6"),
         ("expected_shortfall: {target: 0.03}", "expected_shortfall.target 0.03 is above hard_limit 0.0285"),
         ("exposure_limits: {net: 5}", "exposure_limits.net 5.0 is above gross 4.0"),
+        (
+            "exposure_limits: {net: 1}\n  fleet_limits: {var_hard_limit: 0.2}",
+            "0.025 is below fleet_limits.var_hard_limit 0.2",
+        ),
     ],
 )
 def test_limits_that_contradict_each_other_are_refused_with_both_numbers(

@@ -81,6 +81,12 @@ def test_people_read_what_is_not_covered_and_what_breaks(capsys: pytest.CaptureF
         ({**PORTFOLIO, "equity": "NaN"}, (), "equity must be positive and finite, was nan"),
         ({**PORTFOLIO, "equity": -5}, (), "equity must be positive and finite, was -5.0"),
         ({**PORTFOLIO, "cash": 1}, (), "unknown field `cash`"),
+        ({**PORTFOLIO, "peak": 10}, (), "the peak is the highest equity seen"),
+        (
+            {**PORTFOLIO, "positions": PORTFOLIO["positions"][:1] * 2},
+            (),
+            "names BTC/USDT@sim twice; add its quantities up",
+        ),
         ({"equity": 1}, (), "missing required field `positions`"),
         ('{"equity": NaN, "positions": []}', (), "malformed"),
         (PORTFOLIO, ("--scenario", "no_such"), "--scenario 'no_such' is unknown; conf/stress.yml has financial_crisis"),

@@ -10,7 +10,7 @@ import pytest
 from edgefleet.bus.interface import FIRST, Entry, id_key
 from edgefleet.clock import NS_PER_MS
 from edgefleet.store.archive import MERGE_FILES, ROWS_PER_GROUP, Archive
-from edgefleet.store.archiver import INDEX, INDEX_EVERY_NS, PAGE_COUNT, READ_COUNT, ROUND_EVERY_NS, Archiver
+from edgefleet.store.archiver import INDEX, INDEX_EVERY_NS, PAGE_BYTES, PAGE_COUNT, READ_COUNT, ROUND_EVERY_NS, Archiver
 from edgefleet.store.columns import Columns
 from edgefleet.store.db import LedgerDatabase, database_url
 from edgefleet.testing.clock import FakeClock
@@ -173,6 +173,39 @@ def test_what_comes_while_a_round_is_read_is_archived_by_a_clean_end(tmp_path: P
     one.close()
 
     assert {name: list(Archive(tmp_path).read(name, FIRST)) for name in source.held} == source.held
+
+
+def test_what_comes_behind_an_ask_that_is_under_way_is_archived_by_a_clean_end(tmp_path: Path) -> None:
+    names = [f"dead.{n}" for n in range(12)]
+    source = Streams({name: entries(0, 5) for name in names})
+    one = archiver(source, tmp_path, FakeClock())
+    assert one.turn()  # the second page of streams is asked for
+
+    for name in names:
+        source.held[name] += entries(5, 3)
+    one.close()
+
+    assert {name: list(Archive(tmp_path).read(name, FIRST)) for name in source.held} == source.held
+
+
+def test_of_large_entries_a_page_holds_fewer(tmp_path: Path) -> None:
+    large = [Entry(f"{1_700_000_000_000 + n}-0", "trade.v1", bytes(100_000)) for n in range(200)]
+    source = Streams({"market": large})
+    counts: list[int] = []
+    ask = source.ask
+
+    def counted(positions: Mapping[str, str], count: int) -> None:
+        counts.append(count)
+        ask(positions, count)
+
+    source.ask = counted  # type: ignore[method-assign]  # to see what it is asked
+    one = archiver(source, tmp_path, FakeClock())
+    while one.turn():
+        pass
+
+    assert max(counts[1:]) * 100_000 <= PAGE_BYTES
+    one.close()
+    assert list(Archive(tmp_path).read("market", FIRST)) == large
 
 
 def test_what_is_told_to_be_held_is_what_no_file_has(tmp_path: Path) -> None:

@@ -144,8 +144,8 @@ class BreakerParams(Params):
     reject_rate: RejectRateParams = Field(default_factory=lambda: RejectRateParams())
     consecutive_losses: ConsecutiveLossesParams = Field(default_factory=lambda: ConsecutiveLossesParams())
 
-    def check_beside(self, *, var_hard_limit: float, stale_after_ms: int) -> None:
-        """Refuse breakers that would open on what the verdicts still allow.
+    def check_beside(self, name: str, var_hard_limit: float, *, stale_after_ms: int) -> None:
+        """Refuse breakers that would open on what the verdicts still allow, by their limit of that `name`.
 
         Raises
         ------
@@ -154,6 +154,6 @@ class BreakerParams(Params):
         """
         var, age_s = self.var.limit, self.staleness.limit_s
         if self.var.enabled and not var_hard_limit <= var:
-            raise ValueError(f"breakers.var.limit {var} is below risk_limits.var_hard_limit {var_hard_limit}")
+            raise ValueError(f"breakers.var.limit {var} is below {name} {var_hard_limit}")
         if self.staleness.enabled and not stale_after_ms <= age_s * 1_000:
             raise ValueError(f"breakers.staleness.limit_s {age_s} is below freshness.stale_after_ms {stale_after_ms}")

@@ -270,7 +270,9 @@ class RiskLimitsParams(Params):
 class FleetLimitsParams(Params):
     """What is never exceeded by all accounts as one portfolio, where the fleet trades at more than one venue."""
 
-    quote: str = Field("USDT", min_length=1, description="asset that all accounts are valued in, by rates of the feeds")
+    quote: str = Field(
+        "USDT", pattern=r"^[A-Z0-9]+$", description="asset that all accounts are valued in, by rates of the feeds"
+    )
     gross: float = Field(
         4.0, gt=0, le=100, description="exposure / equity of all accounts, longs and shorts", json_schema_extra=LOWER
     )
@@ -413,7 +415,9 @@ class RiskParams(Params):
                 f"monitoring.alerts.drawdown_warning {warning} is above risk_limits.max_drawdown {limit}; "
                 "lower the warning first"
             )
-        self.breakers.check_beside(
-            var_hard_limit=self.risk_limits.var_hard_limit, stale_after_ms=self.freshness.stale_after_ms
-        )
+        for name, limit in (
+            ("risk_limits.var_hard_limit", self.risk_limits.var_hard_limit),
+            ("fleet_limits.var_hard_limit", self.fleet_limits.var_hard_limit),
+        ):
+            self.breakers.check_beside(name, limit, stale_after_ms=self.freshness.stale_after_ms)
         return self
