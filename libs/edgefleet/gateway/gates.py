@@ -36,6 +36,10 @@ class Gates:
         came = self._clock.monotonic_ns() - max(age_ms, 0) * NS_PER_MS
         self._beat_ns = came if self._beat_ns is None else max(self._beat_ns, came)
 
+    def has_beat(self, limit_ms: int) -> bool:
+        """Return whether a beat is known that is young enough."""
+        return self._beat_ns is not None and self._clock.monotonic_ns() - self._beat_ns <= limit_ms * NS_PER_MS
+
     def refusal(self, beat_limit_ms: int) -> str | None:
         """Return why nothing may be sent now, None where it may."""
         if self.halted:

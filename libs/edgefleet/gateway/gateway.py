@@ -306,39 +306,43 @@ class Gateway:
 
     async def _new_order(self, command: Written, clearance: Clearance | None) -> None:
         """Take one PENDING_NEW to the venue, at most once in the journal's whole life."""
-        event = command.event
+        event, began = command.event, self._clock.monotonic_ns()
         written = self._prepared.pop(event.order_id, None)
         known = self.memory.orders.get(event.order_id)
         if known is not None:
             self._inquiry.resolve_later(known)  # intended before a crash: it may be there
             return
+        known = self.memory.intend(event)  # before anything is waited for: a cancel that comes meanwhile finds it
+        if not self._bus_lost and not self.gates.has_beat(self._params().beat_limit_ms):
+            await self._look_at_beats()  # one may have come since the last look
         refusal = self._refusal()
         if event.instrument not in self.instruments:
             refusal = "this executor does not reconcile the instrument; start it with --symbols"
-        known = self.memory.intend(event)
         if refusal is not None:
             self._deny(event, refusal)
             return
         try:
-            permitted = await self._intend(event, written or self._write_intent(command.data), clearance)
+            intent = written or self._write_intent(command.data)
+            permitted = await self._intend(event, intent, clearance, cleared_at=began)
         except (OutOfReach, Transient) as error:
             self._deny(event, str(error))
             return
         refusal = self._refusal() if permitted else "the latch, the mode or the account's lease forbids it"
         if known.standing != "intended":
-            refusal = "it was given up while the disk was waited for"
+            refusal = "it was given up while beats or the disk were waited for"
         if refusal is not None:
             self._deny(event, refusal)
             return
         await self._send(event, known)
 
-    async def _intend(self, event: OrderEvent, written: asyncio.Future[None], clearance: Clearance | None) -> bool:
+    async def _intend(
+        self, event: OrderEvent, written: asyncio.Future[None], clearance: Clearance | None, *, cleared_at: int
+    ) -> bool:
         """Return, once the intent is on disk, whether the bus permits the order to leave.
 
         The wire waits for both, so either alone means an order that never left.
         """
         if clearance is not None:
-            cleared_at = self._clock.monotonic_ns()
             await written
             if self._clock.monotonic_ns() - cleared_at <= CLEARANCE_MS * NS_PER_MS:
                 return clearance.covers(reducing=event.reduce_only)

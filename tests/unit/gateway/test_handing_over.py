@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from tests.unit.gateway.rig import Rig, written
 
 from edgefleet.bus.interface import Clearance
@@ -91,6 +92,32 @@ async def test_an_order_that_was_handed_over_is_known_before_anything_is_waited_
     await asyncio.sleep(0)
 
     assert event.order_id in rig.gateway.memory.orders  # a cancel that comes now finds it
+
+
+async def test_an_order_meets_a_beat_that_came_after_the_last_look(rig: Rig) -> None:
+    await rig.open()
+    event = build.order_event()
+    await rig.bus.append("beats", build.beat())
+
+    rig.gateway.offer([written(event)], Clearance.ALL)
+    await rig.until(lambda: rig.venue.placed)
+
+    assert [order.order_id for order in rig.venue.placed] == [event.order_id]
+
+
+async def test_a_clearance_grows_old_while_beats_are_looked_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.open()
+
+    async def slow() -> None:
+        rig.clock.advance(ms=1_200)
+        rig.gateway.gates.beat()
+        rig.bus.set_key("mode", "halt")
+
+    monkeypatch.setattr(rig.gateway, "_look_at_beats", slow)
+    rig.gateway.offer([written(build.order_event())], Clearance.ALL)
+    await rig.until_told("DENIED")
+
+    assert rig.venue.placed == []
 
 
 async def test_a_halt_file_that_cannot_be_told_of_halts(rig: Rig) -> None:
