@@ -219,7 +219,7 @@ def fits(tested: Tested) -> dict[str, float]:
 
 def judging() -> list[psutil.Process]:
     """Return the processes of nights; the test's Redis is a child too."""
-    return [one for one in psutil.Process().children() if one.name() != "redis-server"]
+    return [one for one in psutil.Process().children() if one.name() not in ("redis-server", "valkey-server")]
 
 
 def shell(words: str) -> list[str]:
