@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgefleet.clock import iso
 from edgefleet.errors import FleetError
 from edgefleet.instruments import AssetClass
 from edgefleet.params.schema import BacktestParams
@@ -59,16 +58,7 @@ def back_test(
     """
     from edgefleet_services.data.closes import closes_of
 
-    about = SymbolNight(
-        instrument=instrument,
-        until=None if until_ns is None else iso(until_ns),
-        interval=settings.interval,
-        level=settings.level,
-        window=settings.window,
-        returns=0,
-        needed=settings.window + settings.periods,
-        gaps=0,
-    )
+    about = SymbolNight.unjudged(instrument, settings, until_ns)
     try:
         closes = [
             one

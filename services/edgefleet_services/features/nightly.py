@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgspec
 
-from edgefleet.clock import iso
 from edgefleet.errors import FleetError, Misuse
 from edgefleet.instruments import AssetClass, split_id
 from edgefleet.messages.system import Alert
@@ -236,17 +235,7 @@ def _classes(config: FleetConfig, context: ServiceContext) -> dict[str, AssetCla
 
 
 def _unanswered(instrument: str, asked: Asked, settings: BacktestParams, why: str) -> SymbolNight:
-    return SymbolNight(
-        instrument=instrument,
-        until=iso(asked.until_ns),
-        interval=settings.interval,
-        level=settings.level,
-        window=settings.window,
-        returns=0,
-        needed=settings.window + settings.periods,
-        gaps=0,
-        failed=why,
-    )
+    return msgspec.structs.replace(SymbolNight.unjudged(instrument, settings, asked.until_ns), failed=why)
 
 
 def _told(method: str, tested: Tested) -> str:

@@ -13,9 +13,10 @@ from typing import Literal
 
 import msgspec
 
-from edgefleet.clock import NS_PER_S
+from edgefleet.clock import NS_PER_S, iso
 from edgefleet.errors import Misuse
 from edgefleet.instruments import AssetClass
+from edgefleet.params.schema import BacktestParams
 from edgefleet.store.arrow import write_whole
 
 MARKET_VARIABLE = "EDGEFLEET_MARKET_DIR"
@@ -60,6 +61,20 @@ class SymbolNight(msgspec.Struct, frozen=True, kw_only=True):
     methods: dict[str, Tested] = {}
     passing: tuple[str, ...] = ()
     failed: str | None = None  # why there is no answer
+
+    @classmethod
+    def unjudged(cls, instrument: str, settings: BacktestParams, until_ns: int | None) -> SymbolNight:
+        """Return what is so before any return was seen."""
+        return cls(
+            instrument=instrument,
+            until=None if until_ns is None else iso(until_ns),
+            interval=settings.interval,
+            level=settings.level,
+            window=settings.window,
+            returns=0,
+            needed=settings.window + settings.periods,
+            gaps=0,
+        )
 
     @property
     def rejected(self) -> dict[str, Tested]:
