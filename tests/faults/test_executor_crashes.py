@@ -45,7 +45,7 @@ def test_killed_between_the_venues_accept_and_our_record_leaves_one_order_and_it
 
 def test_killed_between_intent_and_wire_leaves_no_order_and_an_intent_in_doubt(world: World) -> None:
     dying = world.executor(script=Path(__file__).with_name("executor_dies_before_the_wire.py"))
-    eventually(lambda: any(world.gates()), "an open start gate")
+    world.wait_for_gate()
     world.approve("0.02")
     assert dying.wait(20) == -signal.SIGKILL
 
@@ -119,8 +119,7 @@ def test_executor_frozen_with_an_order_in_hand_sends_nothing_when_it_thaws(world
     process.send_signal(signal.SIGSTOP)
     world.approve("0.02")
     eventually(lambda: not world.client.exists("lease:account:main"), "the lease's end")
-    second = world.executor(data_dir=world.data_dir.with_name("other"))
-    eventually(lambda: world.gates().count(True) == 2, "the second executor's gate")
+    second = world.started(data_dir=world.data_dir.with_name("other"))
     eventually(lambda: world.all(Fill, "fills"), "the second executor's fill")
 
     process.send_signal(signal.SIGCONT)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import httpx
+import msgspec
 import redis
 from tests.integration.venue_server import RunningVenue, eventually, running
 
@@ -150,11 +151,21 @@ class World:
 
     def started(self, **options: Any) -> subprocess.Popen[bytes]:
         """Start an executor and wait until its gate is open."""
-        before = len(self.gates())
         process = self.executor(**options)
-        eventually(lambda: process.poll() is not None or any(self.gates()[before:]), "an open start gate")
-        assert process.poll() is None, self.log()
+        self.wait_for_gate()
         return process
+
+    def wait_for_gate(self) -> None:
+        """Wait until the newest executor's gate is open, by its own word: a flushed Redis is told old words again."""
+        process = self.processes[-1]
+        eventually(lambda: process.poll() is not None or self._has_opened(), "an open start gate")
+        assert process.poll() is None, self.log()
+
+    def _has_opened(self) -> bool:
+        told = (
+            msgspec.json.decode(line) for line in self.log().splitlines() if line.startswith("{") and line[-1] == "}"
+        )
+        return any(line["event"] == "reconciled" and line["ready"] for line in told)
 
     def gates(self) -> list[bool]:
         """Return what each reconcile came to."""
@@ -257,6 +268,8 @@ class World:
         for process in self.processes:
             if process.poll() is None:
                 self.kill(process)
+        for log in self.logs:  # shown by pytest where the test failed
+            sys.stdout.write(f"--- {log.name}\n{log.read_text()}")
         self.client.close()
 
 

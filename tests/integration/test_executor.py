@@ -117,8 +117,7 @@ def test_each_way_of_the_kill_switch_stops_new_orders_and_survives_a_restart(wor
     world.approve("0.5")
     eventually(lambda: world.refused_or_denied(), "the refusal")
     world.kill(process)
-    again = world.executor()
-    eventually(lambda: world.gates().count(True) == 2, "the second start")
+    again = world.started()
     world.approve("0.7")
     eventually(lambda: world.refused_or_denied() >= 2, "the second refusal")
 
@@ -140,7 +139,7 @@ def test_halt_survives_a_flushed_redis_and_a_new_session(world: World) -> None:
     eventually(lambda: world.client.hget("trading:state", "state") == b"HALTED", "the latch again")
     world.resume("a person")
     eventually(lambda: "resumed" in world.log(), "the person's word")
-    eventually(lambda: any(world.gates()), "an open gate")
+    world.wait_for_gate()
     world.approve("0.02")
 
     eventually(lambda: world.all(Fill, "fills"), "a fill")
@@ -160,10 +159,9 @@ def test_halt_that_a_breaker_asked_for_outlives_a_restart_and_a_flush_and_ends_w
     eventually(lambda: world.client.hget("trading:state", "state") == b"HALTED", "the latch again")
     world.resume("a person")
     eventually(lambda: "resumed" in world.log(), "the person's word")
-    eventually(lambda: any(world.gates()), "an open gate")
+    world.wait_for_gate()
     world.kill(third)
-    world.executor()  # reads the command once more, and the word after it
-    eventually(lambda: world.gates().count(True) == 2, "the gate again")
+    world.started()  # reads the command once more, and the word after it
     world.approve("0.02")
 
     eventually(lambda: world.all(Fill, "fills"), "a fill")
@@ -192,8 +190,7 @@ def test_a_halt_of_long_ago_is_not_obeyed_again_however_much_was_said_since(worl
     eventually(lambda: "resumed" in world.log(), "the resume")
     world.kill(process)
 
-    world.executor()
-    eventually(lambda: world.gates().count(True) == 2, "the gate again")
+    world.started()
     world.approve("0.02")
 
     eventually(lambda: world.all(Fill, "fills"), "a fill")

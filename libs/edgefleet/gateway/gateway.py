@@ -587,9 +587,15 @@ class Gateway:
             # Another executor may have the account by now, and these are its orders.
             self._shut("the account's lease is too old")
             self._log.warning("orphans_not_judged", text=text)
+            self._spawn(self._judge_later(order_ids))
             return
         self._alert("orphan_order", text)
         self.halt(text)
+
+    async def _judge_later(self, order_ids: Sequence[str]) -> None:
+        """Judge once the lease is young again; where it is lost its keeper ends this process."""
+        await self._lease.until_fresh()
+        self._orphans(order_ids)
 
     # --- the latch
 

@@ -24,6 +24,7 @@ class AccountLease:
         self._bus = bus
         self._clock = clock
         self.on_lapse: Callable[[], None] = lambda: None  # it was lost for a while: others may have traded
+        self._renewed = asyncio.Event()
         self._since: int | None = None  # monotonic ns: when the last renewal that succeeded was asked for
 
     async def take(self) -> None:
@@ -65,6 +66,12 @@ class AccountLease:
         """Return whether less than half of it has passed: a request with a shorter window cannot outlive it."""
         return self._is_younger_than(self.ttl_ms // 2)
 
+    async def until_fresh(self) -> None:
+        """Wait until it is fresh."""
+        while not self.is_fresh():
+            self._renewed.clear()
+            await self._renewed.wait()
+
     async def give_back(self) -> None:
         """Let another executor have it at once."""
         self._since = None
@@ -79,4 +86,5 @@ class AccountLease:
         if not await ask(self.key, self.token, self.ttl_ms):
             return False
         self._since = asked
+        self._renewed.set()
         return True

@@ -80,6 +80,10 @@ class FakeVenue:
     async def server_time_offset_ns(self) -> int:
         return self.offset_ns
 
+    def push(self, event: UserEvent) -> None:
+        """Say something on the user stream."""
+        self._events.put_nowait(event)
+
     async def user_events(self) -> AsyncIterator[UserEvent]:
         while True:
             yield await self._events.get()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import pytest
 from tests.unit.gateway.rig import Rig, written
@@ -11,6 +12,7 @@ from edgefleet.clock import NS_PER_S
 from edgefleet.messages import VenueTrade
 from edgefleet.testing import build
 from edgefleet.testing.venue import FakeVenue
+from edgefleet.venues.interface import OrderReport, OrderUpdate
 
 
 async def test_lost_answer_is_found_by_a_query_and_booked_once(rig: Rig) -> None:
@@ -95,3 +97,28 @@ async def test_shut_gate_denies_and_nothing_reaches_the_venue(rig: Rig, what: st
     await rig.until_told("DENIED")
 
     assert rig.venue.placed == []
+
+
+async def test_an_order_of_nobodys_that_is_seen_while_the_lease_is_old_halts_once_the_lease_is_young(rig: Rig) -> None:
+    await rig.open()
+    stranger = OrderReport(
+        instrument=build.INSTRUMENT,
+        order_id="efstranger",
+        venue_order_id="77",
+        status="FILLED",
+        side="buy",
+        kind="market",
+        quantity=Decimal("0.1"),
+        price=None,
+        filled=Decimal("0.1"),
+        ts_event=rig.clock.wall_ns(),
+    )
+
+    rig.clock.advance(s=2)  # more than half of the lease, less than all of it
+    rig.venue.push(OrderUpdate(order=stranger, trade=None))
+    await rig.until(lambda: not rig.gateway.gates.ready)
+    judged_at_once = rig.gateway.gates.halted
+    await rig.until(lambda: rig.gateway.gates.halted)  # its keeper renews the lease twice a second
+
+    assert judged_at_once == ""
+    assert "efstranger" in rig.gateway.gates.halted
