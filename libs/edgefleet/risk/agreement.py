@@ -7,8 +7,10 @@ edges are. Models that repeat one another are one source of evidence, whatever t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from operator import lt
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from operator import itemgetter, lt
+from typing import Any
 
 import msgspec
 
@@ -18,7 +20,8 @@ from edgefleet.params.schema.risk import EdgeBlendingParams
 
 _FORGOTTEN = 10  # half-lives without a word: what was heard counts 1/1024 by then
 _REPEATS = 0.5  # of the mean square of one model's edges, told by the other's: above it more is repeated than is new
-_REMEMBERED = 64  # sets of models whose `Among` is kept until the next sample
+_REMEMBERED = 64  # sets of models whose `Among` is kept until the next sample,
+_PARTS = 512  # and sets of the best of them: in a second many may be the best
 
 _ITSELF = 1.0, 2.0  # what a row holds of a model beside its own copy
 _NOBODY: Mapping[str, tuple[float, float]] = {}
@@ -146,6 +149,22 @@ class Among(msgspec.Struct, frozen=True, gc=False):
     ordered: bool  # they were named in ascending order, each once
 
 
+class Ready(msgspec.Struct, frozen=True):
+    """A set of models and how alike they are, and parts of it as they are asked about: sets mostly stay as they are."""
+
+    names: tuple[str, ...]
+    among: Among
+    repeats: bool  # whether a model mostly repeats another
+    parts: dict[tuple[int, ...], Part]  # by places
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Some models of a set."""
+
+    pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]  # takes theirs out of what all have
+    ready: Ready
+
+
 class Likeness:
     """Correlations of the models' edges, ready to be asked thousands of times until the next sample.
 
@@ -159,7 +178,7 @@ class Likeness:
         If a correlation is not in [-1, 1], a moment not positive and finite, or `unknown` not in [0, 1].
     """
 
-    __slots__ = ("_among", "_correlations", "_moments", "_rows", "_unknown", "repeats")
+    __slots__ = ("_among", "_correlations", "_moments", "_rows", "_unknown", "last", "repeats")
 
     def __init__(
         self, correlations: Mapping[tuple[str, str], float], moments: Mapping[str, float], *, unknown: float = 1.0
@@ -176,6 +195,7 @@ class Likeness:
         self._moments = dict(moments)
         self._unknown = unknown
         self._among: dict[tuple[str, ...], Among] = {}
+        self.last: Ready | None = None  # what was asked about last
         self._rows: dict[str, dict[str, tuple[float, float]]] = {}  # max(rho, 0)^2 and 2 max(rho, 0) of each two
         repeated: dict[str, set[str]] = {}
         for (first, second), rho in correlations.items():
@@ -192,6 +212,21 @@ class Likeness:
             return 1.0
         rho = self._correlations.get((first, second))
         return self._correlations.get((second, first)) if rho is None else rho
+
+    def ready(self, models: tuple[str, ...]) -> Ready:
+        """Return how alike `models` are, with room for what is asked of parts of them."""
+        found = self.last
+        if found is None or found.names != models:
+            found = self.last = Ready(models, self.among(models), bool(self.repeats), {})
+        return found
+
+    def prepare(self, ready: Ready, names: tuple[str, ...]) -> None:
+        """Make those of `ready` that are named ready as well; both in ascending order."""
+        if len(ready.parts) >= _PARTS:
+            ready.parts.clear()
+        places = tuple([ready.names.index(name) for name in names])
+        pick = itemgetter(*places) if len(places) > 1 else partial(_only, places[0])
+        ready.parts[places] = Part(pick, Ready(names, self.compare(names), bool(self.repeats), {}))
 
     def among(self, models: tuple[str, ...]) -> Among:
         """Return how alike `models` are; one that is named twice is its own copy."""
@@ -222,6 +257,10 @@ class Likeness:
         shares = tuple([1.0 / count for count in alike])
         ordered = all(map(lt, models, models[1:]))
         return Among(shares, tuple(pairs), tuple(moments), ordered)
+
+
+def _only(place: int, of_all: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (of_all[place],)
 
 
 # Two assumptions where there is no measurement: nothing is known, and every model errs by itself.

@@ -111,33 +111,42 @@ def _bisected(covariance: Floats, order: tuple[int, ...], *, by_deviation: bool)
     inverse = 1 / (np.sqrt(variances) if by_deviation else variances)
     sums = covariance.take(line, 0).take(line, 1) * np.outer(inverse, inverse)
     placed = np.ones(len(line))
-    starts = np.arange(len(line))
     # From single assets up: the sums of a level are sums of the one below, and nothing is ever subtracted.
-    for coarse in _halvings(len(line)):
-        sizes = np.diff(starts, append=len(line))
-        risks = _cluster_risks(np.diag(sums), inverse, sizes, by_deviation=by_deviation)
-        at = np.searchsorted(starts, coarse)
-        first = at[np.diff(at, append=len(starts)) == 2]  # the left halves, each with the right one after it
-        left, right = risks[first], risks[first + 1]
-        factors = np.ones(len(starts))
-        factors[first], factors[first + 1] = right / (left + right), left / (left + right)
-        placed *= np.repeat(factors, sizes)
+    for level in _halvings(len(line)):
+        risks = _cluster_risks(np.diag(sums), inverse, level.sizes, by_deviation=by_deviation)
+        first, second = level.left, level.left + 1
+        left, right = risks[first], risks[second]
+        factors = np.ones(len(risks))
+        factors[first], factors[second] = right / (left + right), left / (left + right)
+        placed *= factors[level.piece]
+        at = level.joined
         sums = np.add.reduceat(np.add.reduceat(sums, at, axis=0), at, axis=1)
-        inverse, starts = np.add.reduceat(inverse, at), coarse
+        inverse = np.add.reduceat(inverse, at)
     weights = np.empty(len(line))
     weights[line] = placed
     return weights
 
 
+class _Level(NamedTuple):
+    """Pieces of a row, and how they are joined to larger ones."""
+
+    sizes: npt.NDArray[np.intp]  # assets in each
+    piece: npt.NDArray[np.intp]  # by asset: in which it is
+    joined: npt.NDArray[np.intp]  # the first piece of each larger one
+    left: npt.NDArray[np.intp]  # the left halves, each with the right one after it
+
+
 @lru_cache(maxsize=8)
-def _halvings(length: int) -> tuple[npt.NDArray[np.intp], ...]:
-    """Return where the pieces start that a row is cut into, from those that become single assets to the whole row."""
-    starts: list[int] = [0]
-    levels: list[npt.NDArray[np.intp]] = []
+def _halvings(length: int) -> tuple[_Level, ...]:
+    """Return the pieces that a row is cut into by halves, from single assets to the two halves of the whole."""
+    starts = np.zeros(1, dtype=np.intp)
+    levels: list[_Level] = []
     while len(starts) < length:
-        levels.append(np.array(starts))
-        pieces = zip(starts, [*starts[1:], length], strict=True)
-        starts = [cut for start, end in pieces for cut in sorted({start, start + (end - start) // 2})]
+        coarse, sizes = starts, np.diff(starts, append=length)
+        starts = np.unique(np.concatenate([starts, starts + sizes // 2]))
+        finer, joined = np.diff(starts, append=length), np.searchsorted(starts, coarse)
+        left = joined[np.diff(joined, append=len(starts)) == 2]
+        levels.append(_Level(finer, np.repeat(np.arange(len(starts)), finer), joined, left))
     return tuple(levels[::-1])
 
 

@@ -18,6 +18,7 @@ from edgefleet.clock import NS_PER_S
 from edgefleet.instruments import canonical_symbol
 from edgefleet.messages import WeightedEdge
 from edgefleet.params.schema import FleetConfig
+from edgefleet.risk.blend import Blender
 from edgefleet.risk.budgets import refresh_budgets
 from edgefleet.risk.exposures import correlations_of
 from edgefleet.risk.horizons import CALENDARS
@@ -86,10 +87,10 @@ def heard_from(asked: Asked, config: FleetConfig) -> RiskState:
         desk = desk_of(state, _instrument(edge.instrument))
         before = desk.heard[_RULE].edges if desk.heard else ()
         desk.heard[_RULE] = Heard(state.time, (*before, _weighted(edge)))
-    blending = config.risk_harmonizer.edge_blending
+    blend = Blender(config.risk_harmonizer.edge_blending)
     for desk in state.desks.values():
-        edges, likeness = desk.heard[_RULE].edges, desk.agreement.likeness(blending.agreement_min_samples)
-        desk.opinion = form_opinion(edges, blending, likeness=likeness, regime=asked.regime or "")
+        edges, likeness = desk.heard[_RULE].edges, desk.agreement.likeness(blend.params.agreement_min_samples)
+        desk.opinion = form_opinion(edges, blend, likeness=likeness, regime=asked.regime or "")
     return state
 
 

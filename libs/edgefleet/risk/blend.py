@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-
-import msgspec
 
 from edgefleet.messages.signals import WeightedEdge
 from edgefleet.params.schema.risk import EdgeBlendingParams, ShrinkageParams
 from edgefleet.risk.agreement import UNKNOWN, Among, Likeness
-from edgefleet.risk.unrolled import MOST, Sums, summing
+from edgefleet.risk.unrolled import MOST, Blend, Blending, Terms, blending
 from edgefleet.units import BPS
 
 # Squares of edges and of weights, and sums of them over days, stay finite below this.
 _ABSURD = 1e100
 
-# Minus the weight times confidence, model (in this order sorting gives the largest first, ties by name), the weight
-# times confidence times edge, weight, horizon in ms.
-Weighed = tuple[float, str, float, float, float]
+# Minus the weight times confidence, model (in this order sorting gives the largest first, ties by name), edge in bps,
+# weight, horizon in ms, confidence.
+Weighed = tuple[float, str, float, float, float, float]
+# Of all models, each with its share: how many, what they weigh, that times confidence, of the evidence (a' R a), of
+# what they say, of their horizons, of their second moments.
+Sums = tuple[int, float, float, float, float, float, float]
 _name = itemgetter(1)
-
-
-class Blend(msgspec.Struct, frozen=True, gc=False):
-    """One expectation out of several."""
-
-    edge_bps: float  # over `horizon_ms`, after shrinkage: the posterior mean
-    raw_bps: float  # before shrinkage
-    confidence: float  # 0..1, mean of the models' by weight
-    horizon_ms: float  # mean of the models', weighted as the edges are
-    models: int  # how many were blended
-    effective_models: float  # 1..models: how many independent ones are worth as much
-    posterior_sd_bps: float | None = None  # of `edge_bps`; None in `legacy`, and before every model's size is known
 
 
 def first_unsound(edges: Iterable[WeightedEdge]) -> str | None:
@@ -75,42 +64,82 @@ def blend(edges: Iterable[WeightedEdge], params: EdgeBlendingParams, likeness: L
        interdependence", Geophysical Research Letters 44, 2017, equation 1: its similarity ``exp(-(d/sigma)^2)`` of
        two models is here the square of their correlation.
     """
-    chosen = tuple(edges)
-    found = in_one_pass(chosen, params, likeness)
-    if found is None:
-        found = sums_of(*weigh(chosen, params, likeness))
-    models, weights, confident, squared, edge_sum, horizon_sum, moment_sum = found
-    if not confident > 0 or not squared > 0:
-        return None
-    raw = edge_sum / confident
-    confidence = confident / weights
-    effective = confident * confident / squared
-    if effective < 1.0:  # by rounding only: no correlation is above 1
-        effective = 1.0
-    evidence, shrinkage = confidence * effective, params.shrinkage
-    deviation = None
-    if moment_sum > 0 and evidence > 0:  # products of numbers too small for floats vanish
-        variance = posterior_variance(moment_sum / confident, evidence, shrinkage)
-        deviation = None if variance is None else math.sqrt(variance)
-    return Blend(
-        shrink(raw, evidence, shrinkage), raw, confidence, horizon_sum / confident, models, effective, deviation
-    )
+    return Blender(params)(edges, likeness)
 
 
-def in_one_pass(chosen: tuple[WeightedEdge, ...], params: EdgeBlendingParams, likeness: Likeness) -> Sums | None:
-    """Return what `sums_of` gives of what `weigh` gives, where nobody is left out and all come by name; else None."""
-    models = tuple([edge.model for edge in chosen])
-    if not 0 < len(models) <= min(params.max_models_to_blend, MOST):
-        return None
-    among = likeness.among(models)
-    if not among.ordered:
-        return None
-    decays = params.decay_factors
-    found = summing(len(models), bool(decays))(
-        chosen, among.shares, among.moments, among.pairs, params.min_confidence_threshold, params.tau_ms, decays
-    )
-    # NaN or infinite, as one of the parts was: `hear` tells which.
-    return None if found is None or found[4] - found[4] != 0.0 else found
+class Blender:
+    """What the parameters say of blending, ready to be asked thousands of times; what it gives is told at `blend`."""
+
+    __slots__ = ("_blendings", "_most", "_terms", "params")
+
+    def __init__(self, params: EdgeBlendingParams) -> None:
+        shrinkage = params.shrinkage
+        strength = shrinkage.shrinkage_strength if shrinkage.enabled else 0.0
+        self.params = params
+        self._most = 0 if shrinkage.enabled and shrinkage.mode == "legacy" else params.max_models_to_blend
+        self._terms = Terms(
+            least=params.min_confidence_threshold,
+            tau_ms=params.tau_ms,
+            decays=params.decay_factors,
+            prior=strength / (1 - strength),
+            prior_bps=shrinkage.prior_edge_bps,
+        )
+        self._blendings: dict[int, Blending] = {}  # by number of models
+
+    def __call__(self, edges: Iterable[WeightedEdge], likeness: Likeness = UNKNOWN) -> Blend | None:
+        """Return the blend of `edges`, None where no model has the confidence to be heard."""
+        chosen = tuple(edges)
+        blended, ready = self._blendings.get(len(chosen)), likeness.last
+        if blended is not None and ready is not None and len(ready.names) == len(chosen):
+            found = blended(chosen, ready, self._terms)
+            if found is not None:
+                return found
+        return self._made_ready(chosen, likeness) or self.plainly(chosen, likeness)
+
+    def _made_ready(self, chosen: tuple[WeightedEdge, ...], likeness: Likeness) -> Blend | None:
+        """Return the blend of those who are heard, in one pass; None where it has to be made plainly."""
+        terms = self._terms
+        heard = tuple([edge for edge in chosen if not edge.confidence < terms.least])
+        count = len(heard)
+        if not (0 < count <= MOST and self._most > 0):
+            return None
+        ready = likeness.ready(tuple([edge.model for edge in heard]))
+        if not ready.among.ordered:
+            return None
+        kept = min(count, self._most)
+        blended = self._blendings.get(count)
+        if blended is None:
+            blended = self._blendings[count] = blending(count, kept, terms.tau_ms is None, bool(terms.decays))
+        found = blended(heard, ready, terms)
+        if found is None and kept < count and not ready.repeats:
+            likeness.prepare(ready, tuple([one[1] for one in weigh(heard, self.params, likeness)[0]]))
+            found = blended(heard, ready, terms)
+        return found
+
+    def plainly(self, chosen: Sequence[WeightedEdge], likeness: Likeness) -> Blend | None:
+        """Return the same, by the definition; what is unusual is told or refused here."""
+        shrinkage = self.params.shrinkage
+        models, weights, confident, squared, edge_sum, horizon_sum, moment_sum = sums_of(
+            *weigh(chosen, self.params, likeness)
+        )
+        if not confident > 0 or not squared > 0:
+            return None
+        raw = edge_sum / confident
+        confidence = confident / weights
+        effective = max(confident * confident / squared, 1.0)  # below by rounding only: no correlation is above 1
+        evidence = confidence * effective
+        variance = None
+        if moment_sum > 0 and evidence > 0:  # products of numbers too small for floats vanish
+            variance = posterior_variance(moment_sum / confident, evidence, shrinkage)
+        return Blend(
+            shrink(raw, evidence, shrinkage),
+            raw,
+            confidence,
+            horizon_sum / confident,
+            models,
+            effective,
+            None if variance is None else math.sqrt(variance),
+        )
 
 
 def sums_of(heard: list[Weighed], among: Among) -> Sums:
@@ -118,20 +147,23 @@ def sums_of(heard: list[Weighed], among: Among) -> Sums:
     weights = confident = squared = edge_sum = horizon_sum = moment_sum = 0.0
     parts: list[float] = []
     pairs = iter(among.pairs)
-    for (minus_both, _, pull, weight, horizon_ms), share, moment in zip(
+    for (_, _, edge_bps, weight, horizon_ms, confidence), share, moment in zip(
         heard, among.shares, among.moments, strict=True
     ):
-        part = -minus_both * share
-        weights += weight * share
+        shared = weight * share
+        part = shared * confidence
+        weights += shared
         confident += part
         evidence = part
         for other in parts:
             evidence += next(pairs) * other
         squared += part * evidence
-        edge_sum += pull * share
+        edge_sum += part * edge_bps
         horizon_sum += part * horizon_ms
         moment_sum += part * moment
         parts.append(part)
+    if len({one[4] for one in heard}) == 1:
+        horizon_sum = confident * heard[0][4]
     return len(parts), weights, confident, squared, edge_sum, horizon_sum, moment_sum
 
 
@@ -158,10 +190,11 @@ def hear(edges: Iterable[WeightedEdge], params: EdgeBlendingParams) -> list[Weig
             faded += decays.get(model, 0.0)
         weight = edge.weight * exp(-faded)
         both = weight * confidence
-        pull = both * edge.edge_bps
+        edge_bps = edge.edge_bps
+        pull = both * edge_bps
         if pull - pull != 0.0:  # so of NaN and of infinity
             raise ValueError(f"{first_unsound([edge]) or model} must be finite: {confidence=}, {weight=}, {pull=}")
-        heard.append((-both, model, pull, weight, horizon_ms))
+        heard.append((-both, model, edge_bps, weight, horizon_ms, confidence))
     return heard
 
 

@@ -16,7 +16,7 @@ from edgefleet.messages import WeightedEdge
 from edgefleet.params.schema import FleetConfig
 from edgefleet.params.schema.risk import EdgeBlendingParams, ShrinkageParams
 from edgefleet.risk.agreement import Likeness
-from edgefleet.risk.blend import Blend, Weighed, blend, first_unsound, hear, trading_cost_bps, weigh
+from edgefleet.risk.blend import Weighed, blend, first_unsound, hear, trading_cost_bps, weigh
 from edgefleet.risk.breakers import UNITS
 from edgefleet.risk.decide import (
     View,
@@ -54,6 +54,7 @@ from edgefleet.risk.state import (
     unknown_quantity,
 )
 from edgefleet.risk.state import value_of as worth_of
+from edgefleet.risk.unrolled import Blend
 from edgefleet.risk.verdict import No
 from edgefleet.units import ZERO
 

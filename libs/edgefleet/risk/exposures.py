@@ -212,7 +212,7 @@ class Exposures:
             return None
         found = self._equity
         if found is None:
-            found = self._equity = math.fsum(self._values.values())  # type: ignore[arg-type]  # none of them is None
+            found = self._equity = sum(self._values.values())  # type: ignore[arg-type]  # none of them is None
         return found
 
     def var(self, equity: float) -> float:
@@ -251,8 +251,10 @@ class Exposures:
             return NOBODY
         line, totals = self._lines[desk.instrument], self._sum()
         at, row, worst = line.at, line.row, self._worst[line.at]
-        in_class = totals.gross if len(self._classes) == 1 else math.fsum(self._classes[line.asset_class])
-        near = self._near_to(line, desk.instrument)
+        in_class = totals.gross if len(self._classes) == 1 else sum(self._classes[line.asset_class])
+        near = line.near
+        if near is None:
+            near = self._near_to(line, desk.instrument)
         variance, covariance, linear = totals.variance, 0.0, totals.linear - self._linear.get(at, 0.0)
         pull, pull_linear = 0.0, totals.wanted_linear - self._wanted_linear.get(at, 0.0)
         moved, middles = totals.moved, self._middles
@@ -261,20 +263,20 @@ class Exposures:
             pull_linear += 0.0 if self._wanted is None else math.fsum(map(abs, self._wanted.tolist()))
         else:
             along, own = (0.0, 0.0) if moved is None or middles is None else (moved.item(row), middles.item(row))
-            if self._correlated <= {row}:
+            if len(self._correlated) <= 1 and self._correlated <= {row}:
                 variance = 0.0  # no other: what is left there are roundings
             else:
                 covariance = along - own
                 variance += own * (own - 2 * along)
             pull = self._pull(row, along)
         gross, in_class = totals.gross - worst, in_class - worst
-        in_sector = 0.0 if line.sector == "none" else math.fsum(self._sectors[line.sector]) - worst
+        in_sector = 0.0 if line.sector == "none" else sum(self._sectors[line.sector]) - worst
         # What is left of a sum may be below zero by roundings; NaN stays.
         return Beside(
             0.0 if gross < 0 else gross / equity,
             0.0 if in_class < 0 else in_class / equity,
             0.0 if in_sector < 0 else in_sector / equity,
-            math.fsum(compress(self._worst, near)) / equity if near else 0.0,
+            sum(compress(self._worst, near)) / equity if near else 0.0,
             (totals.low - self._low[at]) / equity,
             (totals.high - self._high[at]) / equity,
             0.0 if variance < 0 else variance / (equity * equity),
@@ -334,11 +336,11 @@ class Exposures:
         found = self._totals
         if found is None:
             moved, variance = self._move()
-            low = math.fsum(self._low)
+            low = sum(self._low)
             found = self._totals = Totals(
-                math.fsum(self._worst),
+                sum(self._worst),
                 low,
-                math.fsum(self._high) if self._apart else low,
+                sum(self._high) if self._apart else low,
                 math.fsum(self._linear.values()),
                 variance,
                 moved,
@@ -355,7 +357,8 @@ class Exposures:
             return None, 0.0
         # The table is symmetric, so its rows are added up one after the other: that takes half of what row sums take.
         moved = self._correlations.einsum("i,ij->j", self._middles, self._correlations.table)
-        return moved, max(math.fsum((self._middles * moved).tolist()), 0.0)
+        variance = sum((self._middles * moved).tolist())
+        return moved, 0.0 if variance < 0 else variance
 
     def _pull(self, row: int, along: float) -> float:
         """Return a row of the table times the wanted positions of the others; `along` is it times the middles."""
@@ -363,7 +366,7 @@ class Exposures:
             return 0.0
         if self._turning:
             along = float(self._correlations.einsum("i,i", self._wanted, self._correlations.table[row]))
-        return along - float(self._wanted[row])
+        return along - self._wanted.item(row)
 
     def _line(self, desk: Desk, at: int) -> Line:
         terms, correlations = self._plan.terms(desk.instrument), self._correlations
@@ -375,11 +378,9 @@ class Exposures:
 
     def _near_to(self, line: Line, name: str) -> tuple[bool, ...]:
         """Return, per line, whether it moves with `name` or might: what is not known counts as correlated."""
-        found = line.near
-        if found is None:
-            least = self._params.risk_limits.correlated_from
-            mask = [other != name and not self.correlation(name, other) < least for other in self._lines]
-            found = line.near = tuple(mask) if any(mask) else ()
+        least = self._params.risk_limits.correlated_from
+        mask = [other != name and not self.correlation(name, other) < least for other in self._lines]
+        found = line.near = tuple(mask) if any(mask) else ()
         return found
 
     def correlation(self, name: str, other: str) -> float:

@@ -49,18 +49,21 @@ class Kept:
 
     def ground(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Ground | NoEquity | No:
         """Return what decisions on the desk rest on, or why there can be none."""
-        if is_fleet(state) and any(not state.time < one.next_expiry for one in self._exposures.values()):
+        is_one_of_several = is_fleet(state)
+        if is_one_of_several and any(not state.time < one.next_expiry for one in self._exposures.values()):
             self.forget()  # a target of one account has stopped to count for all of them
-        exposures, name = self.exposures(state, desk, plan), desk.instrument
+        exposures, name = self._account(state, desk.venue, desk.quote, plan), desk.instrument
         ground = self._grounds.get(name)
-        if ground is None:
-            own = self._own.get(name)
-            if own is None:
-                own = own_of(state, desk, plan)
-            fleet = self.fleet(state, plan) if is_fleet(state) else None
-            ground = ground_of(state, desk, plan, exposures, own, fleet)
+        if ground is not None:
+            return ground
+        own = self._own.get(name)
+        if own is None:
+            own = own_of(state, desk, plan)
             if plan.calendar(name) is ALWAYS_OPEN:  # else it may open or close before anything is heard
-                self._own[name], self._grounds[name] = own, ground
+                self._own[name] = own
+        ground = ground_of(state, desk, plan, exposures, own, self.fleet(state, plan) if is_one_of_several else None)
+        if name in self._own:
+            self._grounds[name] = ground
         return ground
 
     def exposures(self, state: RiskState, desk: Desk, plan: RiskPlan) -> Exposures:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgefleet.messages import Ensemble, Refusal, WeightedEdge
 from edgefleet.params.schema.risk import EdgeBlendingParams
 from edgefleet.risk.agreement import UNKNOWN, Likeness
-from edgefleet.risk.blend import blend, first_unsound
+from edgefleet.risk.blend import Blender, first_unsound
 from edgefleet.risk.state import Desk, Heard, Opinion, edges_of
 
 
@@ -25,16 +25,16 @@ class Opinions:
         self._likenesses.clear()
         self._formed.clear()
 
-    def form(self, desk: Desk, message: Ensemble, ts: int, keep_ns: int, params: EdgeBlendingParams) -> Opinion:
+    def form(self, desk: Desk, message: Ensemble, ts: int, keep_ns: int, blend: Blender) -> Opinion:
         """Take what a rule listens to, and return what all rules' edges come to."""
         edges = _hear(desk, message, keep_ns)
-        likeness = self._listen(desk, edges, ts, params)
+        likeness = self._listen(desk, edges, ts, blend.params)
         regime = message.regime or ""
         known = self._formed.get(desk.instrument)
         if known is not None and known[1] is likeness and known[0] == edges and known[2].regime == regime:
             return known[2]
         silent = "" if edges else "; ".join([f"{one.model} {one.reason}" for one in message.abstained])
-        opinion = form_opinion(edges, params, silent, likeness, regime)
+        opinion = form_opinion(edges, blend, silent, likeness, regime)
         if opinion.reason is None:  # the others quote an edge's numbers, where the sign of a zero would show
             self._formed[desk.instrument] = edges, likeness, opinion
         return opinion
@@ -52,7 +52,7 @@ class Opinions:
 
 def form_opinion(
     edges: Sequence[WeightedEdge],
-    params: EdgeBlendingParams,
+    blend: Blender,
     silent: str = "",
     likeness: Likeness = UNKNOWN,
     regime: str = "",
@@ -63,11 +63,11 @@ def form_opinion(
     unsound = first_unsound(edges)
     if unsound is not None:
         return Opinion(reason=Refusal.NOT_FINITE, input=unsound)
-    blended = blend(edges, params, likeness)
+    blended = blend(edges, likeness)
     if blended is None:
         return Opinion(
             reason=Refusal.LOW_CONFIDENCE,
-            limit=params.min_confidence_threshold,
+            limit=blend.params.min_confidence_threshold,
             observed=max(edge.confidence for edge in edges),
         )
     return Opinion(

@@ -11,6 +11,7 @@ from edgefleet.clock import NS_PER_MS
 from edgefleet.instruments import Instrument
 from edgefleet.messages import Refusal
 from edgefleet.params.schema import FleetConfig
+from edgefleet.risk.blend import Blender
 from edgefleet.risk.limits import Caps, caps_of, fleet_caps_of
 from edgefleet.risk.verdict import No
 
@@ -39,6 +40,7 @@ class RiskPlan:
     __slots__ = (
         "_terms",
         "account",
+        "blend",
         "config",
         "flatten_after_ns",
         "fleet_caps",
@@ -56,6 +58,7 @@ class RiskPlan:
         self.hash = config.hash
         self.account = config.fleet.account
         self.params = params
+        self.blend = Blender(params.edge_blending)
         self.fleet_caps = fleet_caps_of(params)
         self.flatten_after_ns = params.freshness.flatten_after_ms * NS_PER_MS
         self.signal_stale_ms = params.freshness.signal_stale_after_ms

@@ -154,8 +154,7 @@ class RiskStage:
             desk = desk_of(state, message.instrument)
             self._kept.forget()  # what the account holds of its base now counts
         desk.opinion_cause = entry.cause
-        blending = plan.params.edge_blending
-        desk.opinion = self._opinions.form(desk, message, state.time, plan.signal_stale_ns, blending)
+        desk.opinion = self._opinions.form(desk, message, state.time, plan.signal_stale_ns, plan.blend)
         return self._tell(state, desk, entry, message, plan)
 
     def _take_beat(self, state: RiskState, entry: Input, message: Beat, plan: RiskPlan) -> Sequence[Output]:

@@ -16,16 +16,14 @@ from edgefleet.messages import WeightedEdge
 from edgefleet.params.schema.risk import EdgeBlendingParams, ShrinkageParams
 from edgefleet.risk.agreement import INDEPENDENT, UNKNOWN, Likeness
 from edgefleet.risk.blend import (
-    Blend,
+    Blender,
     blend,
     first_unsound,
-    in_one_pass,
     posterior_variance,
     shrink,
-    sums_of,
     trading_cost_bps,
-    weigh,
 )
+from edgefleet.risk.unrolled import Blend, blending
 from edgefleet_services.bench.blending import InNumpy, twelve_alike, twelve_edges
 
 PLAIN = ShrinkageParams(enabled=False)
@@ -445,22 +443,70 @@ def test_the_twelve_of_the_bench_blend_as_they_do_in_numpy(most: int) -> None:
         assert found.posterior_sd_bps == pytest.approx(deviation, rel=1e-9)
 
 
-@given(edges(), likenesses(), st.dictionaries(st.sampled_from(["m0", "m1"]), st.floats(0, 3)), st.integers(1, 5))
-def test_one_pass_over_the_edges_gives_what_weighing_them_first_does(
-    chosen: list[WeightedEdge], likeness: Likeness, decay: dict[str, float], most: int
+@given(
+    edges(),
+    likenesses(),
+    st.dictionaries(st.sampled_from(["m0", "m1"]), st.floats(0, 3)),
+    st.integers(1, 5),
+    st.sampled_from([None, 3_000]),
+    st.sampled_from([PLAIN, ShrinkageParams(prior_edge_bps=3), ShrinkageParams(mode="legacy")]),
+)
+def test_the_blend_that_is_written_out_is_the_plain_one_to_the_last_bit(
+    chosen: list[WeightedEdge],
+    likeness: Likeness,
+    decay: dict[str, float],
+    most: int,
+    tau_ms: int | None,
+    shrinkage: ShrinkageParams,
 ) -> None:
-    params = EdgeBlendingParams(decay_factors=decay, max_models_to_blend=most, min_confidence_threshold=0.35)
+    params = EdgeBlendingParams(
+        decay_factors=decay,
+        max_models_to_blend=most,
+        min_confidence_threshold=0.35,
+        tau_ms=tau_ms,
+        shrinkage=shrinkage,
+    )
+    blend_them = Blender(params)
+    plain = blend_them.plainly(chosen, likeness)
 
-    found = in_one_pass(tuple(chosen), params, likeness)
+    # Twice: the second time the models, and the best of them, are ready.
+    assert [repr(blend_them(chosen, likeness)) for _ in range(2)] == [repr(plain)] * 2
+    assert repr(blend_them(chosen[::-1], likeness)) == repr(plain)
+    assert repr(blend_them(chosen, likeness)) == repr(plain)
 
-    left_out = len(chosen) > most or any(one.confidence < 0.35 for one in chosen)
-    assert found is None if left_out else found == sums_of(*weigh(chosen, params, likeness))
-    assert in_one_pass(tuple(reversed(chosen)), params, likeness) is None or len(chosen) == 1
+
+@pytest.mark.parametrize("most", [3, 12])
+def test_most_blends_are_not_made_plainly(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(2)
+    params = EdgeBlendingParams(max_models_to_blend=most, min_confidence_threshold=0.45)
+    likeness, said = twelve_alike(rng, params), [twelve_edges(rng) for _ in range(20)]
+    expected = [Blender(params).plainly(one, likeness) for one in said]
+    blend_them = Blender(params)
+    monkeypatch.setattr(Blender, "plainly", lambda self, chosen, likeness: pytest.fail("made plainly"))
+
+    assert [blend_them(one, likeness) for one in said] == expected
 
 
-def test_one_pass_leaves_a_number_that_is_none_to_who_names_it() -> None:
-    broken = (edge(1.0, 0.9, model="a"), edge(2.0, 0.9, model="b", weight=math.inf))
+def test_of_two_that_weigh_the_same_the_first_by_name_has_the_place() -> None:
+    said = (edge(1.0, 0.9, model="a"), edge(2.0, 0.5, model="b"), edge(4.0, 0.5, model="c"))
+    blend_them = Blender(EdgeBlendingParams(max_models_to_blend=2, shrinkage=PLAIN))
 
-    assert in_one_pass(broken, EdgeBlendingParams(), UNKNOWN) is None
-    with pytest.raises(ValueError, match=r"b\.weight must be finite"):
-        blend(broken, EdgeBlendingParams())
+    assert [blend_them(said, INDEPENDENT) for _ in range(2)] == [blend_them.plainly(said, INDEPENDENT)] * 2
+    assert blended(said, blend_them.params).raw_bps == pytest.approx((0.9 + 1.0) / 1.4)
+
+
+@pytest.mark.parametrize("most", [1, 5])
+@pytest.mark.parametrize(("field", "value"), [("weight", math.inf), ("edge_bps", math.nan), ("confidence", math.nan)])
+def test_a_number_that_is_none_is_named(field: str, value: float, most: int) -> None:
+    broken = msgspec.structs.replace(edge(2.0, 0.8, model="b", weight=0.5), **{field: value})
+    blend_them = Blender(EdgeBlendingParams(max_models_to_blend=most))
+    blend_them((edge(1.0, 0.9, model="a"), edge(2.0, 0.8, model="b", weight=0.5)))  # they are ready now
+
+    with pytest.raises(ValueError, match=rf"b\.{field} must be finite"):
+        blend_them((edge(1.0, 0.9, model="a"), broken))
+
+
+@pytest.mark.parametrize(("models", "kept"), [(0, 0), (3, 4), (25, 5)])
+def test_what_cannot_be_written_out_is_refused(models: int, kept: int) -> None:
+    with pytest.raises(ValueError, match=f"was {kept} of {models}"):
+        blending(models, kept, own_tau=True, decays=False)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from edgefleet.messages import WeightedEdge
 from edgefleet.params.schema import FleetConfig
 from edgefleet.params.schema.risk import EdgeBlendingParams
+from edgefleet.risk.blend import Blender
 from edgefleet.risk.opinions import form_opinion
 from edgefleet.risk.stage import RiskStage
 from edgefleet.stage import Input
@@ -41,4 +42,4 @@ def test_opinions_are_those_of_a_stage_that_forgets_to_the_sign_of_zero(
         message = build.ensemble(chosen=edges)
         stage.step(state, Input("ensembles", f"{i + 1}-0", message), config)
 
-        assert repr(state.desks[message.instrument].opinion) == repr(form_opinion(edges, params))
+        assert repr(state.desks[message.instrument].opinion) == repr(form_opinion(edges, Blender(params)))
