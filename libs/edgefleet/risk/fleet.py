@@ -15,7 +15,9 @@ import msgspec
 from edgefleet.messages import Refusal
 from edgefleet.risk.exposures import Exposures
 from edgefleet.risk.limits import Beside
-from edgefleet.risk.state import Desk, RiskState, drawdown, rates, worth_in
+from edgefleet.risk.observers import Feed, staleness
+from edgefleet.risk.plan import RiskPlan
+from edgefleet.risk.state import Desk, Rate, RiskState, age_ms, drawdown, rates, worth_beside, worth_in
 from edgefleet.risk.var import Z_95
 from edgefleet.risk.verdict import No
 
@@ -28,6 +30,7 @@ class Account(NamedTuple):
     worth: float  # in the fleet's, at the worse rate
     least: float  # what a unit of the account's quote asset is worth in the fleet's
     most: float
+    old: No | None  # that it is marked by a feed, or a rate, older than `breakers.staleness` lets one be
 
 
 class Over(msgspec.Struct, frozen=True, gc=False):
@@ -37,15 +40,16 @@ class Over(msgspec.Struct, frozen=True, gc=False):
     drawdown: float  # of that
     weight: float  # equity of the instrument's account / equity of all
     beside: Beside  # all others of the fleet, as fractions of all equity
+    old: No | None  # an account whose worth is as it was: nothing is enlarged, and the last that is known holds
 
 
 class Fleet:
     """Every account as it is now: what they are worth together and what they are exposed to."""
 
-    __slots__ = ("_state", "accounts", "quote", "trouble")
+    __slots__ = ("_plan", "_state", "accounts", "quote", "trouble")
 
-    def __init__(self, state: RiskState, quote: str, exposures: Mapping[str, Exposures | None]) -> None:
-        self._state, self.quote = state, quote
+    def __init__(self, state: RiskState, plan: RiskPlan, exposures: Mapping[str, Exposures | None]) -> None:
+        self._state, self._plan, self.quote = state, plan, plan.params.fleet_limits.quote
         self.accounts: list[Account] = []
         self.trouble: No | None = None  # the first account that cannot be valued, and why
         for venue, one in exposures.items():
@@ -82,7 +86,10 @@ class Fleet:
             against = one.exposures.first_trouble(desk.instrument) or one.exposures.first_unknown(desk.instrument)
             if against is not None:
                 return against
-        return Over(total, fall, equity * span[1] / total, self._beside(desk, total))
+        # Of its own venue a touch is as old as the instrument's freshness and the breaker of staleness let it be.
+        olds = [one.old for one in self.accounts if one.venue != desk.venue or span.age_ms > self._oldest_ms]
+        old = next((one for one in olds if one is not None), None)
+        return Over(total, fall, equity * span.most / total, self._beside(desk, total), old)
 
     def _beside(self, desk: Desk, total: float) -> Beside:
         own = Beside()
@@ -110,17 +117,43 @@ class Fleet:
     def _valued(self, venue: str, exposures: Exposures | None) -> Account | No:
         if exposures is None:
             return _unvalued(venue, "no touch of it has come yet")
-        worth, span = exposures.equity(), rates(self._state, exposures.quote, self.quote)
+        home = exposures.quote
+        worth, span = exposures.equity(), rates(self._state, home, self.quote)
         if span is None:
-            return _unvalued(venue, f"{exposures.quote} has no rate in {self.quote}")
-        if worth is None:
+            return _unvalued(venue, f"{home} has no rate in {self.quote}")
+        beside = worth_beside(self._state, venue, home, self.quote)
+        if worth is None or beside is None:
             return _unvalued(venue, "an asset of it has no price")
-        return Account(venue, exposures, worth_in(worth, span), *span)
+        old = self._old(venue, exposures, span)
+        return Account(venue, exposures, worth_in(worth, span) + beside, span.least, span.most, old)
+
+    @property
+    def _oldest_ms(self) -> float:
+        return self._plan.params.breakers.staleness.limit_s * 1_000
+
+    def _old(self, venue: str, exposures: Exposures, span: Rate) -> No | None:
+        """Return that what an account holds is marked by an old feed, or turned into the fleet's asset by one."""
+        if span.age_ms > self._oldest_ms:
+            why = f"the rate of {exposures.quote} in {self.quote} is old"
+            return _stale(venue, why, self._oldest_ms, float(span.age_ms))
+        state, plan = self._state, self._plan
+        feeds = [
+            Feed(age_ms(state, state.desks[name]), held=True, calendar=plan.calendar(name)) for name in exposures.held()
+        ]
+        age = staleness(feeds, max(state.beat.values(), default=state.time)).value
+        if age is not None and age * 1_000 > self._oldest_ms:
+            return _stale(venue, "what it holds is marked by an old touch", self._oldest_ms, age * 1_000)
+        return None
 
 
 def _end(amount: float, account: Account, sign: int) -> float:
     """Return an end of where a net exposure may be, in the fleet's asset, at the rate that is further out."""
     return amount * (account.most if amount * sign > 0 else account.least)
+
+
+def _stale(venue: str, why: str, limit_ms: float, observed_ms: float) -> No:
+    detail = f"ms; the account at {venue} is not valued as it is: {why}"
+    return No(Refusal.STALE_DATA, limit=limit_ms, observed=observed_ms, detail=detail)
 
 
 def _unvalued(venue: str, why: str) -> No:

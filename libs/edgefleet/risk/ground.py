@@ -254,6 +254,8 @@ def _barred_beside(
         whole = plan.fleet_caps.max_drawdown
         if not over.drawdown < whole:
             return No(Refusal.DRAWDOWN, limit=whole, observed=over.drawdown, detail="of all accounts together")
+        if over.old is not None:
+            return over.old
     if own.barred is not None:
         return own.barred
     unknown = exposures.first_unknown(desk.instrument)

@@ -79,7 +79,7 @@ class Kept:
         accounts = {
             venue: None if home is None else self._account(state, venue, home, plan) for venue, home in homes.items()
         }
-        return Fleet(state, quote, accounts)
+        return Fleet(state, plan, accounts)
 
     def _account(self, state: RiskState, venue: str, quote: str, plan: RiskPlan) -> Exposures:
         key = venue, quote

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from edgefleet.clock import NS_PER_S
+from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Broken
 from edgefleet.messages import Account, Fill, OrderEvent, OrderState, Refusal, WeightedEdge
 from edgefleet.params.schema.risk import RiskParams
@@ -22,6 +22,7 @@ from edgefleet.stats.online_covariance import JointReturns
 from edgefleet.stats.returns import ReturnVariance
 from edgefleet.units import ZERO
 
+_AS_OLD_MS = 5_000  # touches of several venues say a rate together where none is older than another by more
 SETTLED = frozenset(
     {OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED, OrderState.REJECTED, OrderState.DENIED}
 )
@@ -327,21 +328,43 @@ def home_quote(state: RiskState, venue: str, quote: str) -> str | None:
     return quote if quote in quotes else min(quotes, default=None)
 
 
-def rates(state: RiskState, asset: str, quote: str) -> tuple[float, float] | None:
+class Rate(NamedTuple):
+    """What a unit of an asset is worth in another."""
+
+    least: float
+    most: float
+    age_ms: int  # of the youngest touch that says it
+
+
+def rates(state: RiskState, asset: str, quote: str) -> Rate | None:
     """Return the least and the most that a unit of `asset` is worth in `quote` at the touch of any venue.
 
-    None where no venue says; a touch that is crossed, not positive or not believed says nothing.
+    None where no venue says; a touch that is crossed, not positive or not believed says nothing, nor does one that is
+    older than another by more than `_AS_OLD_MS`.
     """
     if asset == quote:
-        return 1.0, 1.0
-    found: list[float] = []
+        return Rate(1.0, 1.0, 0)
+    found: list[Rate] = []
     for venue in state.beat:
         straight, turned = (state.desks.get(f"{one}@{venue}") for one in (f"{asset}/{quote}", f"{quote}/{asset}"))
-        if straight is not None and _is_sound(straight):
-            found += (straight.bid, straight.ask)  # type: ignore[arg-type]  # a sound one has both
-        if turned is not None and _is_sound(turned):
-            found += (1 / turned.ask, 1 / turned.bid)  # type: ignore[operator]  # as above
-    return (min(found), max(found)) if found else None
+        if straight is not None and straight.bid is not None and straight.ask is not None and _is_sound(straight):
+            found.append(Rate(straight.bid, straight.ask, age_ms(state, straight)))
+        if turned is not None and turned.bid is not None and turned.ask is not None and _is_sound(turned):
+            found.append(Rate(1 / turned.ask, 1 / turned.bid, age_ms(state, turned)))
+    if not found:
+        return None
+    youngest = min(one.age_ms for one in found)
+    fresh = [one for one in found if one.age_ms <= youngest + _AS_OLD_MS]
+    return Rate(min(one.least for one in fresh), max(one.most for one in fresh), youngest)
+
+
+def age_ms(state: RiskState, desk: Desk) -> int:
+    """Return how old an instrument's touch is: its age at the venue's last beat, and the time to the last of any.
+
+    Between two beats nothing grows old, so what was worked out after one is so until the next.
+    """
+    beat = state.beat.get(desk.venue)
+    return (desk.age_ms or 0) + (0 if beat is None else (max(state.beat.values()) - beat) // NS_PER_MS)
 
 
 def _is_sound(desk: Desk) -> bool:
@@ -352,21 +375,53 @@ def _is_sound(desk: Desk) -> bool:
 
 def fleet_equity(state: RiskState, quote: str) -> float | None:
     """Return what all accounts are worth in `quote`, each at the worse rate; None where one cannot be valued."""
-    values = [_worth_at(state, venue, quote) for venue in state.holdings]
-    return None if None in values else math.fsum(values)  # type: ignore[arg-type]  # none of them is None
+    values = []
+    for venue in state.holdings:
+        home = home_quote(state, venue, quote)
+        worth = None if home is None else equity(state, venue, home)
+        span = None if home is None else rates(state, home, quote)
+        beside = None if home is None else worth_beside(state, venue, home, quote)
+        if worth is None or span is None or beside is None:
+            return None
+        values.append(worth_in(worth, span) + beside)
+    return math.fsum(values)
 
 
-def _worth_at(state: RiskState, venue: str, quote: str) -> float | None:
-    home = home_quote(state, venue, quote)
-    if home is None:
-        return None
-    worth, span = equity(state, venue, home), rates(state, home, quote)
-    return None if worth is None or span is None else worth_in(worth, span)
+def worth_beside(state: RiskState, venue: str, home: str, quote: str) -> float | None:
+    """Return what an account holds that its equity in `home` does not count, in `quote` at the worse rate.
+
+    So its worth does not jump where another asset becomes its home. An asset that no instrument of any venue names
+    counts nothing; None where one is named and has no rate.
+    """
+    values = [0.0]
+    for asset, units in state.holdings[venue].items():
+        if asset == home or units == ZERO or f"{asset}/{home}@{venue}" in state.desks:
+            continue
+        span = _rate_by_any_way(state, venue, asset, quote)
+        if span is not None:
+            values.append(worth_in(float(units), span))
+        elif any(asset in (desk.base, desk.quote) for desk in state.desks.values()):
+            return None
+    return math.fsum(values)
 
 
-def worth_in(worth: float, span: tuple[float, float]) -> float:
+def _rate_by_any_way(state: RiskState, venue: str, asset: str, quote: str) -> Rate | None:
+    """Return what `rates` says, else what the venue's own instruments of `asset` say in their quotes."""
+    straight = rates(state, asset, quote)
+    if straight is not None:
+        return straight
+    for desk in state.desks.values():
+        if desk.venue == venue and desk.base == asset:
+            first, second = rates(state, asset, desk.quote), rates(state, desk.quote, quote)
+            if first is not None and second is not None:
+                age = max(first.age_ms, second.age_ms)
+                return Rate(first.least * second.least, first.most * second.most, age)
+    return None
+
+
+def worth_in(worth: float, span: Rate) -> float:
     """Return a worth in another asset, at the worse of both rates."""
-    return worth * (span[0] if worth >= 0 else span[1])
+    return worth * (span.least if worth >= 0 else span.most)
 
 
 def _worth(state: RiskState, key: str) -> float | None:
@@ -378,8 +433,21 @@ def _worth(state: RiskState, key: str) -> float | None:
 def mark_fleet_peak(state: RiskState, quote: str) -> None:
     """Raise the highest equity of all accounts together to what it is now; one alone has its own peak."""
     now = fleet_equity(state, quote) if is_fleet(state) else None
-    if now is not None and state.peaks.get(f"|{quote}", 0.0) < now < math.inf:
+    if now is None:
+        return
+    _carry_over(state, quote, now)
+    if state.peaks.get(f"|{quote}", 0.0) < now < math.inf:
         state.peaks[f"|{quote}"] = now
+
+
+def _carry_over(state: RiskState, quote: str, now: float) -> None:
+    """Turn what was measured in another asset into `quote`, as soon as a rate is known: no loss is forgotten by it."""
+    for other in [key for key in state.peaks if key.startswith("|") and key != f"|{quote}"]:
+        was = fleet_equity(state, other[1:])
+        if was is None or not (0 < was < math.inf and 0 < now < math.inf):
+            continue
+        state.peaks[f"|{quote}"] = max(state.peaks.get(f"|{quote}", 0.0), state.peaks.pop(other) * now / was)
+        state.watch.move(other, f"|{quote}", now / was)
 
 
 def believed(desk: Desk, params: RiskParams) -> float | None:

@@ -57,6 +57,13 @@ class Watch(msgspec.Struct, kw_only=True):
         if key in self.days:
             self.days[key].rescale(factor)
 
+    def move(self, key: str, to: str, factor: float) -> None:
+        """Go on under another key with what was measured under one, in another asset."""
+        day = self.days.pop(key, None)
+        if day is not None:
+            day.rescale(factor)
+            self.days[to] = day
+
     def observe_venue(self, venue: str, feeds: Sequence[Feed], ts: int, params: BreakerParams) -> list[Move]:
         """Hold a venue's answers and the age of its feeds, and the fleet's losses, against their limits."""
         answers = self.answers.get(venue)

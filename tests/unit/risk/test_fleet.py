@@ -13,7 +13,7 @@ from edgefleet.messages import Approved, BreakerMoved, Refusal, Refused, Session
 from edgefleet.risk.explain import explain
 from edgefleet.risk.kept import Kept
 from edgefleet.risk.plan import RiskPlan
-from edgefleet.risk.state import fleet_equity, rates
+from edgefleet.risk.state import fleet_equity, home_quote, rates
 from edgefleet.risk.var import SECONDS_PER_DAY, Z_95
 from edgefleet.testing import build
 
@@ -154,10 +154,112 @@ def test_an_account_in_another_asset_is_worth_what_the_worse_rate_says() -> None
     world.warm()
     bid, ask = world.touch(rate)
 
-    assert rates(world.state, "EUR", "USDT") == (float(bid), float(ask))
-    low, high = rates(world.state, "USDT", "EUR") or (0.0, 0.0)
-    assert (low, high) == (1 / float(ask), 1 / float(bid))
+    assert rates(world.state, "EUR", "USDT") == (float(bid), float(ask), 5)
+    assert rates(world.state, "USDT", "EUR") == (1 / float(ask), 1 / float(bid), 5)
     assert fleet_equity(world.state, "USDT") == pytest.approx(100_000 + 50_000 * float(bid))
+
+
+def euros(*, at_okx: bool = True, **held: str) -> Venues:
+    """Return dollars at one venue, euros and bitcoin at the other, and a rate between the two there or at both."""
+    elsewhere = {"EUR/USDT@okx": 1.1} if at_okx else {}
+    world = Venues(
+        venues_config(symbols=("BTC/USDT", "ETH/USDT", "EUR/USDT", "BTC/EUR")),
+        {BTC: 60_000.0, ETH: 3_000.0, "EUR/USDT@sim": 1.1, "BTC/EUR@okx": 55_000.0, **elsewhere},
+        {"sim": {"USDT": "100000"}, "okx": {"EUR": "50000", "BTC": "0.1", **held}},
+    )
+    world.warm()
+    world.said.clear()
+    return world
+
+
+@pytest.mark.parametrize("how", ["venue", "feed"])
+def test_what_another_account_holds_is_not_valued_by_a_feed_that_went_silent(how: str) -> None:
+    world = fleet()
+    world.fill("0.1", OTHER)
+    world.beat()
+    (first,) = world.edge(60.0, BTC)
+
+    for second in range(1, 12):
+        world.dead = {"okx"} if how == "venue" else set()
+        world.ages = {OTHER: second * 1_000}
+        world.beat()
+    entering = refused(world.edge(60.0, ETH))
+    world.dead, world.ages = set(), {}
+    world.beat()
+    again = world.edge(61.0, ETH)
+
+    assert isinstance(first, Approved)
+    assert entering.reason is Refusal.STALE_DATA
+    assert entering.limit == 10_000.0
+    assert entering.observed == pytest.approx(11_000.0, abs=10)
+    assert "the account at okx is not valued as it is: what it holds is marked by an old touch" in entering.detail
+    assert isinstance(again[0], Approved)
+
+
+def test_cash_is_worth_the_same_however_silent_its_venue_is() -> None:
+    world = fleet()
+    world.dead = {"okx"}
+    for _ in range(12):
+        world.beat()
+
+    assert isinstance(world.edge(60.0, BTC)[0], Approved)
+
+
+def test_of_a_rate_at_several_venues_the_young_ones_count() -> None:
+    world = euros()
+    world.ages["EUR/USDT@sim"] = 20_000
+    world.prices["EUR/USDT@sim"] = 1.2
+    world.beat()
+
+    bid, ask = world.touch("EUR/USDT@okx")
+    assert rates(world.state, "EUR", "USDT") == (float(bid), float(ask), 5)
+
+
+def test_an_account_is_not_valued_by_an_old_rate() -> None:
+    world = euros(at_okx=False)
+    young = world.edge(60.0, BTC)
+    world.ages["EUR/USDT@sim"] = 20_000
+    world.beat()
+
+    entering = refused(world.edge(60.0, ETH))
+
+    assert isinstance(young[0], Approved)
+    assert entering.reason is Refusal.STALE_DATA
+    assert entering.observed == 20_000.0
+    assert "the account at okx is not valued as it is: the rate of EUR in USDT is old" in entering.detail
+
+
+def test_an_account_is_worth_the_same_when_another_asset_becomes_what_it_is_valued_in() -> None:
+    in_dollars, in_euros = euros(USDT="40000"), euros(USDT="40000", at_okx=False)
+    was, home = (home_quote(world.state, "okx", "USDT") for world in (in_dollars, in_euros))
+    before, after = (fleet_equity(world.state, "USDT") for world in (in_dollars, in_euros))
+
+    assert (was, home) == ("USDT", "EUR")
+    assert before is not None
+    assert before == pytest.approx(100_000 + 40_000 + 50_000 * 1.1 + 0.1 * 55_000 * 1.1, rel=0.02)
+    assert after == pytest.approx(before, rel=0.02)  # spreads of a cent are what a rate of 1.1 differs by
+
+
+def test_no_drawdown_is_forgotten_when_the_fleet_is_valued_in_another_asset() -> None:
+    world = euros()
+    world.fill("0.5", BTC)
+    world.beat()
+    world.prices[BTC] *= 0.9
+    world.beat()
+    equity = fleet_equity(world.state, "USDT")
+    assert equity is not None
+    fell = 1 - equity / world.state.peaks["|USDT"]
+
+    risk = world.config.risk_harmonizer
+    limits = risk.fleet_limits.model_copy(update={"quote": "EUR"})
+    world.config = world.config.model_copy(update={"risk_harmonizer": risk.model_copy(update={"fleet_limits": limits})})
+    world.beat()
+
+    after = fleet_equity(world.state, "EUR")
+    assert after is not None
+    assert fell > 0.01
+    assert 1 - after / world.state.peaks["|EUR"] == pytest.approx(fell, abs=1e-9)
+    assert [key for key in (*world.state.peaks, *world.state.watch.days) if key.startswith("|")] == ["|EUR", "|EUR"]
 
 
 def test_losses_of_both_accounts_together_hold_the_fleet_back() -> None:

@@ -194,6 +194,8 @@ class Venues(World):
         super().__init__(settings, ready=False)
         self.prices = dict(prices)
         self.silent: set[str] = set()  # instruments without a touch
+        self.dead: set[str] = set()  # venues that do not beat
+        self.ages: dict[str, int] = {}  # by instrument, ms
         self.trading("ACTIVE")
         for venue, balances in cash.items():
             self.account(balances, venue)
@@ -204,11 +206,13 @@ class Venues(World):
         said: list[Approved | Refused] = []
         stamps: dict[str, Any] = {"ts_event": self.now, "ts_init": self.now, "trace_id": f"beat:{self.now}"}
         for venue in dict.fromkeys(name.partition("@")[2] for name in self.prices):
+            if venue in self.dead:
+                continue
             touches = []
             for name in self.prices:
                 if name.partition("@")[2] == venue:
                     bid, ask = (None, None) if name in self.silent else self.touch(name)
-                    touches.append(TouchAge(instrument=name, bid=bid, ask=ask, age_ms=5))
+                    touches.append(TouchAge(instrument=name, bid=bid, ask=ask, age_ms=self.ages.get(name, 5)))
             said += self.feed("beats", Beat(venue=venue, touches=tuple(touches), **stamps))
             self.feed("ensembles", Watermark(venue=venue, cause="signals/1-0", **stamps))
         return said
