@@ -22,7 +22,7 @@ from tests.unit.services.test_nightly_verdicts import BTC, hours, keep, walk
 from edgefleet.bus.embedded import EmbeddedServer
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import NS_PER_S
-from edgefleet.messages import Alert, decode
+from edgefleet.messages import Alert, NightlyVar, decode
 from edgefleet.params.schema import BacktestParams, FeaturesParams, FleetConfig
 from edgefleet.params.store import ParamStore
 from edgefleet.params.writer import ParamWriter
@@ -116,6 +116,23 @@ async def test_a_night_is_judged_by_a_process_and_told_in_a_file_metrics_and_an_
     rejected = expected[0].rejected["historical"]
     assert f"historical had {rejected.exceptions} exceptions in 60, 3 expected" in alert.text
     assert nightly.due(0, caught_up=True) is None
+
+    told = await next_days(bus)
+    most = expected[0].most_cautious
+    assert most is not None
+    assert [(one.instrument, one.method) for one in told] == [(BTC, most[0])]  # of the other nothing is known
+    assert told[0].var == pytest.approx(most[1])
+    assert told[0].deviation == pytest.approx(most[1] / 1.6448536 * 24**0.5)
+    assert told[0].ts_event == NIGHT_NS
+    again = Nightly(context(bus), tmp_path)
+    await again.tell_again()
+    await again.tell_again()
+    assert await next_days(bus) == [told[0], told[0]]
+
+
+async def next_days(bus: RedisBus) -> list[NightlyVar]:
+    found = [decode(entry.type, entry.data) for entry in await bus.span("control", "-", "+")]
+    return [one for one in found if isinstance(one, NightlyVar)]
 
 
 def turning_wild() -> list[str]:

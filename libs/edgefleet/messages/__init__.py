@@ -11,6 +11,7 @@ from edgefleet.messages.control import (
     BreakerMoved,
     BreakerState,
     Command,
+    NightlyVar,
     Session,
     TradingState,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "ModelEdge",
     "ModelSwitched",
     "News",
+    "NightlyVar",
     "OnChain",
     "OrderEvent",
     "OrderState",

@@ -39,6 +39,7 @@ Message = (
     | control.TradingState
     | control.Command
     | control.BreakerMoved
+    | control.NightlyVar
     | system.ParamVersion
     | system.ConfigBody
     | system.ParamRejected

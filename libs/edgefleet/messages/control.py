@@ -54,6 +54,25 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="command.
     ts_init: int
 
 
+class NightlyVar(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="nightly_var.v1"):
+    """What a night's back-test says of an instrument's next day. Sent by features on `control` each night.
+
+    Risk takes no day's deviation of the instrument for less than this.
+    """
+
+    instrument: str
+    method: str  # that says most, of those which pass; where none does, of all
+    passes: bool  # neither its coverage nor its independence is rejected
+    var: float  # loss over one interval that is not exceeded with `level`, a fraction, positive
+    level: float  # probability with which it is not exceeded
+    interval_ms: int  # of a bar
+    deviation: float  # of a day's return: of the normal distribution that says as much
+    returns: int  # that the bars gave
+    ts_event: int  # ns, end of the last bar that may be in it
+    ts_init: int
+    trace_id: str
+
+
 class BreakerMoved(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="breaker.v1"):
     """A circuit breaker changed its state. Sent by risk on `control`, once per transition.
 

@@ -19,8 +19,8 @@ class StreamCard(NamedTuple):
 STREAMS: tuple[StreamCard, ...] = (
     StreamCard(
         "control",
-        (control.Session, control.TradingState, control.Command, control.BreakerMoved),
-        ("supervisor", "the latch Function", "operators", "risk"),
+        (control.Session, control.TradingState, control.Command, control.BreakerMoved, control.NightlyVar),
+        ("supervisor", "the latch Function", "operators", "risk", "features"),
         ("risk", "executor", "ledger", "monitor"),
     ),
     StreamCard(

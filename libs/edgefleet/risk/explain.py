@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import msgspec
 
-from edgefleet.clock import NS_PER_MS
+from edgefleet.clock import NS_PER_MS, iso
 from edgefleet.messages import WeightedEdge
 from edgefleet.params.schema import FleetConfig
 from edgefleet.params.schema.risk import EdgeBlendingParams, ShrinkageParams
@@ -323,7 +323,11 @@ def _variance(view: View) -> Iterator[Number]:
     is_known = ground.variance is not None and view.opinion.reason is None
     over = horizon_variance(view) if is_known else None
     yield Number("variance over the horizon", over, "", "variance of a second * H")
-    yield Number("day's deviation", ground.deviation, "", "s = sqrt(variance of a second * 86400)")
+    floor, about = view.desk.floor, "s = sqrt(variance of a second * 86400)"
+    if floor is not None:
+        about += ", not below the night's"
+        yield Number("night's deviation", floor.deviation, "", f"what {floor.method} told of a day in {iso(floor.at)}")
+    yield Number("day's deviation", ground.deviation, "", about)
 
 
 def _portfolio(view: View, exposures: Exposures) -> Iterator[Number]:

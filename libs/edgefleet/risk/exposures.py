@@ -18,8 +18,8 @@ from edgefleet.instruments import AssetClass
 from edgefleet.messages import Refusal
 from edgefleet.risk.limits import NOBODY, Beside
 from edgefleet.risk.plan import RiskPlan
-from edgefleet.risk.state import NOWHERE, Desk, Range, RiskState, believed, range_of, rate, value_of
-from edgefleet.risk.var import Z_95, day_deviation
+from edgefleet.risk.state import NOWHERE, Desk, Range, RiskState, believed, deviation_of, range_of, rate, value_of
+from edgefleet.risk.var import Z_95
 from edgefleet.risk.verdict import No
 from edgefleet.stats.online_covariance import JointReturns
 
@@ -315,7 +315,7 @@ class Exposures:
         elif not math.isfinite(units.worst * price):
             self.troubles[name] = No(Refusal.NOT_FINITE, input=f"{name}.exposure")
             price = 0.0
-        deviation = 0.0 if variance is None else day_deviation(variance)
+        deviation = 0.0 if variance is None else deviation_of(desk, variance)
         low, high, wanted, worst = units.low * price, units.high * price, units.wanted * price, units.worst * price
         self._low[at], self._high[at], self._worst[at] = low, high, worst
         if row is None:

@@ -19,8 +19,7 @@ from edgefleet.risk.exposures import Exposures
 from edgefleet.risk.fleet import Fleet, Over
 from edgefleet.risk.limits import Beside, FleetLimit, Limits, fleet_limits_for
 from edgefleet.risk.plan import RiskPlan, Terms
-from edgefleet.risk.state import Desk, RiskState, believed, drawdown, position, unknown_quantity
-from edgefleet.risk.var import day_deviation
+from edgefleet.risk.state import Desk, RiskState, believed, deviation_of, drawdown, position, unknown_quantity
 from edgefleet.risk.verdict import No
 from edgefleet.units import BPS, ZERO, to_decimal
 
@@ -94,7 +93,7 @@ def own_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Own | No:
     return Own(
         terms,
         variance,
-        None if variance is None else day_deviation(variance),
+        None if variance is None else deviation_of(desk, variance),
         None if beat is None or watermark is None else beat - watermark,
         float(position(state, desk)),
         state.budgets.get(desk.instrument),

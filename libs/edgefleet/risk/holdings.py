@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from edgefleet.risk.plan import RiskPlan
-from edgefleet.risk.state import Desk, RiskState, believed, equity, position
+from edgefleet.risk.state import Desk, RiskState, believed, deviation_of, equity, position
 from edgefleet.risk.stress import Portfolio, Position
-from edgefleet.risk.var import day_deviation
 from edgefleet.risk.verdict import No
 from edgefleet.units import ZERO
 
@@ -63,5 +62,5 @@ def _position(state: RiskState, plan: RiskPlan, desk: Desk) -> Position:
         price=desk.bid if held > ZERO else desk.ask,
         asset_class=asset_class,
         sector=sector,
-        day_deviation=None if variance is None else day_deviation(variance),
+        day_deviation=None if variance is None else deviation_of(desk, variance),
     )

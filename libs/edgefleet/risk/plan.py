@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from edgefleet.book.sessions import Calendar, calendar_for
-from edgefleet.clock import NS_PER_MS
+from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.instruments import Instrument
 from edgefleet.messages import Refusal
 from edgefleet.params.schema import FleetConfig
@@ -45,6 +45,7 @@ class RiskPlan:
         "flatten_after_ns",
         "fleet_caps",
         "hash",
+        "night_ns",
         "params",
         "renew_ns",
         "signal_stale_ms",
@@ -64,6 +65,7 @@ class RiskPlan:
         self.signal_stale_ms = params.freshness.signal_stale_after_ms
         self.signal_stale_ns = self.signal_stale_ms * NS_PER_MS
         self.ttl_ns = params.verdicts.target_ttl_ms * NS_PER_MS
+        self.night_ns = params.volatility.nightly_floor_days * 86_400 * NS_PER_S
         self.renew_ns = self.ttl_ns // 3  # of its life left: a target is renewed when two thirds are over
         self._terms: dict[str, Terms | No] = {}
 

@@ -135,6 +135,30 @@ def roll_refitted(
     return rolled._replace(kept=kept)
 
 
+def tell_next(returns: Floats, method: str, *, window: int, level: float = 0.95, longest: int = LONGEST) -> Risk:
+    """Return what a method tells before the period that follows `returns`: as `roll` and `roll_refitted` do.
+
+    A GARCH is fitted for it, to the newest `longest` returns.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer returns than `window`, or the method refuses them.
+    """
+    check_level(level)
+    check_series(returns)
+    if method in METHODS_REFITTED:
+        newest = returns[-longest:]
+        fitted = _fit(newest, method, needed=True)
+        assert fitted is not None
+        return _told(fitted, newest, method, level)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, was {method!r}")
+    if not 2 <= window <= len(returns):
+        raise ValueError(f"a window must have 2 returns at least and {len(returns)} at most, had {window!r}")
+    return METHODS[method](returns[-window:], level=level)
+
+
 class _Fitted(NamedTuple):
     mu: float
     variances: Callable[[Floats], Floats]  # before each of the returns and after the last

@@ -16,6 +16,7 @@ from edgefleet.messages import (
     Command,
     Ensemble,
     Fill,
+    NightlyVar,
     OrderEvent,
     Session,
     Touch,
@@ -37,6 +38,7 @@ from edgefleet.risk.state import (
     Standing,
     count_enlargement,
     desk_of,
+    forget_old_night,
     is_fleet,
     leave_other_venues,
     mark_fleet_peak,
@@ -46,6 +48,7 @@ from edgefleet.risk.state import (
     standing_quantity,
     take_account,
     take_fill,
+    take_night,
     take_order,
 )
 from edgefleet.risk.told import REFUSALS, TARGETS, approved, ask, moved_output, opened_or_moved, refused
@@ -121,6 +124,8 @@ class RiskStage:
             case Account():
                 if message.account == plan.account:
                     take_account(state, message)
+            case NightlyVar():
+                take_night(state, message)
             case Session():
                 leave_other_venues(state, message.venue)
             case TradingState():
@@ -164,6 +169,7 @@ class RiskStage:
         for touch in message.touches:
             desk = desk_of(state, touch.instrument)
             desk.quarantined = touch.quarantined
+            forget_old_night(desk, message.ts_event, plan.night_ns)
             take_mark(desk, touch.bid, touch.ask, touch.age_ms, message.ts_event, plan.params)
             touched.append(desk)
         sample_together(state, message.venue, touched, message.ts_event, plan.params)

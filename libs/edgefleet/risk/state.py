@@ -13,10 +13,11 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from edgefleet.clock import NS_PER_MS, NS_PER_S
-from edgefleet.errors import Broken
-from edgefleet.messages import Account, Fill, OrderEvent, OrderState, Refusal, WeightedEdge
+from edgefleet.errors import Broken, Poison
+from edgefleet.messages import Account, Fill, NightlyVar, OrderEvent, OrderState, Refusal, WeightedEdge
 from edgefleet.params.schema.risk import RiskParams
 from edgefleet.risk.agreement import Agreement
+from edgefleet.risk.var import day_deviation
 from edgefleet.risk.watch import Watch
 from edgefleet.stats.online_covariance import JointReturns
 from edgefleet.stats.returns import ReturnVariance
@@ -75,6 +76,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     expires_at: int  # ns, stage time
 
 
+class Floor(msgspec.Struct, frozen=True, gc=False):
+    """What a night said: no day's deviation is taken for less."""
+
+    deviation: float  # of a day's return
+    at: int  # ns, the night's begin
+    method: str
+
+
 class Desk(msgspec.Struct, kw_only=True):
     """One instrument."""
 
@@ -88,6 +97,7 @@ class Desk(msgspec.Struct, kw_only=True):
     quarantined: bool = False  # its data is not believed, as the last beat states it
     returns: ReturnVariance = msgspec.field(default_factory=ReturnVariance)
     usual: ReturnVariance = msgspec.field(default_factory=ReturnVariance)  # the same over a longer past
+    floor: Floor | None = None
     reference: float | None = None  # mean mid of the last minutes, what the price collar is measured from
     heard: dict[str, Heard] = {}  # by routing rule
     agreement: Agreement = msgspec.field(default_factory=Agreement)
@@ -456,6 +466,27 @@ def believed(desk: Desk, params: RiskParams) -> float | None:
         return None
     variance = desk.returns.per_second
     return variance if variance is not None and 0 < variance < math.inf else None
+
+
+def deviation_of(desk: Desk, variance: float) -> float:
+    """Return a day's deviation: of the variance of a second now, and not below what a night said."""
+    now, floor = day_deviation(variance), desk.floor
+    return now if floor is None or not floor.deviation > now else floor.deviation
+
+
+def take_night(state: RiskState, said: NightlyVar) -> None:
+    """Hold the instrument's deviation up from here on; a night before the one that is known says nothing."""
+    if not 0 < said.deviation < math.inf:
+        raise Poison(f"the night's deviation of {said.instrument} must be positive and finite, was {said.deviation!r}")
+    desk = desk_of(state, said.instrument)
+    if desk.floor is None or desk.floor.at <= said.ts_event:
+        desk.floor = Floor(said.deviation, said.ts_event, said.method)
+
+
+def forget_old_night(desk: Desk, now: int, keep_ns: int) -> None:
+    """Let a night go that was too long ago."""
+    if desk.floor is not None and now - desk.floor.at > keep_ns:
+        desk.floor = None
 
 
 def mark_peaks(state: RiskState) -> None:

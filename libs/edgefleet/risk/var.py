@@ -28,6 +28,28 @@ def day_deviation(per_second: float) -> float:
     return math.sqrt(per_second * SECONDS_PER_DAY)
 
 
+def deviation_behind(var: float, level: float, interval_ms: int) -> float:
+    """Return the standard deviation of a day's return that a normal value at risk of `var` over an interval means.
+
+    Over the interval ``var / z`` with a mean of zero, over a day by the root of time.
+
+    Raises
+    ------
+    ValueError
+        If `var` is not positive and finite, `level` is not in (0.5, 1) or the interval is not positive.
+
+    Examples
+    --------
+    >>> round(deviation_behind(0.012, 0.95, 3_600_000), 5)
+    0.03574
+    """
+    if not 0 < var < math.inf:
+        raise ValueError(f"a value at risk must be positive and finite, was {var!r}")
+    if not (0.5 < level < 1 and interval_ms > 0):
+        raise ValueError(f"a level must be in (0.5, 1) and an interval positive, were {level!r} and {interval_ms!r}")
+    return var / _NORMAL.inv_cdf(level) * math.sqrt(SECONDS_PER_DAY * 1_000 / interval_ms)
+
+
 def normal_var(fraction: float, variance: float) -> float:
     """Return the loss, as a fraction of equity, that a position is not to exceed with 95 % over the variance's horizon.
 

@@ -20,6 +20,7 @@ from edgefleet.messages import (
     Fill,
     GatewayOutcome,
     ModelEdge,
+    NightlyVar,
     OrderEvent,
     OrderState,
     Quote,
@@ -259,6 +260,21 @@ def trading_state(state: str = "ACTIVE", **changes: Any) -> TradingState:
         "ts_init": START_NS,
     }
     return TradingState(**{**usual, **changes})
+
+
+def nightly_var(**changes: Any) -> NightlyVar:
+    """Return an hour's value at risk of 1.2 % at 95 %, told by history: a day's deviation of 3.6 %."""
+    usual: dict[str, Any] = {
+        "instrument": INSTRUMENT,
+        "method": "historical",
+        "passes": True,
+        "var": 0.012,
+        "level": 0.95,
+        "interval_ms": 3_600_000,
+        "deviation": 0.0357,
+        "returns": 502,
+    }
+    return NightlyVar(**{**usual, **_STAMPS, **changes})
 
 
 def breaker_moved(**changes: Any) -> BreakerMoved:

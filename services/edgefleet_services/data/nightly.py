@@ -102,6 +102,7 @@ def _tested(returns: Floats, method: str, settings: BacktestParams) -> Tested:
     except ValueError as error:
         return Tested(refused=str(error))
     z2, refused = _shortfall(rolled, rate)
+    var, untold = _next(returns, method, settings)
     return Tested(
         exceptions=judged.exceptions,
         observations=judged.periods,
@@ -113,8 +114,20 @@ def _tested(returns: Floats, method: str, settings: BacktestParams) -> Tested:
         z2=z2,
         refits_kept=judged.kept,
         passes=judged.passes,
-        refused=refused,
+        var=var,
+        refused=refused or untold,
     )
+
+
+def _next(returns: Floats, method: str, settings: BacktestParams) -> tuple[float | None, str | None]:
+    """Return the value at risk of the next period, or why there is none; one that is no loss bounds nothing."""
+    from edgefleet.risk.rolling import tell_next
+
+    try:
+        var = tell_next(returns, method, window=settings.window, level=settings.level).var
+    except ValueError as error:
+        return None, str(error)
+    return (var, None) if var > 0 else (None, f"tells a value at risk of {var!r} for the next period, which is no loss")
 
 
 def _shortfall(rolled: Rolled, rate: float) -> tuple[float | None, str | None]:

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import msgspec
 
+from edgefleet.book.grid import WIDTHS_MS
 from edgefleet.errors import FleetError, Misuse
 from edgefleet.instruments import AssetClass, split_id
-from edgefleet.messages.system import Alert
+from edgefleet.messages import Alert, NightlyVar
 from edgefleet.params.schema import BacktestParams, FleetConfig
+from edgefleet.risk.var import deviation_behind
 from edgefleet_services.bootstrap import ServiceContext
 from edgefleet_services.features.nights import FOLDER, Asked, Nights, SymbolNight, Tested, begin_of, night_of
 
@@ -41,6 +43,7 @@ class Nightly:
         self._done = self._nights.newest  # or tried by this process
         self._task: asyncio.Task[None] | None = None
         self._is_shown = False
+        self._told_at_start: tuple[date, Sequence[SymbolNight]] | None = None
         # A demo's days are nobody's and a tape's are not the machine's: theirs pass as their market does.
         self._is_real = context.options.mode != "demo" and not context.options.from_tape
         if self._done is not None and self._is_wanted:
@@ -114,6 +117,7 @@ class Nightly:
             self._log(night, found)
             for alert in self._alerts(night, found):
                 await self._context.bus.append("alerts", alert)
+            await self._tell(night, found)
         except (FleetError, OSError) as error:
             self._context.log.warning("backtest_untold", night=str(night), error=str(error))
 
@@ -152,10 +156,46 @@ class Nightly:
                 await process.wait()
             words.cancel()
 
+    async def tell_again(self) -> None:
+        """Tell risk what the last night said: it may begin with nothing, as after a Redis that was flushed."""
+        if self._told_at_start is None:
+            return
+        night, found = self._told_at_start
+        try:
+            await self._tell(night, found)
+            self._told_at_start = None
+        except FleetError as error:
+            self._context.log.warning("backtest_untold", night=str(night), error=str(error))
+
+    async def _tell(self, night: date, found: Sequence[SymbolNight]) -> None:
+        """Tell risk of each instrument the most that a way says of its next day."""
+        for one in found:
+            most = one.most_cautious
+            if most is not None:
+                await self._context.bus.append("control", self._next_day(night, one, *most))
+
+    def _next_day(self, night: date, one: SymbolNight, method: str, var: float) -> NightlyVar:
+        interval_ms = WIDTHS_MS[one.interval]
+        return NightlyVar(
+            instrument=one.instrument,
+            method=method,
+            passes=method in one.passing,
+            var=var,
+            level=one.level,
+            interval_ms=interval_ms,
+            deviation=deviation_behind(var, one.level, interval_ms),
+            returns=one.returns,
+            ts_event=begin_of(night, self._settings.at),
+            ts_init=self._context.clock.wall_ns(),
+            trace_id=f"backtest:{night}",
+        )
+
     def _show_again(self, night: date) -> None:
         """Export the last night of an earlier run: an alert does not end because the service began anew."""
         try:
-            self._show(self._nights.read(night))
+            found = self._nights.read(night)
+            self._show(found)
+            self._told_at_start = night, found
         except Misuse as error:
             self._context.log.warning("backtest_unreadable", error=str(error))
 

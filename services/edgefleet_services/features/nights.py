@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +40,7 @@ class Tested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     z2: float | None = None
     refits_kept: int = 0
     passes: bool = False  # neither test rejects at 5 %
+    var: float | None = None  # told before the period that comes next: a loss, as a fraction
     refused: str | None = None
 
     @property
@@ -75,6 +77,13 @@ class SymbolNight(msgspec.Struct, frozen=True, kw_only=True):
             needed=settings.window + settings.periods,
             gaps=0,
         )
+
+    @property
+    def most_cautious(self) -> tuple[str, float] | None:
+        """Return the way that tells most for the next period and that, of those which pass; where none does, of all."""
+        told = {method: tested.var for method, tested in self.methods.items() if tested.var is not None}
+        passing = {method: var for method, var in told.items() if method in self.passing}
+        return max((passing or told).items(), key=itemgetter(1), default=None)
 
     @property
     def rejected(self) -> dict[str, Tested]:

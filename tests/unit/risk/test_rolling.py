@@ -10,7 +10,7 @@ from scipy import stats
 
 from edgefleet.risk.coverage import FIRST_TOLD, WAYS, coverage_of, judge
 from edgefleet.risk.garch import fit_garch
-from edgefleet.risk.rolling import Floats, Rolled, roll, roll_refitted
+from edgefleet.risk.rolling import METHODS_REFITTED, Floats, Rolled, roll, roll_refitted, tell_next
 from edgefleet.risk.shortfall import METHODS, empirical, garch, student
 
 
@@ -213,3 +213,24 @@ def test_too_short_a_series_is_refused() -> None:
         roll_refitted(clustered(600), "garch", start=50)
     with pytest.raises(ValueError, match="a return must be finite, was nan"):
         coverage_of(np.append(clustered(600), math.nan))
+
+
+@pytest.mark.parametrize("method", sorted({*METHODS, *METHODS_REFITTED}))
+def test_the_period_that_comes_next_is_told_as_any_other(method: str) -> None:
+    returns = clustered(420)
+    later = np.concatenate([returns, [0.01, -0.01]])  # says nothing of what is told before it
+
+    found = tell_next(returns, method, window=250)
+
+    if method in METHODS_REFITTED:
+        rolled = roll_refitted(later, method, start=len(returns))
+    else:
+        rolled = roll(later, method, window=250, start=len(returns))
+    assert (found.var, found.es) == (rolled.var[0], rolled.es[0])
+
+
+def test_too_few_returns_tell_nothing_of_the_next_period() -> None:
+    with pytest.raises(ValueError, match="a window must have 2 returns at least and 99 at most, had 100"):
+        tell_next(np.linspace(-0.01, 0.02, 99), "historical", window=100)
+    with pytest.raises(ValueError, match="method must be one of"):
+        tell_next(np.linspace(-0.01, 0.02, 99), "guess", window=50)

@@ -20,7 +20,7 @@ from edgefleet.messages import Bar
 from edgefleet.params.schema import BacktestParams
 from edgefleet.risk.backtests import acerbi_szekely, traffic_light
 from edgefleet.risk.coverage import judge
-from edgefleet.risk.rolling import roll, roll_refitted
+from edgefleet.risk.rolling import roll, roll_refitted, tell_next
 from edgefleet.store.market.archive import MarketArchive
 from edgefleet_services.cli.main import outcome
 from edgefleet_services.data.nightly import back_test
@@ -85,6 +85,7 @@ def test_each_method_says_what_the_arithmetic_says_of_the_newest_periods(tmp_pat
         assert tested.z2 == acerbi_szekely(rolled.returns, rolled.var, rolled.es, 0.1)
         assert tested.passes is judged.passes
         assert (method in found.passing) is judged.passes
+        assert tested.var == tell_next(returns, method, window=120, level=0.9).var
 
 
 def test_too_few_returns_are_told_with_both_numbers_and_are_no_failure(tmp_path: Path) -> None:

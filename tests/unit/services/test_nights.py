@@ -41,6 +41,22 @@ def one(instrument: str = "BTC/USDT@sim", **changes: Any) -> SymbolNight:
     return SymbolNight(instrument=instrument, **{**usual, **changes})
 
 
+@pytest.mark.parametrize(
+    ("told", "passing", "most"),
+    [
+        ({"ewma": 0.01, "garch": 0.03, "filtered": 0.02}, ("ewma", "filtered"), ("filtered", 0.02)),
+        ({"ewma": 0.01, "garch": 0.03}, (), ("garch", 0.03)),
+        ({"ewma": None, "garch": 0.03}, ("ewma",), ("garch", 0.03)),
+        ({"ewma": None}, (), None),
+        ({}, (), None),
+    ],
+)
+def test_the_most_that_a_way_which_passes_tells_counts(told: Any, passing: Any, most: Any) -> None:
+    methods = {method: Tested(var=var) for method, var in told.items()}
+
+    assert one(methods=methods, passing=passing).most_cautious == most
+
+
 # --- when a night begins
 
 

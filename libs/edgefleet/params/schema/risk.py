@@ -302,6 +302,13 @@ class VolatilityParams(Params):
 
     half_life_s: float = Field(300.0, gt=0, le=86_400, description="age at which a return counts half")
     min_returns: int = Field(30, ge=2, description="returns before a variance or a correlation is believed")
+    nightly_floor_days: int = Field(
+        7,
+        ge=0,
+        le=366,
+        description="days for which no day's deviation is taken for less than a night's value at risk says; 0: never",
+        json_schema_extra=HIGHER,
+    )
     usual_half_life_s: float = Field(
         7_200.0,
         gt=0,
