@@ -152,6 +152,8 @@ class Gateway:
         self._failed: asyncio.Future[None] | None = None
         self._halted_at = 0
         self._said: TradingState | None = None  # the newest that was read and not obeyed yet
+        self._unjudged: set[str] = set()  # orphans that wait for a lease that is young
+        self._alarmed: set[str] = set()  # orphans that people were told of since a person resumed last
         self._asked: Command | None = None  # of risk's breakers: the latch is to be moved
 
     def disk(self) -> tuple[bool, str]:
@@ -586,16 +588,25 @@ class Gateway:
         if not self._lease.is_fresh():
             # Another executor may have the account by now, and these are its orders.
             self._shut("the account's lease is too old")
-            self._log.warning("orphans_not_judged", text=text)
-            self._spawn(self._judge_later(order_ids))
+            new = [order_id for order_id in order_ids if order_id not in self._unjudged]
+            if new:
+                self._unjudged.update(new)
+                self._log.warning("orphans_not_judged", text=text)
+                self._spawn(self._judge_later(new))
             return
-        self._alert("orphan_order", text)
+        if not self._alarmed.issuperset(order_ids):
+            self._alarmed.update(order_ids)
+            self._alert("orphan_order", text)
         self.halt(text)
 
     async def _judge_later(self, order_ids: Sequence[str]) -> None:
         """Judge once the lease is young again; where it is lost its keeper ends this process."""
         await self._lease.until_fresh()
-        self._orphans(order_ids)
+        self._unjudged.difference_update(order_ids)
+        unknown = [order_id for order_id in order_ids if order_id not in self.memory.orders]
+        if unknown:
+            self._orphans(unknown)
+        self._ask_reconcile("reconnect")  # the gate was shut for the lease
 
     # --- the latch
 
@@ -634,6 +645,7 @@ class Gateway:
                 return
             await self._journal.append("resume", msgspec.json.encode(said.by), at=self._clock.wall_ns())
             self.gates.halted = ""
+            self._alarmed.clear()
             self._log.warning("resumed", by=said.by, reason=said.reason)
 
     async def _watch_feeds(self) -> None:

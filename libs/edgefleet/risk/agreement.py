@@ -7,10 +7,8 @@ edges are. Models that repeat one another are one source of evidence, whatever t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from operator import itemgetter, lt
-from typing import Any
+from collections.abc import Iterable, Mapping
+from operator import lt
 
 import msgspec
 
@@ -20,8 +18,7 @@ from edgefleet.params.schema.risk import EdgeBlendingParams
 
 _FORGOTTEN = 10  # half-lives without a word: what was heard counts 1/1024 by then
 _REPEATS = 0.5  # of the mean square of one model's edges, told by the other's: above it more is repeated than is new
-_REMEMBERED = 64  # sets of models whose `Among` is kept until the next sample,
-_PARTS = 512  # and sets of the best of them: in a second many may be the best
+_REMEMBERED = 64  # sets of models whose `Among` is kept until the next sample
 
 _ITSELF = 1.0, 2.0  # what a row holds of a model beside its own copy
 _NOBODY: Mapping[str, tuple[float, float]] = {}
@@ -146,23 +143,16 @@ class Among(msgspec.Struct, frozen=True, gc=False):
     shares: tuple[float, ...]  # per model 1 / (1 + sum over the others of max(rho, 0)^2); 1 where nothing is known
     pairs: tuple[float, ...]  # of each model with those before it, row by row: twice the correlation of their evidence
     moments: tuple[float, ...]  # bps^2 per model, all 0 where one of them is not known
-    ordered: bool  # they were named in ascending order, each once
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """A set of models and how alike they are, and parts of it as they are asked about: sets mostly stay as they are."""
+    """The models that were asked about last, and how alike they are: sets mostly stay as they are."""
 
     names: tuple[str, ...]
-    among: Among
-    repeats: bool  # whether a model mostly repeats another
-    parts: dict[tuple[int, ...], Part]  # by places
-
-
-class Part(msgspec.Struct, frozen=True):
-    """Some models of a set."""
-
-    pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]  # takes theirs out of what all have
-    ready: Ready
+    ordered: bool  # in ascending order, each once
+    among: Among | None = None  # where all of them are blended
+    rows: tuple[tuple[tuple[float, float], ...], ...] = ()  # where the best are: of each two what `_rows` holds
+    moments: tuple[float, ...] = ()  # the same: bps^2 per model, 0 where it is not known
 
 
 class Likeness:
@@ -213,20 +203,21 @@ class Likeness:
         rho = self._correlations.get((first, second))
         return self._correlations.get((second, first)) if rho is None else rho
 
-    def ready(self, models: tuple[str, ...]) -> Ready:
-        """Return how alike `models` are, with room for what is asked of parts of them."""
+    def ready(self, models: tuple[str, ...], *, whole: bool) -> Ready:
+        """Return how alike `models` are: all of them, or, where the best are yet to be found, each two."""
         found = self.last
-        if found is None or found.names != models:
-            found = self.last = Ready(models, self.among(models), bool(self.repeats), {})
+        if found is None or found.names != models or (found.among is None if whole else not found.rows):
+            found = self.last = self._made_ready(models, whole=whole)
         return found
 
-    def prepare(self, ready: Ready, names: tuple[str, ...]) -> None:
-        """Make those of `ready` that are named ready as well; both in ascending order."""
-        if len(ready.parts) >= _PARTS:
-            ready.parts.clear()
-        places = tuple([ready.names.index(name) for name in names])
-        pick = itemgetter(*places) if len(places) > 1 else partial(_only, places[0])
-        ready.parts[places] = Part(pick, Ready(names, self.compare(names), bool(self.repeats), {}))
+    def _made_ready(self, models: tuple[str, ...], *, whole: bool) -> Ready:
+        ordered = all(map(lt, models, models[1:]))
+        if whole:
+            return Ready(models, ordered, self.among(models))
+        stranger = 0.0, 2 * self._unknown
+        every = [self._rows.get(model, _NOBODY) for model in models]
+        rows = tuple([tuple([row.get(other, stranger) for other in models]) for row in every])
+        return Ready(models, ordered, None, rows, tuple([self._moments.get(model, 0.0) for model in models]))
 
     def among(self, models: tuple[str, ...]) -> Among:
         """Return how alike `models` are; one that is named twice is its own copy."""
@@ -255,12 +246,7 @@ class Likeness:
         if 0.0 in moments:
             moments = [0.0] * len(models)
         shares = tuple([1.0 / count for count in alike])
-        ordered = all(map(lt, models, models[1:]))
-        return Among(shares, tuple(pairs), tuple(moments), ordered)
-
-
-def _only(place: int, of_all: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (of_all[place],)
+        return Among(shares, tuple(pairs), tuple(moments))
 
 
 # Two assumptions where there is no measurement: nothing is known, and every model errs by itself.

@@ -89,32 +89,34 @@ class Blender:
     def __call__(self, edges: Iterable[WeightedEdge], likeness: Likeness = UNKNOWN) -> Blend | None:
         """Return the blend of `edges`, None where no model has the confidence to be heard."""
         chosen = tuple(edges)
-        blended, ready = self._blendings.get(len(chosen)), likeness.last
-        if blended is not None and ready is not None and len(ready.names) == len(chosen):
-            found = blended(chosen, ready, self._terms)
-            if found is not None:
-                return found
-        return self._made_ready(chosen, likeness) or self.plainly(chosen, likeness)
+        count, ready = len(chosen), likeness.last
+        blended = self._blendings.get(count)
+        if (
+            blended is not None
+            and ready is not None
+            and len(ready.names) == count
+            and ready.ordered
+            and (count <= self._most or (ready.rows and not likeness.repeats))
+            and (found := blended(chosen, ready, self._terms)) is not None
+        ):
+            return found
+        return self._of_the_heard(chosen, likeness) or self.plainly(chosen, likeness)
 
-    def _made_ready(self, chosen: tuple[WeightedEdge, ...], likeness: Likeness) -> Blend | None:
-        """Return the blend of those who are heard, in one pass; None where it has to be made plainly."""
+    def _of_the_heard(self, chosen: tuple[WeightedEdge, ...], likeness: Likeness) -> Blend | None:
+        """Make those who are heard ready, and blend them in one pass where that can be done."""
         terms = self._terms
         heard = tuple([edge for edge in chosen if not edge.confidence < terms.least])
         count = len(heard)
-        if not (0 < count <= MOST and self._most > 0):
+        if not (0 < count <= MOST and self._most > 0) or (count > self._most and likeness.repeats):
             return None
-        ready = likeness.ready(tuple([edge.model for edge in heard]))
-        if not ready.among.ordered:
+        ready = likeness.ready(tuple([edge.model for edge in heard]), whole=count <= self._most)
+        if not ready.ordered:
             return None
-        kept = min(count, self._most)
         blended = self._blendings.get(count)
         if blended is None:
+            kept = min(count, self._most)
             blended = self._blendings[count] = blending(count, kept, terms.tau_ms is None, bool(terms.decays))
-        found = blended(heard, ready, terms)
-        if found is None and kept < count and not ready.repeats:
-            likeness.prepare(ready, tuple([one[1] for one in weigh(heard, self.params, likeness)[0]]))
-            found = blended(heard, ready, terms)
-        return found
+        return blended(heard, ready, terms)
 
     def plainly(self, chosen: Sequence[WeightedEdge], likeness: Likeness) -> Blend | None:
         """Return the same, by the definition; what is unusual is told or refused here."""

@@ -212,7 +212,7 @@ class Exposures:
             return None
         found = self._equity
         if found is None:
-            found = self._equity = sum(self._values.values())  # type: ignore[arg-type]  # none of them is None
+            found = self._equity = sum(self._values.values(), 0.0)  # type: ignore[type-var]  # none of them is None
         return found
 
     def var(self, equity: float) -> float:
@@ -255,7 +255,7 @@ class Exposures:
             return NOBODY
         line, totals = self._lines[desk.instrument], self._sum()
         at, row, worst = line.at, line.row, self._worst[line.at]
-        in_class = totals.gross if len(self._classes) == 1 else sum(self._classes[line.asset_class])
+        in_class = totals.gross if len(self._classes) == 1 else sum(self._classes[line.asset_class], 0.0)
         near = line.near
         if near is None:
             near = self._near_to(line, desk.instrument)
@@ -274,13 +274,13 @@ class Exposures:
                 variance += own * (own - 2 * along)
             pull = self._pull(row, along)
         gross, in_class = totals.gross - worst, in_class - worst
-        in_sector = 0.0 if line.sector == "none" else sum(self._sectors[line.sector]) - worst
+        in_sector = 0.0 if line.sector == "none" else sum(self._sectors[line.sector], 0.0) - worst
         # What is left of a sum may be below zero by roundings; NaN stays.
         return Beside(
             0.0 if gross < 0 else gross / equity,
             0.0 if in_class < 0 else in_class / equity,
             0.0 if in_sector < 0 else in_sector / equity,
-            sum(compress(self._worst, near)) / equity if near else 0.0,
+            sum(compress(self._worst, near), 0.0) / equity if near else 0.0,
             (totals.low - self._low[at]) / equity,
             (totals.high - self._high[at]) / equity,
             0.0 if variance < 0 else variance / (equity * equity),
@@ -340,11 +340,11 @@ class Exposures:
         found = self._totals
         if found is None:
             moved, variance = self._move()
-            low = sum(self._low)
+            low = sum(self._low, 0.0)
             found = self._totals = Totals(
-                sum(self._worst),
+                sum(self._worst, 0.0),
                 low,
-                sum(self._high) if self._apart else low,
+                sum(self._high, 0.0) if self._apart else low,
                 math.fsum(self._linear.values()),
                 variance,
                 moved,
@@ -361,7 +361,7 @@ class Exposures:
             return None, 0.0
         # The table is symmetric, so its rows are added up one after the other: that takes half of what row sums take.
         moved = self._correlations.einsum("i,ij->j", self._middles, self._correlations.table)
-        variance = sum((self._middles * moved).tolist())
+        variance = sum((self._middles * moved).tolist(), 0.0)
         return moved, 0.0 if variance < 0 else variance
 
     def _pull(self, row: int, along: float) -> float:

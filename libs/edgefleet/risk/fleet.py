@@ -17,7 +17,7 @@ from edgefleet.risk.exposures import Exposures
 from edgefleet.risk.limits import Beside
 from edgefleet.risk.observers import Feed, staleness
 from edgefleet.risk.plan import RiskPlan
-from edgefleet.risk.state import Desk, Rate, RiskState, age_ms, drawdown, rates, worth_beside, worth_in
+from edgefleet.risk.state import Desk, Rate, RiskState, age_ms, drawdown, rates, worth_in
 from edgefleet.risk.var import Z_95
 from edgefleet.risk.verdict import No
 
@@ -121,11 +121,10 @@ class Fleet:
         worth, span = exposures.equity(), rates(self._state, home, self.quote)
         if span is None:
             return _unvalued(venue, f"{home} has no rate in {self.quote}")
-        beside = worth_beside(self._state, venue, home, self.quote)
-        if worth is None or beside is None:
+        if worth is None:
             return _unvalued(venue, "an asset of it has no price")
         old = self._old(venue, exposures, span)
-        return Account(venue, exposures, worth_in(worth, span) + beside, span.least, span.most, old)
+        return Account(venue, exposures, worth_in(worth, span), span.least, span.most, old)
 
     @property
     def _oldest_ms(self) -> float:

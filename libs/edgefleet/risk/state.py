@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
@@ -127,6 +128,8 @@ class RiskState(msgspec.Struct, kw_only=True):
     budgets_at: dict[str, int] = {}  # venue -> ns, when the budgets were last looked at
     enlarged: dict[str, list[int]] = {}  # venue -> ns of the enlarged targets of the last minute
     watch: Watch = msgspec.field(default_factory=Watch)  # the circuit breakers
+    fleet_quote: str = ""  # what the equity of all accounts together was measured in last, and
+    homes: dict[str, str | None] = {}  # venue -> what its account was valued in
 
 
 def count_enlargement(state: RiskState, venue: str) -> None:
@@ -308,7 +311,7 @@ def equity(state: RiskState, venue: str, quote: str) -> float | None:
         if value is None:
             return None
         values.append(value)
-    return math.fsum(values)
+    return sum(values, 0.0)  # in this order, as `Exposures` does
 
 
 def leave_other_venues(state: RiskState, venue: str) -> None:
@@ -374,7 +377,7 @@ def age_ms(state: RiskState, desk: Desk) -> int:
     Between two beats nothing grows old, so what was worked out after one is so until the next.
     """
     beat = state.beat.get(desk.venue)
-    return (desk.age_ms or 0) + (0 if beat is None else (max(state.beat.values()) - beat) // NS_PER_MS)
+    return max(desk.age_ms or 0, 0) + (0 if beat is None else (max(state.beat.values()) - beat) // NS_PER_MS)
 
 
 def _is_sound(desk: Desk) -> bool:
@@ -385,48 +388,18 @@ def _is_sound(desk: Desk) -> bool:
 
 def fleet_equity(state: RiskState, quote: str) -> float | None:
     """Return what all accounts are worth in `quote`, each at the worse rate; None where one cannot be valued."""
+    return _fleet_equity(state, quote, {venue: home_quote(state, venue, quote) for venue in state.holdings})
+
+
+def _fleet_equity(state: RiskState, quote: str, homes: Mapping[str, str | None]) -> float | None:
     values = []
-    for venue in state.holdings:
-        home = home_quote(state, venue, quote)
+    for venue, home in homes.items():
         worth = None if home is None else equity(state, venue, home)
         span = None if home is None else rates(state, home, quote)
-        beside = None if home is None else worth_beside(state, venue, home, quote)
-        if worth is None or span is None or beside is None:
+        if worth is None or span is None:
             return None
-        values.append(worth_in(worth, span) + beside)
+        values.append(worth_in(worth, span))
     return math.fsum(values)
-
-
-def worth_beside(state: RiskState, venue: str, home: str, quote: str) -> float | None:
-    """Return what an account holds that its equity in `home` does not count, in `quote` at the worse rate.
-
-    So its worth does not jump where another asset becomes its home. An asset that no instrument of any venue names
-    counts nothing; None where one is named and has no rate.
-    """
-    values = [0.0]
-    for asset, units in state.holdings[venue].items():
-        if asset == home or units == ZERO or f"{asset}/{home}@{venue}" in state.desks:
-            continue
-        span = _rate_by_any_way(state, venue, asset, quote)
-        if span is not None:
-            values.append(worth_in(float(units), span))
-        elif any(asset in (desk.base, desk.quote) for desk in state.desks.values()):
-            return None
-    return math.fsum(values)
-
-
-def _rate_by_any_way(state: RiskState, venue: str, asset: str, quote: str) -> Rate | None:
-    """Return what `rates` says, else what the venue's own instruments of `asset` say in their quotes."""
-    straight = rates(state, asset, quote)
-    if straight is not None:
-        return straight
-    for desk in state.desks.values():
-        if desk.venue == venue and desk.base == asset:
-            first, second = rates(state, asset, desk.quote), rates(state, desk.quote, quote)
-            if first is not None and second is not None:
-                age = max(first.age_ms, second.age_ms)
-                return Rate(first.least * second.least, first.most * second.most, age)
-    return None
 
 
 def worth_in(worth: float, span: Rate) -> float:
@@ -442,22 +415,39 @@ def _worth(state: RiskState, key: str) -> float | None:
 
 def mark_fleet_peak(state: RiskState, quote: str) -> None:
     """Raise the highest equity of all accounts together to what it is now; one alone has its own peak."""
-    now = fleet_equity(state, quote) if is_fleet(state) else None
+    homes = {venue: home_quote(state, venue, quote) for venue in state.holdings}
+    now = _fleet_equity(state, quote, homes) if is_fleet(state) else None
     if now is None:
         return
-    _carry_over(state, quote, now)
+    if 0 < now < math.inf:
+        _rebase(state, quote, now, homes)
     if state.peaks.get(f"|{quote}", 0.0) < now < math.inf:
         state.peaks[f"|{quote}"] = now
 
 
-def _carry_over(state: RiskState, quote: str, now: float) -> None:
-    """Turn what was measured in another asset into `quote`, as soon as a rate is known: no loss is forgotten by it."""
-    for other in [key for key in state.peaks if key.startswith("|") and key != f"|{quote}"]:
-        was = fleet_equity(state, other[1:])
-        if was is None or not (0 < was < math.inf and 0 < now < math.inf):
-            continue
-        state.peaks[f"|{quote}"] = max(state.peaks.get(f"|{quote}", 0.0), state.peaks.pop(other) * now / was)
-        state.watch.move(other, f"|{quote}", now / was)
+def _rebase(state: RiskState, quote: str, now: float, homes: dict[str, str | None]) -> None:
+    """Let no loss be made or forgotten by what the fleet, or one of its accounts, is valued in.
+
+    An account's home may change with its instruments, and what it holds beside that counts nothing; and the fleet's own
+    asset may be set anew. What was measured goes on in proportion, as soon as both worths are known.
+    """
+    key = f"|{quote}"
+    if state.fleet_quote in ("", quote) and state.homes.keys() == homes.keys() and state.homes != homes:
+        was = _fleet_equity(state, quote, state.homes)
+        if was is not None and 0 < was < math.inf and key in state.peaks:
+            state.peaks[key] *= now / was
+            state.watch.rescale(key, now / was)
+    before = f"|{state.fleet_quote}"
+    if state.fleet_quote not in ("", quote) and before in state.peaks:
+        was = fleet_equity(state, state.fleet_quote)
+        if was is None or not 0 < was < math.inf:
+            return  # asked again with the next beat
+        state.peaks[key] = max(state.peaks.get(key, 0.0), state.peaks[before] * now / was)
+        state.watch.move(before, key, now / was)
+    for other in [one for one in state.peaks if one.startswith("|") and one != key]:
+        del state.peaks[other]
+        state.watch.days.pop(other, None)
+    state.fleet_quote, state.homes = quote, homes
 
 
 def believed(desk: Desk, params: RiskParams) -> float | None:

@@ -49,8 +49,8 @@ Blending = Callable[[tuple[WeightedEdge, ...], Ready, Terms], Blend | None]
 def blending(models: int, kept: int, own_tau: bool, decays: bool) -> Blending:
     """Return the function that blends the best of so many models.
 
-    It gives None where one has not the confidence to be heard, others were made ready or the best of them were not, two
-    weigh the same and one alone has a place, or a number is unusual.
+    It gives None where one has not the confidence to be heard, others were made ready, two weigh the same and one alone
+    has a place, or a number is unusual. Where one repeats another it must not be asked for the best.
 
     Parameters
     ----------
@@ -68,10 +68,9 @@ def blending(models: int, kept: int, own_tau: bool, decays: bool) -> Blending:
     names: dict[str, Any] = {"exp": exp, "inf": inf, "sqrt": sqrt, "Blend": Blend}
     head = "def blended(edges, ready, terms):"
     if kept == models:
-        lines = [head, *_heard(models, own_tau, decays), *_come_to(models)]
+        lines = [head, *_heard(models, own_tau, decays), *_all(models), *_come_to(models)]
     else:
-        again = [f"{_listed(kept, 'e{i}')}, = edges", f"{_listed(kept, 'w{i}')}, = weights", *_asked(kept)]
-        _compile(["def part(edges, weights, ready, terms):", *again, *_come_to(kept)], names)
+        _compile(["def part(edges, weights, places, ready, terms):", *_part(kept), *_come_to(kept)], names)
         lines = [head, *_heard(models, own_tau, decays), *_best(models, kept)]
     _compile(lines, names)
     made: Blending = names["blended"]
@@ -104,31 +103,53 @@ def _asked(models: int) -> list[str]:
 def _best(models: int, kept: int) -> list[str]:
     """Return what picks those with the largest weight times confidence, and hands them on with their weights."""
     return [
-        "if ready.repeats: return None",
         *_lines(models, "b{i} = w{i} * c{i}"),
         f"said = {_listed(models, 'b{i} * e{i}.edge_bps', ' + ')}",
         "if said - said != 0.0: return None",  # NaN and infinite are told apart
         f"each = {_listed(models, 'b{i}')}",
-        f"bound = sorted(each, reverse=True)[{kept - 1}]",
-        "part_of = ready.parts.get(tuple([i for i, b in enumerate(each) if b >= bound]))",
-        "if part_of is None: return None",
-        "pick = part_of.pick",
-        f"return part(pick(edges), pick(({_listed(models, 'w{i}')})), part_of.ready, terms)",
+        f"bound = sorted(each)[{models - kept}]",
+        "places = [i for i, b in enumerate(each) if b >= bound]",
+        f"if len(places) != {kept}: return None",
+        f"return part(edges, ({_listed(models, 'w{i}')}), places, ready, terms)",
+    ]
+
+
+def _part(models: int) -> list[str]:
+    """Return what takes the best out of all, and how alike these are."""
+    each = range(models)
+    alike = [" + ".join(["1.0", *(f"x{max(i, j)}_{min(i, j)}" for j in each if j != i)]) for i in each]
+    return [
+        f"{_listed(models, 'i{i}')}, = places",
+        "rows, moments = ready.rows, ready.moments",
+        *_lines(models, "e{i} = edges[i{i}]"),
+        *_lines(models, "w{i} = weights[i{i}]"),
+        *_lines(models, "m{i} = moments[i{i}]"),
+        f"if not ({_listed(models, 'm{i}', ' and ')}): {_listed(models, 'm{i}', ' = ')} = 0.0",
+        *[f"r{i} = rows[i{i}]" for i in each if i],
+        *[f"x{i}_{j}, t{i}_{j} = r{i}[i{j}]" for i in each for j in range(i)],
+        *[f"s{i} = 1.0 / ({alike[i]})" for i in each],
+        *_asked(models),
+    ]
+
+
+def _all(models: int) -> list[str]:
+    """Return how alike all are."""
+    pairs = [f"t{i}_{j}" for i in range(models) for j in range(i)]
+    return [
+        "among = ready.among",
+        "if among is None: return None",
+        f"{_listed(models, 's{i}')}, = among.shares",
+        f"{_listed(models, 'm{i}')}, = among.moments",
+        *([f"{', '.join(pairs)}, = among.pairs"] if pairs else []),
     ]
 
 
 def _come_to(models: int) -> list[str]:
     """Return what all together come to, once each is weighed."""
     each = range(models)
-    pairs = [f"t{i}_{j}" for i in each for j in range(i)]
     evidence = [" + ".join([f"p{i}", *(f"t{i}_{j} * p{j}" for j in range(i))]) for i in each]
     same_horizon = " == ".join(f"h{i}" for i in each) if models > 1 else "True"
     return [
-        "among = ready.among",
-        "if not among.ordered: return None",
-        f"{_listed(models, 's{i}')}, = among.shares",
-        f"{_listed(models, 'm{i}')}, = among.moments",
-        *([f"{', '.join(pairs)}, = among.pairs"] if pairs else []),
         *_lines(models, "q{i} = w{i} * s{i}"),
         *_lines(models, "p{i} = q{i} * c{i}"),
         f"confident = {_listed(models, 'p{i}', ' + ')}",
@@ -146,7 +167,7 @@ def _come_to(models: int) -> list[str]:
         "if not (evidence > 0 and known < inf and moment < inf): return None",
         "raw = edge / confident",
         "return Blend(",
-        " raw + prior / known * (terms.prior_bps - raw), raw, confidence, horizon / confident,",
+        " raw + prior / known * (terms.prior_bps - raw) if prior else raw, raw, confidence, horizon / confident,",
         f" {models}, effective, sqrt(moment / confident / known) if moment > 0 else None,",
         ")",
     ]

@@ -59,9 +59,11 @@ class Watch(msgspec.Struct, kw_only=True):
 
     def move(self, key: str, to: str, factor: float) -> None:
         """Go on under another key with what was measured under one, in another asset."""
-        day = self.days.pop(key, None)
-        if day is not None:
-            day.rescale(factor)
+        day, there = self.days.pop(key, None), self.days.get(to)
+        if day is None:
+            return
+        day.rescale(factor)
+        if there is None or (there.opened == day.opened and (there.base or 0.0) < (day.base or 0.0)):
             self.days[to] = day
 
     def observe_venue(self, venue: str, feeds: Sequence[Feed], ts: int, params: BreakerParams) -> list[Move]:

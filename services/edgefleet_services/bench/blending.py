@@ -34,12 +34,17 @@ def twelve_edges(rng: random.Random) -> tuple[WeightedEdge, ...]:
     )
 
 
-def twelve_alike(rng: random.Random, params: EdgeBlendingParams) -> Likeness:
-    """Return how alike the twelve are after ten minutes of them."""
+def twelve_agree(rng: random.Random, params: EdgeBlendingParams) -> Agreement:
+    """Return how alike the twelve spoke in ten minutes of them."""
     agreement = Agreement()
     for second in range(_SAMPLES):
         agreement.sample(twelve_edges(rng), second * NS_PER_S, params)
-    return agreement.likeness(params.agreement_min_samples)
+    return agreement
+
+
+def twelve_alike(rng: random.Random, params: EdgeBlendingParams) -> Likeness:
+    """Return what follows from that for their blends."""
+    return twelve_agree(rng, params).likeness(params.agreement_min_samples)
 
 
 class InNumpy:

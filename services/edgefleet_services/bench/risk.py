@@ -31,7 +31,7 @@ from edgefleet.risk.blend import Blender
 from edgefleet.risk.unrolled import Blend
 from edgefleet.stage import Input
 from edgefleet.stats.online_covariance import JointReturns
-from edgefleet_services.bench.blending import MODELS, twelve_alike, twelve_edges
+from edgefleet_services.bench.blending import MODELS, twelve_agree, twelve_edges
 from edgefleet_services.bench.blending import InNumpy as BlendInNumpy
 from edgefleet_services.bench.report import Figure, SuiteReport, figure, machine, percentile
 from edgefleet_services.bench.rigs import resident_mb
@@ -43,7 +43,7 @@ COVARIANCE_US, HRP_MS, HRP_TIMES = 30.0, 5.0, 20.0
 # A leak of one object in a thousand verdicts is a thousand blocks; what dictionaries and windows still fill is less.
 GROWTH_BLOCKS, GROWTH_MB = 1_000.0, 2.0
 _SEED = 7
-_SAID = 250  # distinct sets of edges and of prices
+_SAID = 1_000  # distinct sets of edges and of prices
 _BLOCK = 1_000  # calls before the other takes its turn: the first few find their caches cold
 _IDLE_CALLS = 2_001
 _clock = SYSTEM.monotonic_ns
@@ -104,7 +104,8 @@ def blending(sizes: Sizes, say: Say) -> list[Figure]:
 
 def _blending(name: str, params: EdgeBlendingParams, sizes: Sizes, say: Say) -> list[Figure]:
     rng = random.Random(_SEED)
-    likeness = twelve_alike(rng, params)
+    agreement = twelve_agree(rng, params)
+    likeness = agreement.likeness(params.agreement_min_samples)
     said = [twelve_edges(rng) for _ in range(_SAID)]
     blend = Blender(params)
     plain = BlendInNumpy(tuple(edge.model for edge in said[0]), likeness)
@@ -119,8 +120,23 @@ def _blending(name: str, params: EdgeBlendingParams, sizes: Sizes, say: Say) -> 
         found = ours(at)
         _agree(name, math.nan if found is None else found.edge_bps, numpys(at)[0])
     us, beside = _in_turns(sizes.calls, ours, numpys, idle=lambda at: said[at % _SAID])
-    say(f"{name:<16} p50 {percentile(us, 0.5):.1f} us, numpy {percentile(beside, 0.5):.1f} us")
-    return _speeds(name, us, beside, BLEND_P50_US, BLEND_P99_US, BLENDS_PER_S, "blends/s")
+    anew = likeness
+
+    def sample(at: int) -> None:
+        nonlocal anew
+        anew = agreement.likeness(params.agreement_min_samples)
+
+    def first(at: int) -> Blend | None:
+        return blend(said[at % _SAID], anew)
+
+    firsts, plainly = _in_turns(sizes.calls // 10, first, numpys, before=(sample, _nothing), block=100)
+    median = percentile(firsts, 0.5)
+    others = percentile(beside, 0.5)
+    say(f"{name:<16} p50 {percentile(us, 0.5):.1f} us, the first {median:.1f} us, numpy {others:.1f} us")
+    return [
+        *_speeds(name, us, beside, BLEND_P50_US, BLEND_P99_US, BLENDS_PER_S, "blends/s"),
+        figure(f"{name}_first_p50", median, "us", "numpy, the same", percentile(plainly, 0.5), "at most", 1.0),
+    ]
 
 
 def verdicts(sizes: Sizes, say: Say) -> list[Figure]:
@@ -291,7 +307,7 @@ def _in_turns(
     ours: Callable[[int], object],
     other: Callable[[int], object],
     *,
-    before: tuple[Callable[[int], None], Callable[[int], None]] | None = None,
+    before: tuple[Callable[[int], object], Callable[[int], object]] | None = None,
     block: int = _BLOCK,
     idle: Callable[[int], object] = _nothing,
 ) -> tuple[list[float], list[float]]:

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.gateway.rig import Rig, written
 
 from edgefleet.clock import NS_PER_S
-from edgefleet.messages import VenueTrade
+from edgefleet.messages import Alert, VenueTrade, decode
 from edgefleet.testing import build
 from edgefleet.testing.venue import FakeVenue
 from edgefleet.venues.interface import OrderReport, OrderUpdate
@@ -99,11 +99,11 @@ async def test_shut_gate_denies_and_nothing_reaches_the_venue(rig: Rig, what: st
     assert rig.venue.placed == []
 
 
-async def test_an_order_of_nobodys_that_is_seen_while_the_lease_is_old_halts_once_the_lease_is_young(rig: Rig) -> None:
-    await rig.open()
-    stranger = OrderReport(
+def strangers(rig: Rig, order_id: str = "efstranger") -> OrderUpdate:
+    """Return a filled order with our name."""
+    told = OrderReport(
         instrument=build.INSTRUMENT,
-        order_id="efstranger",
+        order_id=order_id,
         venue_order_id="77",
         status="FILLED",
         side="buy",
@@ -113,12 +113,40 @@ async def test_an_order_of_nobodys_that_is_seen_while_the_lease_is_old_halts_onc
         filled=Decimal("0.1"),
         ts_event=rig.clock.wall_ns(),
     )
+    return OrderUpdate(order=told, trade=None)
+
+
+async def alarms(rig: Rig) -> list[str]:
+    await rig.gateway._publisher.flushed()
+    found = [decode(entry.type, entry.data) for entry in await rig.bus.span("alerts", "-", "+")]
+    return [one.name for one in found if isinstance(one, Alert)]
+
+
+async def test_an_order_of_nobodys_that_is_seen_while_the_lease_is_old_halts_once_the_lease_is_young(rig: Rig) -> None:
+    await rig.open()
 
     rig.clock.advance(s=2)  # more than half of the lease, less than all of it
-    rig.venue.push(OrderUpdate(order=stranger, trade=None))
+    for _ in range(20):
+        rig.venue.push(strangers(rig))
     await rig.until(lambda: not rig.gateway.gates.ready)
     judged_at_once = rig.gateway.gates.halted
     await rig.until(lambda: rig.gateway.gates.halted)  # its keeper renews the lease twice a second
 
     assert judged_at_once == ""
     assert "efstranger" in rig.gateway.gates.halted
+    await rig.until(lambda: rig.gateway.gates.ready)  # so that a person who resumes does
+    assert (await alarms(rig)).count("orphan_order") == 1
+
+
+async def test_an_order_that_is_known_by_the_time_it_is_judged_is_ours(rig: Rig) -> None:
+    await rig.open()
+
+    rig.clock.advance(s=2)
+    rig.venue.push(strangers(rig, "ef1"))
+    await rig.until(lambda: not rig.gateway.gates.ready)
+    rig.gateway.memory.intend(build.order_event())
+    rig.venue.orders["ef1"] = strangers(rig, "ef1").order
+    await rig.until(lambda: rig.gateway.gates.ready)
+
+    assert rig.gateway.gates.halted == ""
+    assert "orphan_order" not in await alarms(rig)

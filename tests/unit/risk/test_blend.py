@@ -68,8 +68,8 @@ def copies(count: int) -> dict[tuple[str, str], float]:
 
 
 @st.composite
-def likenesses(draw: st.DrawFn) -> Likeness:
-    """Draw correlations of a matrix that exists, some of them not known."""
+def likenesses(draw: st.DrawFn, known: float = 1.0) -> Likeness:
+    """Draw correlations of a matrix that exists, some of them not known; `known` is the share of the moments."""
     rng = random.Random(draw(st.integers(0, 2**32)))
     vectors = [[rng.gauss(0, 1) for _ in range(3)] for _ in range(5)]
     found = {}
@@ -77,7 +77,7 @@ def likenesses(draw: st.DrawFn) -> Likeness:
         for i in range(j):
             if rng.random() < 0.8:
                 found[f"m{i}", f"m{j}"] = float(np.corrcoef(vectors[i], vectors[j])[0, 1])
-    return Likeness(found, {f"m{i}": rng.uniform(1, 400) for i in range(5)})
+    return Likeness(found, {f"m{i}": rng.uniform(1, 400) for i in range(5) if rng.random() < known})
 
 
 @st.composite
@@ -445,7 +445,7 @@ def test_the_twelve_of_the_bench_blend_as_they_do_in_numpy(most: int) -> None:
 
 @given(
     edges(),
-    likenesses(),
+    st.one_of(likenesses(), likenesses(known=0.8)),
     st.dictionaries(st.sampled_from(["m0", "m1"]), st.floats(0, 3)),
     st.integers(1, 5),
     st.sampled_from([None, 3_000]),
@@ -510,3 +510,19 @@ def test_a_number_that_is_none_is_named(field: str, value: float, most: int) -> 
 def test_what_cannot_be_written_out_is_refused(models: int, kept: int) -> None:
     with pytest.raises(ValueError, match=f"was {kept} of {models}"):
         blending(models, kept, own_tau=True, decays=False)
+
+
+def test_blenders_that_keep_more_or_fewer_share_a_likeness() -> None:
+    said = [edge(1.0 + place, weight=4.0 - place, model=f"m{place}") for place in range(4)]
+    likeness = alike({("m0", "m2"): 0.5}, models=4)
+
+    for most in (3, 2, 4, 1, 3):
+        blend_them = Blender(EdgeBlendingParams(max_models_to_blend=most))
+        assert repr(blend_them(said, likeness)) == repr(blend_them.plainly(said, likeness))
+
+
+def test_an_edge_of_minus_nothing_is_told_as_plainly() -> None:
+    said = [edge(-5e-324, model="a"), edge(0.0, weight=9.0, model="b")]
+    blend_them = Blender(EdgeBlendingParams(shrinkage=PLAIN))
+
+    assert repr(blend_them(said, INDEPENDENT)) == repr(blend_them.plainly(said, INDEPENDENT))

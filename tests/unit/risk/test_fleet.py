@@ -12,6 +12,7 @@ from tests.unit.risk.world import BTC, ETH, Venues, World, venues_config
 from edgefleet.messages import Approved, BreakerMoved, Refusal, Refused, Session
 from edgefleet.risk.explain import explain
 from edgefleet.risk.kept import Kept
+from edgefleet.risk.observers import DayLoss
 from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.state import fleet_equity, home_quote, rates
 from edgefleet.risk.var import SECONDS_PER_DAY, Z_95
@@ -229,15 +230,74 @@ def test_an_account_is_not_valued_by_an_old_rate() -> None:
     assert "the account at okx is not valued as it is: the rate of EUR in USDT is old" in entering.detail
 
 
-def test_an_account_is_worth_the_same_when_another_asset_becomes_what_it_is_valued_in() -> None:
-    in_dollars, in_euros = euros(USDT="40000"), euros(USDT="40000", at_okx=False)
-    was, home = (home_quote(world.state, "okx", "USDT") for world in (in_dollars, in_euros))
-    before, after = (fleet_equity(world.state, "USDT") for world in (in_dollars, in_euros))
+def fallen(world: World) -> float:
+    """Return how far all equity is below its peak."""
+    equity = fleet_equity(world.state, "USDT")
+    assert equity is not None
+    return 1 - equity / world.state.peaks["|USDT"]
 
-    assert (was, home) == ("USDT", "EUR")
-    assert before is not None
-    assert before == pytest.approx(100_000 + 40_000 + 50_000 * 1.1 + 0.1 * 55_000 * 1.1, rel=0.02)
-    assert after == pytest.approx(before, rel=0.02)  # spreads of a cent are what a rate of 1.1 differs by
+
+def test_no_loss_is_made_or_forgotten_when_an_account_comes_to_be_valued_in_another_asset() -> None:
+    world = euros(at_okx=False, USDT="40000")
+    world.fill("0.5", BTC)
+    world.beat()
+    world.prices[BTC] *= 0.9
+    world.beat()
+    was, fell, worth = home_quote(world.state, "okx", "USDT"), fallen(world), fleet_equity(world.state, "USDT")
+
+    world.prices["EUR/USDT@okx"] = 1.1  # its first instrument in dollars: now these are its home
+    world.beat()
+
+    assert (was, home_quote(world.state, "okx", "USDT")) == ("EUR", "USDT")
+    assert worth is not None
+    assert fleet_equity(world.state, "USDT") != pytest.approx(worth, rel=0.1)
+    assert fell > 0.01
+    assert fallen(world) == pytest.approx(fell, abs=1e-9)
+    assert world.state.watch.days["|USDT"].base == pytest.approx(world.state.peaks["|USDT"], rel=0.01)
+
+
+def test_a_speck_that_nobody_prices_hides_no_account() -> None:
+    world = Venues(
+        venues_config(symbols=("BTC/USDT", "ETH/USDT", "EUR/USDT")),
+        {BTC: 60_000.0, "EUR/USDT@sim": 1.1, OTHER: 60_000.0},
+        {"sim": {"USDT": "100000"}, "okx": {"USDT": "100000", "EUR": "0.00000001"}},
+    )
+    world.warm()
+    world.silent = {"EUR/USDT@sim"}
+    world.beat()
+
+    world.fill("0.5", BTC)
+    world.beat()
+    world.prices[BTC] *= 0.5
+    world.beat()
+
+    assert fleet_equity(world.state, "USDT") is not None
+    opened = {one.breaker for one in world.control if isinstance(one, BreakerMoved) and one.scope == ""}
+    assert opened >= {"drawdown", "daily_loss"}
+
+
+def test_what_was_measured_in_another_asset_long_ago_is_no_loss_of_today() -> None:
+    world = fleet()
+    world.fill("0.3", BTC)
+    world.beat()
+    world.state.peaks["|BTC"] = 10.0  # as an earlier version left it
+    world.state.watch.days["|BTC"] = DayLoss(opened=world.now - 200 * 86_400 * 10**9, base=10.0, last=3.0)
+    before = world.state.watch.days["|USDT"].base
+
+    world.beat()
+
+    assert fallen(world) < 0.001
+    assert world.state.watch.days["|USDT"].base == before
+    assert "|BTC" not in world.state.peaks
+
+
+def test_a_touch_that_is_younger_than_now_is_not_old() -> None:
+    world = fleet()
+    world.fill("0.1", OTHER)
+    world.ages = {OTHER: -3}
+    world.beat()
+
+    assert isinstance(world.edge(60.0, BTC)[0], Approved)
 
 
 def test_no_drawdown_is_forgotten_when_the_fleet_is_valued_in_another_asset() -> None:
