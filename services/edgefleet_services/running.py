@@ -79,8 +79,12 @@ def redis_url_for(redis_url: str | None, data_dir: Path | None) -> str:
         return fleet.redis_url
     url = redis_url_from_environment()
     if url is None:
+        where = "from this directory" if data_dir is None else f"on {data_dir}"
+        if data_dir is not None and not data_dir.is_dir():
+            raise OutOfReach(f"{data_dir} is not there; name the directory of a session with --data-dir")
         raise OutOfReach(
-            "no fleet runs from this directory; start one with edgefleet up, or name its Redis with --redis-url"
+            f"no fleet runs {where}; start one with edgefleet up, or name its Redis with --redis-url or, of one that "
+            "has stopped, its directory with --data-dir"
         )
     return url
 

@@ -246,6 +246,11 @@ def _hrp(
     def others(at: int) -> object:
         return None if theirs is None else theirs()
 
+    try:
+        ours(0)
+    except ModuleNotFoundError as error:
+        say(f"hrp {convention}            {error.name} is not installed (pip install 'edgefleet[research]'): no figure")
+        return []
     if theirs is None:
         say(f"hrp              {peer} is not installed: no figure beside it")
     else:

@@ -22,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 TAIL_LEVELS = (0.99, 0.999)
 WAYS_A_LINE = 5  # of the table of `risk coverage`
+_NEVER_EARNED = 0.5  # in every period; prices are above it, and so are returns in per cent that never fall
 
 Returns = Annotated[Path | None, typer.Option("--returns", metavar="FILE", help="Simple returns, CSV or Parquet.")]
 Prices = Annotated[Path | None, typer.Option("--prices", metavar="FILE", help="Prices, CSV or Parquet.")]
@@ -513,6 +514,9 @@ def _one_series(
         if value <= -1:
             lost = f"a return of {value!r} loses everything or more"
             raise Misuse(f"{path}: {name}: {lost}; are these --prices, or per cent?")
+    if len(whole) and float(whole.min()) > _NEVER_EARNED:
+        least = f"a return of {float(whole.min())!r} or more in every period"
+        raise Misuse(f"{path}: {name}: {least}; are these --prices, or per cent?")
     return name, whole
 
 

@@ -267,6 +267,11 @@ LOSSES = "loss\n" + "\n".join(str(n) for n in range(30)) + "\n"
         ("a,b\n1,2\n1,3\n1,2\n", "hrp --prices {}", "a: all 2 returns are 0.0, variance 0; leave it out"),
         ("a,b\n1,2\n1,nan\n", "hrp --returns {}", "line 3, column 'b': nan is not finite"),
         ("a\n0.01\n-1\n", "var --returns {} --method historical", "-1.0 loses everything or more; are these --prices"),
+        (
+            "a\n49.7\n50.1\n49.9\n",
+            "var --returns {} --method normal",
+            "49.7 or more in every period; are these --prices",
+        ),
         ("a,b\n1,2\n-1,3\n", "hrp --prices {}", "column 'a': a price must be positive, was -1.0; are these --returns?"),
         ("", "hrp --returns {}", "is empty"),
         (TWO, "hrp --returns nowhere.csv", "nowhere.csv: there is no such file"),
