@@ -64,11 +64,16 @@ def blend(edges: Iterable[WeightedEdge], params: EdgeBlendingParams, likeness: L
        interdependence", Geophysical Research Letters 44, 2017, equation 1: its similarity ``exp(-(d/sigma)^2)`` of
        two models is here the square of their correlation.
     """
-    return Blender(params)(edges, likeness)
+    chosen = tuple(edges)
+    hear(chosen, params)  # refuses what is no number, also of one that is not kept
+    return Blender(params)(chosen, likeness)
 
 
 class Blender:
-    """What the parameters say of blending, ready to be asked thousands of times; what it gives is told at `blend`."""
+    """What the parameters say of blending, ready to be asked thousands of times; what it gives is told at `blend`.
+
+    An edge that is not kept is not looked at: whether all are sound is asked before, with `first_unsound`.
+    """
 
     __slots__ = ("_blendings", "_most", "_terms", "params")
 

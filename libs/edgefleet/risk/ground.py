@@ -155,6 +155,7 @@ def _sound(
 ) -> Ground:
     params, terms, deviation = plan.params, own.terms, own.deviation
     sizing, beside = params.position_sizing, exposures.beside(desk, equity)
+    fleet = () if over is None else _of_fleet(plan, deviation, over)
     cost = trading_cost_bps(bid, ask, terms.fee, sizing.cost_sides)
     return Ground(
         plan,
@@ -170,7 +171,7 @@ def _sound(
         own.units,
         _barred_beside(desk, plan, exposures, own, over, fall),
         beside,
-        Limits(terms.caps, deviation, beside, own.units * ask / equity, own.budget, _of_fleet(plan, deviation, over)),
+        Limits(terms.caps, deviation, beside, own.units * ask / equity, own.budget, fleet),
         sizing.kelly_fraction * left_of_drawdown(fall, params),
         own.growth,
         over if isinstance(over, Over) else None,

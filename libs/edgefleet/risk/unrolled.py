@@ -104,8 +104,8 @@ def _best(models: int, kept: int) -> list[str]:
     """Return what picks those with the largest weight times confidence, and hands them on with their weights."""
     return [
         *_lines(models, "b{i} = w{i} * c{i}"),
-        f"said = {_listed(models, 'b{i} * e{i}.edge_bps', ' + ')}",
-        "if said - said != 0.0: return None",  # NaN and infinite are told apart
+        f"whole = {_listed(models, 'b{i}', ' + ')}",
+        "if whole - whole != 0.0: return None",  # NaN and infinite are told apart
         f"each = {_listed(models, 'b{i}')}",
         f"bound = sorted(each)[{models - kept}]",
         "places = [i for i, b in enumerate(each) if b >= bound]",

@@ -503,7 +503,7 @@ def test_a_number_that_is_none_is_named(field: str, value: float, most: int) -> 
     blend_them((edge(1.0, 0.9, model="a"), edge(2.0, 0.8, model="b", weight=0.5)))  # they are ready now
 
     with pytest.raises(ValueError, match=rf"b\.{field} must be finite"):
-        blend_them((edge(1.0, 0.9, model="a"), broken))
+        blend((edge(1.0, 0.9, model="a"), broken), blend_them.params)
 
 
 @pytest.mark.parametrize(("models", "kept"), [(0, 0), (3, 4), (25, 5)])
