@@ -14,8 +14,8 @@ pytestmark = pytest.mark.performance
 SPEEDS = {
     f"{name}_{figure}"
     for name in ("blend_12", "blend_best_of_12", "verdict")
-    for figure in ("p50", "p99", "rate", "beside_numpy")
-}
+    for figure in ("p50", "p99", "rate", "beside_numpy", "p99_beside_numpy")
+} | {"blend_12_first_p50", "blend_best_of_12_first_p50"}
 
 
 def test_every_figure_stands_beside_what_it_is_measured_against() -> None:
