@@ -125,8 +125,8 @@ async def test_a_night_is_judged_by_a_process_and_told_in_a_file_metrics_and_an_
     assert told[0].deviation == pytest.approx(most[1] / 1.6448536 * 24**0.5)
     assert told[0].ts_event == NIGHT_NS
     again = Nightly(context(bus), tmp_path)
-    await again.tell_again()
-    await again.tell_again()
+    await again.tell()
+    await again.tell()
     assert await next_days(bus) == [told[0], told[0]]
 
 

@@ -7,7 +7,7 @@ from edgefleet.risk.exposures import Correlations, Exposures, correlations_of, j
 from edgefleet.risk.fleet import Fleet
 from edgefleet.risk.ground import Ground, NoEquity, Own, ground_of, own_of
 from edgefleet.risk.plan import RiskPlan
-from edgefleet.risk.state import Desk, RiskState, home_quote, is_fleet
+from edgefleet.risk.state import Desk, RiskState, home_quotes, is_fleet
 from edgefleet.risk.verdict import No
 
 
@@ -75,7 +75,7 @@ class Kept:
         quote = plan.params.fleet_limits.quote
         homes = self._homes
         if not homes:
-            homes = self._homes = {venue: home_quote(state, venue, quote) for venue in state.holdings}
+            homes = self._homes = home_quotes(state, quote)
         accounts = {
             venue: None if home is None else self._account(state, venue, home, plan) for venue, home in homes.items()
         }

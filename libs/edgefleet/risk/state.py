@@ -341,6 +341,11 @@ def home_quote(state: RiskState, venue: str, quote: str) -> str | None:
     return quote if quote in quotes else min(quotes, default=None)
 
 
+def home_quotes(state: RiskState, quote: str) -> dict[str, str | None]:
+    """Return, by venue, what each account is valued in."""
+    return {venue: home_quote(state, venue, quote) for venue in state.holdings}
+
+
 class Rate(NamedTuple):
     """What a unit of an asset is worth in another."""
 
@@ -388,7 +393,7 @@ def _is_sound(desk: Desk) -> bool:
 
 def fleet_equity(state: RiskState, quote: str) -> float | None:
     """Return what all accounts are worth in `quote`, each at the worse rate; None where one cannot be valued."""
-    return _fleet_equity(state, quote, {venue: home_quote(state, venue, quote) for venue in state.holdings})
+    return _fleet_equity(state, quote, home_quotes(state, quote))
 
 
 def _fleet_equity(state: RiskState, quote: str, homes: Mapping[str, str | None]) -> float | None:
@@ -415,8 +420,10 @@ def _worth(state: RiskState, key: str) -> float | None:
 
 def mark_fleet_peak(state: RiskState, quote: str) -> None:
     """Raise the highest equity of all accounts together to what it is now; one alone has its own peak."""
-    homes = {venue: home_quote(state, venue, quote) for venue in state.holdings}
-    now = _fleet_equity(state, quote, homes) if is_fleet(state) else None
+    if not is_fleet(state):
+        return
+    homes = home_quotes(state, quote)
+    now = _fleet_equity(state, quote, homes)
     if now is None:
         return
     if 0 < now < math.inf:

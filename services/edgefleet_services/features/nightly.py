@@ -43,7 +43,7 @@ class Nightly:
         self._done = self._nights.newest  # or tried by this process
         self._task: asyncio.Task[None] | None = None
         self._is_shown = False
-        self._told_at_start: tuple[date, Sequence[SymbolNight]] | None = None
+        self._untold: tuple[date, Sequence[SymbolNight]] | None = None  # risk does not know of it yet
         # A demo's days are nobody's and a tape's are not the machine's: theirs pass as their market does.
         self._is_real = context.options.mode != "demo" and not context.options.from_tape
         if self._done is not None and self._is_wanted:
@@ -117,9 +117,10 @@ class Nightly:
             self._log(night, found)
             for alert in self._alerts(night, found):
                 await self._context.bus.append("alerts", alert)
-            await self._tell(night, found)
+            self._untold = night, found
         except (FleetError, OSError) as error:
             self._context.log.warning("backtest_untold", night=str(night), error=str(error))
+        await self.tell()
 
     async def _answers(self, asked: Asked, limit_s: float) -> tuple[list[SymbolNight], str]:
         """Return the lines that the process came to, and why there are not more."""
@@ -156,23 +157,22 @@ class Nightly:
                 await process.wait()
             words.cancel()
 
-    async def tell_again(self) -> None:
-        """Tell risk what the last night said: it may begin with nothing, as after a Redis that was flushed."""
-        if self._told_at_start is None:
+    async def tell(self) -> None:
+        """Tell risk, of each instrument, the most that a way says of its next day, where the last night is untold.
+
+        That is after each night and after a start, for risk may begin with nothing; the next call tells what failed.
+        """
+        if self._untold is None:
             return
-        night, found = self._told_at_start
+        night, found = self._untold
         try:
-            await self._tell(night, found)
-            self._told_at_start = None
+            for one in found:
+                most = one.most_cautious
+                if most is not None:
+                    await self._context.bus.append("control", self._next_day(night, one, *most))
+            self._untold = None
         except FleetError as error:
             self._context.log.warning("backtest_untold", night=str(night), error=str(error))
-
-    async def _tell(self, night: date, found: Sequence[SymbolNight]) -> None:
-        """Tell risk of each instrument the most that a way says of its next day."""
-        for one in found:
-            most = one.most_cautious
-            if most is not None:
-                await self._context.bus.append("control", self._next_day(night, one, *most))
 
     def _next_day(self, night: date, one: SymbolNight, method: str, var: float) -> NightlyVar:
         interval_ms = WIDTHS_MS[one.interval]
@@ -195,7 +195,7 @@ class Nightly:
         try:
             found = self._nights.read(night)
             self._show(found)
-            self._told_at_start = night, found
+            self._untold = night, found
         except Misuse as error:
             self._context.log.warning("backtest_unreadable", error=str(error))
 

@@ -116,7 +116,8 @@ class Keeping:
             await _pause(self._context.stop, 0 if more else LINGER_S)
 
     async def _look_at_the_night(self, follower: Follower) -> None:
-        await self._nightly.tell_again()
+        if self._caught_up:  # else Redis may be away
+            await self._nightly.tell()
         night = self._nightly.due(follower.time, caught_up=self._caught_up)
         if night is not None and not self._context.stop.is_set():
             await self._in_thread(follower.settle)  # the day's last bars are on the disk before they are read there
