@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -56,6 +56,17 @@ def split_id(instrument: str) -> tuple[str, str]:
     if not at or not symbol or not venue:
         raise ValueError(f"an instrument is SYMBOL@venue, was {instrument!r}")
     return symbol, venue
+
+
+def home_of(quotes: Collection[str], preferred: str) -> str | None:
+    """Return what an account counts in: `preferred` where it trades in that, else the first quote asset; None: nothing.
+
+    Examples
+    --------
+    >>> home_of({"USDT", "USD"}, "USDT"), home_of({"USD", "EUR"}, "USDT"), home_of((), "USDT")
+    ('USDT', 'EUR', None)
+    """
+    return preferred if preferred in quotes else min(quotes, default=None)
 
 
 def canonical_symbol(text: str) -> str:

@@ -125,10 +125,9 @@ async def _monitor(fleet: RunningFleet) -> Finding:
 
 
 def _venues(fleet: RunningFleet | None) -> list[tuple[str, str]]:
-    """Return the venues that can be asked now: a running fleet's simulated one. That of stocks tells market time."""
-    if fleet is None or fleet.venue_url is None or fleet.dialect != "binance":
-        return []
-    return [(fleet.venue, fleet.venue_url)]
+    """Return the venues that can be asked now: a running fleet's simulated ones. Those of stocks tell market time."""
+    venues = () if fleet is None else fleet.venues
+    return [(one.name, one.url) for one in venues if one.url is not None and one.dialect == "binance"]
 
 
 async def _venue_clock(name: str, url: str) -> Finding:

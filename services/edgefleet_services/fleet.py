@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import httpx
 
@@ -26,8 +26,9 @@ from edgefleet.errors import Broken, FleetError, Misuse, OutOfReach, Transient
 from edgefleet.messages import SESSION_START
 from edgefleet.venues.binance.rest import BinanceVenue
 from edgefleet.venues.interface import AccountReport, TradeReport, Venue
+from edgefleet_services.markets import FleetVenue
 from edgefleet_services.opening import open_session, owned
-from edgefleet_services.options import venue_keys
+from edgefleet_services.options import simulated_keys
 from edgefleet_services.supervisor import FleetOptions, MergedLog, Supervisor
 
 SETTLED_LOOKS = 3  # so many looks in a row must find nothing left to do
@@ -44,6 +45,13 @@ class RunOptions:
     progress: Callable[[str], None] = lambda text: None
 
 
+class Books(NamedTuple):
+    """A venue's own word on an account and its trades."""
+
+    account: AccountReport
+    trades: tuple[TradeReport, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """What is known when a session has ended and its Redis still answers."""
@@ -52,8 +60,7 @@ class Finished:
     started_ns: int
     ended_ns: int
     restarts: dict[str, int]
-    venue_account: AccountReport | None
-    venue_trades: tuple[TradeReport, ...]
+    books: dict[str, Books]  # by venue: of those that are simulated and answered
     lags: dict[tuple[str, str], int]
     interrupted: bool
     first_fill_s: float | None
@@ -184,16 +191,15 @@ class FleetRun:
                 bus,
                 session=options.session,
                 mode=options.mode,
-                venue=options.venue,
                 account=options.account,
-                symbols=options.symbols,
+                instruments=options.instruments,
                 by=SESSION_START,
                 now=started_ns,
             )
             loop = asyncio.get_running_loop()
             for signum in stop_signals():
                 loop.add_signal_handler(signum, self.interrupted.set)
-            books = None
+            books = {}
             try:
                 await self._unless_interrupted(self.supervisor.start())
                 if not self.interrupted.is_set():
@@ -204,16 +210,14 @@ class FleetRun:
                 with contextlib.suppress(Transient):
                     self._lags = await bus.lags()
                 await self.supervisor.stop(("ingestion", "alpha", "router", "risk", "executor"))
-                if self.options.venue_url is not None:
-                    books = await venue_books(self.options)
+                books = await venue_books(self.options)
                 await self.supervisor.stop()
         return Finished(
             options=self.options,
             started_ns=started_ns,
             ended_ns=SYSTEM.wall_ns(),
             restarts=self.supervisor.restarts,
-            venue_account=books[0] if books is not None else None,
-            venue_trades=books[1] if books is not None else (),
+            books=books,
             lags=self._lags,
             interrupted=self.interrupted.is_set(),
             first_fill_s=self._first_fill_s,
@@ -260,14 +264,14 @@ class FleetRun:
             self.run_options.progress(f"first fill {self._first_fill_s:.1f} s after the start")
 
     async def _tell_tape(self, told: int) -> int:
-        status = await self._venue_get("/sim/status")
-        if status is None:
-            return told
-        tenth = int(float(status.get("progress") or 0.0) * 10)
-        if tenth != told:
-            self.run_options.progress(
-                f"tape {tenth * 10:3d} %  {status.get('lines_served')} of {status.get('lines_total')} lines"
-            )
+        """Tell how far the tapes are, once a tenth of what all of them hold."""
+        found = [await _venue_get(f"{venue.url}/sim/status") for venue in self.options.venues if venue.plays_tape]
+        states = [status for status in found if status is not None]
+        total = sum(status.get("lines_total") or 0 for status in states)
+        served = sum(status.get("lines_served") or 0 for status in states)
+        tenth = served * 10 // total if total else told
+        if tenth != told and total:
+            self.run_options.progress(f"tape {tenth * 10:3d} %  {served} of {total} lines")
         return tenth
 
     async def _is_drained(self, bus: RedisBus) -> bool:
@@ -276,55 +280,62 @@ class FleetRun:
             return False
         return all(lag == 0 for lag in (await bus.lags()).values())
 
-    async def _venue_get(self, path: str) -> dict[str, Any] | None:
-        if self.options.venue_url is None:
-            return None
-        try:
-            async with httpx.AsyncClient(timeout=5.0) as client:
-                answer = await client.get(self.options.venue_url + path)
-        except httpx.HTTPError:
-            return None
-        body = answer.json()
-        return body if isinstance(body, dict) else None
+
+async def _venue_get(url: str) -> dict[str, Any] | None:
+    try:
+        async with httpx.AsyncClient(timeout=5.0) as client:
+            answer = await client.get(url)
+    except httpx.HTTPError:
+        return None
+    body = answer.json()
+    return body if isinstance(body, dict) else None
 
 
-async def venue_books(options: FleetOptions) -> tuple[AccountReport, tuple[TradeReport, ...]] | None:
-    """Return the venue's own word on the account and its trades, None where the venue no longer answers."""
-    assert options.venue_url is not None
-    venue = _venue(options, options.venue_url)
+async def venue_books(options: FleetOptions) -> dict[str, Books]:
+    """Return, by venue, its own word on the account and its trades; of those alone that are simulated and answer."""
+    books = {}
+    for one in options.venues:
+        found = None if one.url is None else await _books(one, one.url)
+        if found is not None:
+            books[one.name] = found
+    return books
+
+
+async def _books(of: FleetVenue, url: str) -> Books | None:
+    venue = _adapter(of, url)
     try:
         account = await venue.account()
         # Whatever comes after an id that no trade has: all there are.
-        trades = [await venue.trades_since(f"{symbol}@{options.venue}", "-1") for symbol in options.symbols]
+        trades = [await venue.trades_since(instrument, "-1") for instrument in of.instruments]
     except (OutOfReach, Transient):
         return None
     finally:
         await venue.close()
-    return account, tuple(trade for found in trades for trade in found)
+    return Books(account, tuple(trade for found in trades for trade in found))
 
 
-def _venue(options: FleetOptions, url: str) -> Venue:
-    key, secret = venue_keys(simulated=True)
+def _adapter(of: FleetVenue, url: str) -> Venue:
+    key, secret = simulated_keys()
     stream_url = url.replace("http", "ws", 1)
-    if options.dialect == "alpaca":
+    if of.dialect == "alpaca":
         from edgefleet.venues.alpaca.rest import AlpacaVenue
 
         return AlpacaVenue(
-            name=options.venue,
+            name=of.name,
             rest_url=url,
             stream_url=stream_url,
             key=key,
             secret=secret,
-            symbols=options.symbols,
+            symbols=of.symbols,
             timeout_ms=5_000,
         )
     return BinanceVenue(
-        name=options.venue,
+        name=of.name,
         rest_url=url,
         stream_url=stream_url,
         key=key,
         secret=secret,
-        symbols=options.symbols,
+        symbols=of.symbols,
         recv_window_ms=5_000,
         timeout_ms=5_000,
     )

@@ -13,12 +13,13 @@ import platform
 import re
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from edgefleet.bus.redis_bus import RedisBus
 from edgefleet.clock import SYSTEM, iso
 from edgefleet.errors import OutOfReach, Transient
+from edgefleet.instruments import split_id
 from edgefleet.messages import Session
 from edgefleet.messages.streams import STREAMS
 from edgefleet_services.options import Mode, ServiceOptions
@@ -93,15 +94,17 @@ async def _renew(bus: RedisBus, token: str) -> None:
 
 
 async def open_session(
-    bus: RedisBus, *, session: str, mode: Mode, venue: str, account: str, symbols: tuple[str, ...], by: str, now: int
+    bus: RedisBus, *, session: str, mode: Mode, account: str, instruments: Sequence[str], by: str, now: int
 ) -> None:
     """Write the session down; where the latch was never set, set it to ACTIVE. A latch that stands stays."""
+    traded = [split_id(instrument) for instrument in instruments]
     message = Session(
         session=session,
         mode=mode,
-        venue=venue,
+        venue=",".join(dict.fromkeys(venue for _, venue in traded)),
         account=account,
-        symbols=symbols,
+        symbols=tuple(dict.fromkeys(symbol for symbol, _ in traded)),
+        instruments=tuple(instruments),
         first_ids={card.name: await bus.last_id(card.name) for card in STREAMS if "<" not in card.name},
         machine={"python": platform.python_version(), "machine": platform.machine(), "platform": sys.platform},
         ts_event=now,
@@ -121,9 +124,8 @@ async def open_first_session(bus: RedisBus, options: ServiceOptions, *, account:
         bus,
         session=options.session or new_session_id(now, secrets.token_hex(2)),
         mode=options.mode,
-        venue=options.venue,
         account=account,
-        symbols=options.symbols,
+        instruments=options.instruments,
         by="params",
         now=now,
     )

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgefleet.errors import Misuse
+from edgefleet.instruments import canonical_symbol
+
 Mode = Literal["demo", "paper", "live"]
 
 SERVICES = ("params", "venue", "ledger", "executor", "risk", "router", "alpha", "monitor", "ingestion", "features")
 # In Compose only: local processes have their supervisor.
 IN_CONTAINERS = (*SERVICES, "keeper")
+
+MAX_VENUES = 10  # simulated ones follow each other, and fleets' blocks of ports are ten apart
 
 _DEFAULT_PORTS = {
     "monitor": 8001,
@@ -29,6 +34,62 @@ _DEFAULT_PORTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TradedVenue:
+    """A venue that the fleet has an account at, and what it trades there."""
+
+    name: str
+    symbols: tuple[str, ...]
+    url: str | None = None  # replaces the configured address, as for a simulated venue on another port
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """Return what is traded there, as SYMBOL@venue."""
+        return tuple(f"{symbol}@{self.name}" for symbol in self.symbols)
+
+
+def traded_venues(names: str, symbols: str, urls: str | None = None) -> tuple[TradedVenue, ...]:
+    """Return the venues that `--venue`, `--symbols` and `--venue-url` name, each a list with commas.
+
+    One venue trades every symbol; of several, each symbol names its own: `BTC/USDT@binance,AAPL/USD@alpaca`.
+
+    Raises
+    ------
+    Misuse
+        If a symbol cannot be told to be of one of the venues, or a venue is left with none.
+    """
+    venues = tuple(dict.fromkeys(part.strip() for part in names.split(",") if part.strip()))
+    if not venues:
+        raise Misuse("--venue is empty; write for example --venue sim")
+    if len(venues) > MAX_VENUES:
+        raise Misuse(f"--venue names {len(venues)} venues; a fleet has ports for {MAX_VENUES}")
+    given = [part.strip() for part in (urls or "").split(",")] if urls else []
+    if given and len(given) != len(venues):
+        raise Misuse(f"--venue-url has {len(given)} addresses and --venue {len(venues)} venues; give one for each")
+    traded: dict[str, dict[str, None]] = {name: {} for name in venues}
+    for part in symbols.split(","):
+        if part.strip():
+            symbol, venue = _named(part.strip(), venues)
+            traded[venue][symbol] = None
+    for name, found in traded.items():
+        if not found:
+            where = "" if len(venues) == 1 else f"@{name}"
+            raise Misuse(f"--symbols names nothing to trade at {name}; write for example --symbols BTC/USDT{where}")
+    return tuple(
+        TradedVenue(name=name, symbols=tuple(found), url=given[number] or None if given else None)
+        for number, (name, found) in enumerate(traded.items())
+    )
+
+
+def _named(text: str, venues: tuple[str, ...]) -> tuple[str, str]:
+    symbol, at, venue = (part.strip() for part in text.partition("@"))
+    if not at and len(venues) > 1:
+        raise Misuse(f"--symbols {text}: at which of {', '.join(venues)}? Write it as {text}@{venues[0]}")
+    if at and venue not in venues:
+        raise Misuse(f"--symbols {text}: {venue!r} is not among the venues {', '.join(venues)}; add it to --venue")
+    return canonical_symbol(symbol), venue or venues[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceOptions:
     """Where a service finds its Redis, its files and its venue, and where it may be asked how it is."""
 
@@ -38,28 +99,49 @@ class ServiceOptions:
     port: int  # its own health, metrics or API port
     host: str = "127.0.0.1"
     mode: Mode = "demo"
-    venue: str = "sim"
-    venue_url: str | None = None  # replaces the configured address, as for a simulated venue on another port
-    symbols: tuple[str, ...] = ("BTC/USDT",)
+    traded: tuple[TradedVenue, ...] = (TradedVenue(name="sim", symbols=("BTC/USDT",)),)
     session: str = ""
     instance: str = "0"
     log_level: str = "info"
     from_tape: bool = False  # the market is a recording: its time is not the machine's
 
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """Return everything that is traded, as SYMBOL@venue."""
+        return tuple(instrument for venue in self.traded for instrument in venue.instruments)
 
-def service_port(name: str, monitor_port: int = 8001) -> int:
-    """Return the port of a service in a fleet whose monitor is at `monitor_port`: all move together."""
-    return _DEFAULT_PORTS[name] + monitor_port - _DEFAULT_PORTS["monitor"]
+
+def service_port(name: str, monitor_port: int = 8001, number: int = 0) -> int:
+    """Return the port of a service in a fleet whose monitor is at `monitor_port`: all move together.
+
+    `number` counts the simulated venues, which follow each other.
+    """
+    return _DEFAULT_PORTS[name] + number + monitor_port - _DEFAULT_PORTS["monitor"]
 
 
 # A public key pair, valid on the simulated venue alone.
 DEMO_KEY, DEMO_SECRET = "edgefleet-demo", "edgefleet-demo-secret"
 
 
-def venue_keys(*, simulated: bool) -> tuple[str, str]:
-    """Return the venue's key and secret from the environment; the demo pair fills in on a simulated venue only."""
+def simulated_keys() -> tuple[str, str]:
+    """Return the key and secret that a simulated venue takes: the environment's, else the demo pair."""
     key, secret = os.environ.get("EDGEFLEET_VENUE_KEY"), os.environ.get("EDGEFLEET_VENUE_SECRET")
-    return key or (DEMO_KEY if simulated else ""), secret or (DEMO_SECRET if simulated else "")
+    return key or DEMO_KEY, secret or DEMO_SECRET
+
+
+def venue_keys(venue: str, *, alone: bool) -> tuple[str, str]:
+    """Return the key and secret of a real venue from the environment; empty where none are set.
+
+    `EDGEFLEET_VENUE_<NAME>_KEY` is the venue's own. `EDGEFLEET_VENUE_KEY`, which names none, is for a fleet that trades
+    at one alone: no venue is sent the key of another.
+    """
+    name = f"EDGEFLEET_VENUE_{venue.upper().replace('-', '_')}"
+
+    def found(part: str) -> str:
+        common = os.environ.get(f"EDGEFLEET_VENUE_{part}") if alone else None
+        return os.environ.get(f"{name}_{part}") or common or ""
+
+    return found("KEY"), found("SECRET")
 
 
 def feed_keys(venue: str) -> tuple[str, str]:

@@ -80,14 +80,16 @@ def replay_tape(
     return report.build(
         session=session,
         mode="replay",
-        venue=recording.venue,
-        symbols=symbols,
+        quote=config.risk_harmonizer.fleet_limits.quote,
+        instruments=[f"{symbol}@{recording.venue}" for symbol in symbols],
         started_ns=started,
         ended_ns=SYSTEM.wall_ns(),
-        venue_books=VenueBooks(
-            balances={asset: held.total for asset, held in recording.exchange.account().items() if held.total},
-            trades=fleet.venue_trades(),
-        ),
+        venue_books={
+            recording.venue: VenueBooks(
+                balances={asset: held.total for asset, held in recording.exchange.account().items() if held.total},
+                trades=fleet.venue_trades(),
+            )
+        },
         restarts={},
     )
 

@@ -13,7 +13,7 @@ from edgefleet.ledger.identity import amounts
 from edgefleet.messages import Session
 from edgefleet.replay.report import SessionReport, VenueBooks
 from edgefleet.store.history import History
-from edgefleet_services.fleet import Finished
+from edgefleet_services.fleet import Books, Finished
 
 REPORTED = ("market", "beats", "signals", "ensembles", "targets", "refusals", "venue.events", "orders", "fills")
 
@@ -32,11 +32,11 @@ def session_report(finished: Finished) -> dict[str, Any]:
     result = report.build(
         session=options.session,
         mode=options.mode,
-        venue=options.venue,
-        symbols=options.symbols,
+        instruments=options.instruments,
+        quote=options.quote,
         started_ns=finished.started_ns,
         ended_ns=finished.ended_ns,
-        venue_books=_books(finished, report),
+        venue_books={venue: _books(options.account, venue, said, report) for venue, said in finished.books.items()},
         restarts=finished.restarts,
     )
     result["lag"] = {f"{service}/{stream}": lag for (service, stream), lag in sorted(finished.lags.items())}
@@ -54,18 +54,17 @@ def _before(history: History, session: str) -> Callable[[str], str]:
     return lambda stream: FIRST  # a Redis that lost its data has no earlier session either
 
 
-def _books(finished: Finished, report: SessionReport) -> VenueBooks | None:
-    """Return the venue's books; its trade list names its own order ids, ours are added where the fleet knows them."""
-    if finished.venue_account is None:
-        return None
+def _books(account: str, venue: str, said: Books, report: SessionReport) -> VenueBooks:
+    """Return a venue's books; its trade list names its own order ids, ours are added where the fleet knows them."""
+    ours = report.order_ids(venue)
     trades = tuple(
         venue_trade(
             trade,
-            account=finished.options.account,
-            order_id=trade.order_id or report.order_ids.get(trade.venue_order_id, trade.venue_order_id),
+            account=account,
+            order_id=trade.order_id or ours.get(trade.venue_order_id, trade.venue_order_id),
             ts_init=trade.ts_event,
         )
-        for trade in finished.venue_trades
-        if report.is_of_session(trade.venue_order_id, trade.trade_id, trade.ts_event)
+        for trade in said.trades
+        if report.is_of_session(venue, trade.venue_order_id, trade.trade_id, trade.ts_event)
     )
-    return VenueBooks(balances=amounts(finished.venue_account.balances), trades=trades)
+    return VenueBooks(balances=amounts(said.account.balances), trades=trades)

@@ -13,6 +13,14 @@ from edgefleet_services.options import redis_url_from_environment
 FILE = "fleet.json"
 
 
+class RunningVenue(msgspec.Struct, frozen=True, array_like=True):
+    """A venue that a fleet trades at."""
+
+    name: str
+    url: str | None  # of its simulation; None: it is a real one
+    dialect: str
+
+
 class RunningFleet(msgspec.Struct, frozen=True, kw_only=True):
     """A fleet's addresses and its supervisor's process."""
 
@@ -21,9 +29,7 @@ class RunningFleet(msgspec.Struct, frozen=True, kw_only=True):
     port: int  # the monitor's
     pid: int
     data_dir: str
-    venue: str = "sim"
-    venue_url: str | None = None  # of the simulated venue; None: the venue is a real one
-    dialect: str = "binance"
+    venues: tuple[RunningVenue, ...] = ()
     keeps_features: bool = True
 
     @property

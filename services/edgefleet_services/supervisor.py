@@ -21,6 +21,7 @@ import msgspec
 
 from edgefleet.clock import NS_PER_S, SYSTEM, Clock, iso
 from edgefleet.errors import Broken, Misuse, OutOfReach
+from edgefleet_services.markets import FleetVenue
 from edgefleet_services.options import SERVICES, Mode, service_port
 
 START_DEADLINE_S = 60.0
@@ -48,32 +49,38 @@ class FleetOptions:
     """What `edgefleet up` was asked for, resolved."""
 
     mode: Mode
-    venue: str
-    symbols: tuple[str, ...]
+    venues: tuple[FleetVenue, ...]
     conf_dir: Path
     data_dir: Path
     redis_url: str
     port: int
     session: str
     account: str
-    dialect: str = "binance"
-    venue_arguments: tuple[str, ...] | None  # None: the venue is a real one, not a process of ours
+    quote: str = "USDT"  # what several accounts are worth together is told in it
     log_level: str = "info"
     keeps_features: bool = False  # whether the service `features` is one of it
 
-    def port_of(self, service: str) -> int:
-        """Return the port of one service of this fleet."""
-        return service_port(service, self.port)
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """Return everything that is traded, as SYMBOL@venue."""
+        return tuple(instrument for venue in self.venues for instrument in venue.instruments)
 
     @property
-    def venue_url(self) -> str | None:
-        """Return the simulated venue's address, None where the venue is a real one."""
-        return None if self.venue_arguments is None else f"http://127.0.0.1:{self.port_of('venue')}"
+    def simulations(self) -> dict[str, FleetVenue]:
+        """Return, by the name of its process, each venue that is one of this fleet's."""
+        ours = [venue for venue in self.venues if venue.arguments is not None]
+        return {"venue" if number == 0 else f"venue.{venue.name}": venue for number, venue in enumerate(ours)}
+
+    def port_of(self, service: str) -> int:
+        """Return the port of one service of this fleet."""
+        name, _, _ = service.partition(".")
+        number = [*self.simulations].index(service) if service in self.simulations else 0
+        return service_port(name, self.port, number)
 
     @property
     def plays_tape(self) -> bool:
-        """Return whether the simulated venue plays a recording."""
-        return "--tape" in (self.venue_arguments or ())
+        """Return whether a simulated venue plays a recording."""
+        return any(venue.plays_tape for venue in self.venues)
 
 
 class MergedLog:
@@ -168,7 +175,7 @@ class Supervisor:
             If one ends or does not become healthy in time: with its own last words.
         """
         for wave in _WAVES:
-            wanted = [name for name in wave if name != "venue" or self.options.venue_arguments is not None]
+            wanted = [name for one in wave for name in self._processes(one)]
             for name in wanted:
                 await self._spawn(name)
             await self._until_healthy(wanted)
@@ -187,10 +194,15 @@ class Supervisor:
 
     async def stop(self, names: Iterable[str] = _STOP_ORDER) -> None:
         """Stop services in the order given; one that does not go in time is killed, and that is said."""
-        wanted = [child for name in names if (child := self._children.get(name)) is not None]
+        processes = [name for one in names for name in self._processes(one)]
+        wanted = [child for name in processes if (child := self._children.get(name)) is not None]
         self._ending.update(child.name for child in wanted)
         for child in wanted:
             await self._end(child)
+
+    def _processes(self, service: str) -> list[str]:
+        """Return the processes of a service: one, but of `venue` one for each that is simulated."""
+        return [*self.options.simulations] if service == "venue" else [service]
 
     async def health(self, name: str) -> dict[str, Any] | None:
         """Return a service's own word on its health, None where it does not answer."""
@@ -205,22 +217,18 @@ class Supervisor:
     def command(self, name: str) -> list[str]:
         """Return what a service is started by."""
         options = self.options
-        command = [sys.executable, "-m", "edgefleet_services.cli.main", "service", name]
-        command += [
-            "--redis-url",
-            options.redis_url,
-            "--conf",
-            str(options.conf_dir),
-            "--data-dir",
-            str(options.data_dir),
-        ]
-        command += ["--port", str(options.port_of(name)), "--mode", options.mode, "--venue", options.venue]
-        command += ["--symbols", ",".join(options.symbols), "--session", options.session]
-        command += ["--log-level", options.log_level]
-        if options.venue_url is not None:
-            command += ["--venue-url", options.venue_url]
-        if name == "venue":
-            command += list(options.venue_arguments or ())
+        simulation = options.simulations.get(name)
+        venues = options.venues if simulation is None else (simulation,)
+        instruments = [instrument for venue in venues for instrument in venue.instruments]
+        command = [sys.executable, "-m", "edgefleet_services.cli.main", "service", name.partition(".")[0]]
+        command += ["--redis-url", options.redis_url, "--conf", str(options.conf_dir)]
+        command += ["--data-dir", str(options.data_dir), "--port", str(options.port_of(name)), "--mode", options.mode]
+        command += ["--venue", ",".join(venue.name for venue in venues), "--symbols", ",".join(instruments)]
+        command += ["--session", options.session, "--log-level", options.log_level]
+        if any(venue.url for venue in venues):
+            command += ["--venue-url", ",".join(venue.url or "" for venue in venues)]
+        if simulation is not None:
+            command += simulation.arguments or ()
         if name == "features" and options.plays_tape:
             command += ["--market", "tape"]
         return command
@@ -338,7 +346,7 @@ def _last_reason(words: str) -> str:
     return str(event.get("error") or event.get("reason") or event.get("event")) if isinstance(event, dict) else words
 
 
-def free_port_block(first: int = 8001, *, step: int = 10, tries: int = 50) -> int:
+def free_port_block(first: int = 8001, *, step: int = 10, tries: int = 50, venues: int = 1) -> int:
     """Return the first monitor port from `first` on whose whole block of ports is free.
 
     Raises
@@ -347,12 +355,12 @@ def free_port_block(first: int = 8001, *, step: int = 10, tries: int = 50) -> in
         If no block is free.
     """
     for port in range(first, first + step * tries, step):
-        if all(port_is_free(service_port(name, port)) for name in SERVICES):
+        if all(port_is_free(of_it) for of_it, _ in _block(port, SERVICES, venues)):
             return port
     raise OutOfReach(f"no free block of ports from {first} on; stop another fleet or name one with --port")
 
 
-def require_ports(port: int, names: tuple[str, ...] = SERVICES) -> None:
+def require_ports(port: int, names: tuple[str, ...] = SERVICES, *, venues: int = 1) -> None:
     """Refuse a monitor port whose block is not free.
 
     Raises
@@ -360,12 +368,19 @@ def require_ports(port: int, names: tuple[str, ...] = SERVICES) -> None:
     Misuse
         Naming the first port in use.
     """
-    if not 0 < port <= MAX_PORT - max(service_port(name, 0) for name in names):
+    block = _block(port, names, venues)
+    if not 0 < port <= max(of_it for of_it, _ in block) <= MAX_PORT:
         raise Misuse(f"--port {port} leaves no room: the services' ports follow it and none is above {MAX_PORT}")
-    for name in names:
-        if not port_is_free(service_port(name, port)):
-            taken = f"port {service_port(name, port)} ({name}) is in use"
+    for of_it, name in block:
+        if not port_is_free(of_it):
+            taken = f"port {of_it} ({name}) is in use"
             raise Misuse(f"{taken}; stop what listens there, or move the fleet with --port")
+
+
+def _block(port: int, names: Iterable[str], venues: int) -> list[tuple[int, str]]:
+    """Return each port of a fleet with its service; the venues' follow each other."""
+    counts = {name: venues if name == "venue" else 1 for name in names}
+    return [(service_port(name, port, number), name) for name, count in counts.items() for number in range(count)]
 
 
 def port_is_free(port: int) -> bool:

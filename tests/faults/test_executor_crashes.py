@@ -118,7 +118,7 @@ def test_executor_frozen_with_an_order_in_hand_sends_nothing_when_it_thaws(world
     process = world.started()
     process.send_signal(signal.SIGSTOP)
     world.approve("0.02")
-    eventually(lambda: not world.client.exists("lease:account:main"), "the lease's end")
+    eventually(lambda: not world.client.exists("lease:account:main@sim"), "the lease's end")
     second = world.started(data_dir=world.data_dir.with_name("other"))
     eventually(lambda: world.all(Fill, "fills"), "the second executor's fill")
 

@@ -171,7 +171,7 @@ async def test_two_venues_flow_into_one_market_each_under_its_own_name(redis_url
             await until(lambda: _has_key(setting, "instrument:info:BTC/USDT@other"), "the listing")
             saved = (await setting.bus.load("ingestion", ())).fields
 
-    assert {"marks", "marks.other"} <= saved.keys()
+    assert {"marks.sim", "marks.other"} <= saved.keys()
 
 
 async def test_a_venue_beside_the_traded_one_that_is_down_holds_nothing_up(redis_url: str) -> None:
@@ -186,7 +186,7 @@ async def test_a_venue_beside_the_traded_one_that_is_down_holds_nothing_up(redis
             await until(told, "the health of the other")
             told_of = {check.name: check.ok for check in setting.health.now().checks}
 
-    assert told_of["feed"]
+    assert told_of["feed.sim"]
 
 
 def beside(venue: RunningVenue, rest: str, ws: str) -> FleetConfig:

@@ -22,7 +22,7 @@ from tests.unit.ledger.test_books import account, session
 
 from edgefleet.bus.embedded import EmbeddedServer
 from edgefleet.bus.redis_bus import RedisBus
-from edgefleet.ledger.stage import LedgerStage, statements
+from edgefleet.ledger.stage import LedgerStage, all_together, statements
 from edgefleet.messages import Message, ModelSwitched, OrderState, Refusal, Refused, TouchAge
 from edgefleet.params.schema import FleetConfig
 from edgefleet.params.store import ParamStore
@@ -126,6 +126,7 @@ async def trade(bus: RedisBus) -> None:
             stage.step(state, Input(stream, entry, message), FleetConfig())
     for line in statements(state):
         await bus.redis.set(f"ledger:books:{line.account}@{line.venue}", msgspec.json.encode(line))
+    await bus.redis.set("ledger:together", msgspec.json.encode(all_together(state)))
 
 
 async def test_before_anything_happened_everything_is_absent_and_nothing_is_zero(client: httpx.AsyncClient) -> None:

@@ -35,7 +35,7 @@ from edgefleet_services.cli.main import outcome
 from edgefleet_services.data.nightly import back_test
 from edgefleet_services.features.nightly import COMMAND, Nightly
 from edgefleet_services.features.nights import FOLDER, Asked, Nights, SymbolNight, Tested
-from edgefleet_services.options import ServiceOptions
+from edgefleet_services.options import ServiceOptions, traded_venues
 from edgefleet_services.running import RunningFleet, write_running
 
 pytestmark = pytest.mark.integration
@@ -64,7 +64,12 @@ class Configs:
 
 def context(bus: RedisBus, settings: BacktestParams = SETTINGS) -> ServiceContext:
     options = ServiceOptions(
-        redis_url=bus.url, conf_dir=Path(), data_dir=Path(), port=0, mode="paper", symbols=("BTC/USDT", "ETH/USDT")
+        redis_url=bus.url,
+        conf_dir=Path(),
+        data_dir=Path(),
+        port=0,
+        mode="paper",
+        traded=traded_venues("sim", "BTC/USDT,ETH/USDT"),
     )
     configs: Any = Configs(settings)
     health: Any = None

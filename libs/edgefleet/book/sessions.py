@@ -183,6 +183,22 @@ def closed_now(asset_class: AssetClass, ts: int) -> str | None:
     return f"{calendar.name} opens {iso(calendar.next_open(ts))}"
 
 
+def silence(age_ns: int | None, calendar: Calendar, ts: int) -> int | None:
+    """Return for how long a feed has been silent while its market was open, ns; None where it has not spoken yet.
+
+    A closed market is not waited for, and after an opening no silence is longer than the session. Where the calendar
+    does not reach, the market counts as open.
+    """
+    if not calendar.covers(ts):
+        return age_ns
+    session = calendar.session_of(ts)
+    if session is None:
+        return 0
+    if age_ns is None or (calendar.covers(session.open - 1) and calendar.is_open(session.open - 1)):
+        return age_ns  # days of a market that never closes follow each other without a silence
+    return min(age_ns, ts - session.open)
+
+
 def parse_table(name: str, text: str) -> ExchangeCalendar:
     """Return the calendar that a table tells: `covers`, `regular`, then each `closed` and `early` day."""
     rows = [line.split() for line in text.splitlines() if line and not line.startswith("#")]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
+from edgefleet.book.sessions import ALWAYS_OPEN, Calendar, silence
 from edgefleet.clock import NS_PER_MS
 from edgefleet.messages import Beat, TouchAge
 
@@ -19,10 +22,14 @@ class _Silence(msgspec.Struct):
 
 
 class FeedWatch:
-    """The feeds of one venue, told by its beats."""
+    """The feeds of one venue, told by its beats.
 
-    def __init__(self, venue: str) -> None:
+    `calendar` gives an instrument's hours: a closed market is not silent.
+    """
+
+    def __init__(self, venue: str, calendar: Callable[[str], Calendar] = lambda instrument: ALWAYS_OPEN) -> None:
         self._venue = venue
+        self._calendar = calendar
         self._feeds: dict[str, _Silence] = {}
 
     def take(self, beat: Beat, deadline_ms: int) -> None:
@@ -33,7 +40,8 @@ class FeedWatch:
             del self._feeds[name]
         for touch in beat.touches:
             feed = self._feeds.setdefault(touch.instrument, _Silence())
-            feed.age_ms = _age_ms(feed, touch, beat.ts_event)
+            age_ns = _age_ms(feed, touch, beat.ts_event) * NS_PER_MS
+            feed.age_ms = (silence(age_ns, self._calendar(touch.instrument), beat.ts_event) or 0) // NS_PER_MS
             feed.fresh = feed.fresh + 1 if feed.age_ms <= deadline_ms else 0
 
     def silent(self, deadline_ms: int) -> str | None:

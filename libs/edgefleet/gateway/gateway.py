@@ -10,15 +10,15 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from edgefleet.bus.interface import FIRST, Bus, Clearance, Entry, Permit, id_key
 from edgefleet.clock import NS_PER_MS, Clock
 from edgefleet.errors import FleetError, OutOfReach, Poison, Transient
-from edgefleet.gateway.feeds import FeedWatch
 from edgefleet.gateway.gates import Gates
+from edgefleet.gateway.hold import FeedHold, Member
 from edgefleet.gateway.inquiry import Inquiry, Log
 from edgefleet.gateway.intents import IntentJournal, Line
 from edgefleet.gateway.lease import AccountLease
@@ -26,10 +26,10 @@ from edgefleet.gateway.memory import OUR_PREFIX, Known, OrderMemory
 from edgefleet.gateway.publisher import Batch, Publisher
 from edgefleet.gateway.reconcile import Classes, VenueView, classify, look, unresolved
 from edgefleet.gateway.words import Occasion, Words
+from edgefleet.instruments import split_id
 from edgefleet.messages import (
     FEEDS,
     SESSION_START,
-    Beat,
     Command,
     GatewayOutcome,
     OrderEvent,
@@ -60,10 +60,7 @@ SWEEP_S: Final = 0.25
 CLEARANCE_MS: Final = 500  # what a commit was told may leave; the disk can take longer, and the latch fall meanwhile
 KEEP_SWEPT: Final = 1_000  # a command whose commit's answer was lost is never handed over
 HALT_POLL_S: Final = 0.05
-FEED_POLL_S: Final = 0.25
 STALE_COMMAND_MS: Final = 5_000
-BEATS_PAGE: Final = 256
-RECENT_BEATS_MS: Final = 1_500  # of the stream's own clock: what came just before us counts
 SLOW_DISK_MS: Final = 1_000  # each order waits for its intent: a slower disk is a person's business
 CLOCK_WATCH_S: Final = 10.0  # how often the venue's clock is measured between reconciles
 _CLOCK_AWAY: Final = "the venue's clock is"
@@ -77,13 +74,14 @@ class Written(NamedTuple):
     event: OrderEvent
 
 
-class _State(msgspec.Struct):
-    """Of an `OrderEvent`, where the order is."""
+class _About(msgspec.Struct):
+    """Of an `OrderEvent`, what it is about."""
 
     state: OrderState
+    instrument: str
 
 
-_STATE: Final = msgspec.json.Decoder(_State)
+_ABOUT: Final = msgspec.json.Decoder(_About)
 
 
 class Gateway:
@@ -97,6 +95,8 @@ class Gateway:
         account: str,
         instruments: Sequence[str],
         lease: AccountLease,
+        feeds: FeedHold,
+        is_anothers: Callable[[str], bool] = lambda venue: False,
         journal_path: Path,
         halt_file: Path,
         params: Callable[[], ExecutionParams],
@@ -107,6 +107,7 @@ class Gateway:
         on_sent: Callable[[OrderEvent, int], None] = lambda event, sent_at: None,
     ) -> None:
         self.account = account
+        self.venue_name = venue.name
         self.memory = OrderMemory()
         self.gates = Gates(clock, halt_file, lease_is_fresh=lease.is_fresh)
         self.instruments = tuple(instruments)
@@ -115,6 +116,7 @@ class Gateway:
         self._bus = bus
         self._venue = venue
         self._lease = lease
+        self._is_anothers = is_anothers  # whether orders at a venue are for another gateway
         self._journal_path = journal_path
         lease.on_lapse = self._lease_lapsed
         self._params = params
@@ -141,9 +143,8 @@ class Gateway:
         self._swept_first: deque[bytes] = deque(maxlen=KEEP_SWEPT)  # seen in the stream, not yet handed over
         self._position = FIRST
         self._buffer: list[UserEvent] | None = None  # events that came while the venue was being looked at
-        self._feeds = FeedWatch(venue.name)
-        self._beats_at: str | None = None  # how far `beats` was looked at; None: from what came just before us
-        self._looking = asyncio.Lock()
+        self._feeds = feeds
+        feeds.join(venue.name, Member(self.gates.beat, self._bus_trouble, self._alert))
         self._halt_look: asyncio.TimerHandle | None = None
         self._reconcile = asyncio.Event()
         self._reason: Occasion = "start"
@@ -184,7 +185,7 @@ class Gateway:
             raise
         if torn:
             self._log.warning("journal_torn", path=str(self._journal.path), bytes=len(torn))
-        self._publisher = Publisher(self._bus, self._journal, self._clock, self._config_hash)
+        self._publisher = Publisher(self._bus, self.venue_name, self._journal, self._clock, self._config_hash)
         self._publisher.on_trouble = self._bus_trouble
         record = await self._publisher.claim(self._replay(lines))
         self._position = record.fields.get("orders", FIRST)
@@ -197,7 +198,6 @@ class Gateway:
             self._lease.keep(),
             self._follow_user_stream(),
             self._follow_control(),
-            self._watch_feeds(),
             self._sweep_orders(),
             self._reconcile_when_asked(),
             self._watch_clock(),
@@ -248,7 +248,7 @@ class Gateway:
         for data, event in new:
             if event.order_id not in self.memory.orders and event.order_id not in self._prepared:
                 self._prepared[event.order_id] = self._write_intent(data)
-        return Permit(self.account, self._lease.token) if new else None
+        return Permit(self._lease.account, self._lease.token) if new else None
 
     def offer(self, commands: Sequence[Written], clearance: Clearance | None = None) -> None:
         """Carry out commands whose commit was just answered with OK, without waiting to read them back.
@@ -316,7 +316,7 @@ class Gateway:
             return
         known = self.memory.intend(event)  # before anything is waited for: a cancel that comes meanwhile finds it
         if not self._bus_lost and not self.gates.has_beat(self._params().beat_limit_ms):
-            await self._look_at_beats()  # one may have come since the last look
+            await self._feeds.look()  # one may have come since the last look
         refusal = self._refusal()
         if event.instrument not in self.instruments:
             refusal = "this executor does not reconcile the instrument; start it with --symbols"
@@ -348,7 +348,7 @@ class Gateway:
             await written
             if self._clock.monotonic_ns() - cleared_at <= CLEARANCE_MS * NS_PER_MS:
                 return clearance.covers(reducing=event.reduce_only)
-        asked = self._publisher.intend(account=self.account, lease=self._lease.token, reducing=event.reduce_only)
+        asked = self._publisher.intend(account=self._lease.account, lease=self._lease.token, reducing=event.reduce_only)
         outcomes = await asyncio.gather(written, asked, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
@@ -648,35 +648,6 @@ class Gateway:
             self._alarmed.clear()
             self._log.warning("resumed", by=said.by, reason=said.reason)
 
-    async def _watch_feeds(self) -> None:
-        """Note the beats, and hold the fleet in REDUCING while a feed it trades by is silent; let go of no other hold.
-
-        Beats stand among the touches of every instrument, so they are looked at now and then and not awaited.
-        """
-        now = await self._bus.trading_state()
-        held = now is not None and now.by == FEEDS  # of an earlier life
-        while True:
-            await self._look_at_beats()
-            silent = self._feeds.silent(self._params().feed_deadline_ms)
-            try:
-                if silent is not None and not held:
-                    held = await self._hold("REDUCING", silent)
-                    if held:
-                        self._alert("feed_silent", silent)
-                elif silent is None and held and self._feeds.is_back:
-                    await self._hold("ACTIVE", "every feed speaks again")
-                    held = False
-            except Transient as error:
-                self._log.warning("feed_hold_not_told", reason=str(error))  # tried again with the next look
-            await asyncio.sleep(FEED_POLL_S)
-
-    async def _hold(self, state: Literal["REDUCING", "ACTIVE"], reason: str) -> bool:
-        """Ask the latch, and return whether it is now as asked, by our hand."""
-        now = await self._bus.latch(state, reason=reason, by=FEEDS, person=False, ts=self._clock.wall_ns())
-        if now.state == state and now.by == FEEDS:
-            self._log.warning("feeds_hold", state=state, reason=reason)
-        return now.state == state and now.by == FEEDS
-
     def _look_for_halt_file(self) -> None:
         """Halt where the file is there, and look again soon. A timer: a task that sleeps costs some times as much."""
         self._halt_look = asyncio.get_running_loop().call_later(HALT_POLL_S, self._look_for_halt_file)
@@ -719,35 +690,11 @@ class Gateway:
                     await self._obey()
                 if self._bus_lost:
                     self._ask_reconcile("reconnect")
-                    position = self._beats_at = None
+                    position = None
+                    self._feeds.begin_anew()
             except Transient as error:
                 self._bus_trouble(str(error))
                 await self._pause(0.1)
-
-    async def _look_at_beats(self) -> None:
-        """Note the beats that came since the last look; nothing where Redis does not answer, for they grow old then."""
-        try:
-            async with self._looking:
-                if self._beats_at is None:
-                    newest_ms = id_key(await self._bus.last_id("beats"))[0]
-                    self._beats_at = f"{max(newest_ms - RECENT_BEATS_MS, 0)}-0"
-                more = True
-                while more and self._beats_at is not None:
-                    read = await self._bus.read({"beats": self._beats_at}, count=BEATS_PAGE, block_ms=0)
-                    entries = read.get("beats", [])
-                    if entries:
-                        self._beats_at = entries[-1].id
-                    self._take_beats([entry for entry in entries if entry.type == "beat.v1"])
-                    more = len(entries) == BEATS_PAGE
-        except Transient as error:
-            self._bus_trouble(str(error))
-
-    def _take_beats(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self.gates.beat(self._clock.wall_ns() // NS_PER_MS - id_key(entry.id)[0])
-            beat = decode(entry.type, entry.data)
-            assert isinstance(beat, Beat)
-            self._feeds.take(beat, self._params().feed_deadline_ms)
 
     def _take_control(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -816,7 +763,8 @@ class Gateway:
         if entry.data in self._offered:
             self._offered.remove(entry.data)
             return True
-        if _state_of(entry) not in _COMMANDS:
+        about = _about(entry)
+        if about.state not in _COMMANDS or self._is_anothers(split_id(about.instrument)[1]):
             return True
         age_ms = self._clock.wall_ns() // NS_PER_MS - id_key(entry.id)[0]
         if age_ms < SWEEP_S * 1_000:
@@ -883,8 +831,8 @@ class Gateway:
 _COMMANDS: Final = frozenset({OrderState.PENDING_NEW, OrderState.PENDING_CANCEL})
 
 
-def _state_of(entry: Entry) -> OrderState:
-    """Return the state that an order event tells. Most are facts, and nothing else of them is wanted here.
+def _about(entry: Entry) -> _About:
+    """Return what an order event is about. Most are facts, and nothing else of them is wanted here.
 
     Raises
     ------
@@ -892,7 +840,7 @@ def _state_of(entry: Entry) -> OrderState:
         If the entry does not decode.
     """
     try:
-        return _STATE.decode(entry.data).state
+        return _ABOUT.decode(entry.data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Poison(f"{entry.type} does not decode: {error}") from error
 

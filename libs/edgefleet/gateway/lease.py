@@ -18,6 +18,7 @@ class AccountLease:
     """The right to trade an account, for `ttl_ms` at a time."""
 
     def __init__(self, bus: Bus, account: str, token: str, *, ttl_ms: int, clock: Clock) -> None:
+        self.account = account  # account@venue
         self.key = f"lease:account:{account}"
         self.token = token
         self.ttl_ms = ttl_ms
@@ -38,8 +39,7 @@ class AccountLease:
         deadline = self._clock.monotonic_ns() + (self.ttl_ms + self.ttl_ms // 2) * NS_PER_MS
         while not await self._renew(held=False):
             if self._clock.monotonic_ns() >= deadline:
-                account = self.key.rpartition(":")[2]
-                raise OutOfReach(f"account {account} is traded by another executor; stop that one first")
+                raise OutOfReach(f"account {self.account} is traded by another executor; stop that one first")
             await asyncio.sleep(_ASK_EVERY_S)
 
     async def keep(self) -> None:

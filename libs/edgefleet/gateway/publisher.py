@@ -18,7 +18,6 @@ from edgefleet.gateway.intents import IntentJournal
 from edgefleet.messages import Alert, Message, decode
 from edgefleet.stage import Output
 
-IDENTITY: Final = "executor.gateway"
 INTENTS: Final = "source:intents"
 MAX_BATCH: Final = 128
 KEEP_BATCHES: Final = 2_000  # Redis with AOF everysec loses two seconds at most
@@ -44,17 +43,19 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Publisher:
-    """The gateway's identity on the bus: two counters, one for events and one for intents.
+    """A gateway's identity on the bus, `executor.gateway.<venue>`: two counters, one for events and one for intents.
 
     What is committed stays in a ring for a while, numbered, so that a server which lost it is given it back.
     """
 
-    def __init__(self, bus: Bus, journal: IntentJournal, clock: Clock, config_hash: Callable[[], str]) -> None:
+    def __init__(
+        self, bus: Bus, venue: str, journal: IntentJournal, clock: Clock, config_hash: Callable[[], str]
+    ) -> None:
         self._bus = bus
         self._journal = journal
         self._clock = clock
         self._config_hash = config_hash
-        self._source = Source(bus, "executor", IDENTITY, "venue", "intents")
+        self._source = Source(bus, "executor", f"executor.gateway.{venue}", "venue", "intents")
         self._ring: deque[Batch] = deque(maxlen=KEEP_BATCHES)
         self._pending: deque[Output] = deque()
         self._wake = asyncio.Event()

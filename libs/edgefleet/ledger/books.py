@@ -6,7 +6,7 @@ an *opening* lot whose cost is the first price seen, so what happened before is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -303,7 +303,7 @@ def _line(instrument: str, holding: Holding, top: TopOfBook | None) -> PositionL
     )
 
 
-def instruments_of(symbols: tuple[str, ...], venue: str, known: Mapping[str, Holding]) -> tuple[str, ...]:
-    """Return the instruments that a session may hold at `venue`: its symbols first, then those already held."""
-    wanted = tuple(f"{symbol}@{venue}" for symbol in symbols)
+def instruments_of(traded: Sequence[str], venue: str, known: Mapping[str, Holding]) -> tuple[str, ...]:
+    """Return the instruments that a session may hold at `venue`: what it trades there, then what is held already."""
+    wanted = tuple(instrument for instrument in traded if split_id(instrument)[1] == venue)
     return wanted + tuple(sorted(name for name in known if name not in wanted and split_id(name)[1] == venue))

@@ -21,6 +21,7 @@ from edgefleet.ledger.books import (
     statement,
 )
 from edgefleet.ledger.identity import amounts, execution_key
+from edgefleet.ledger.together import Together, together
 from edgefleet.messages import Account, Alert, Beat, Fill, Message, OrderEvent, OrderState, Session, Touch, TradingState
 from edgefleet.params.schema import FleetConfig
 from edgefleet.stage import Input, Output
@@ -37,12 +38,14 @@ class LedgerState(msgspec.Struct, kw_only=True):
 
     time: int = 0  # ns since the epoch, market time: the largest stamp of a beat, a touch or a fill in this session
     session: str = ""
-    symbols: tuple[str, ...] = ()
+    instruments: tuple[str, ...] = ()  # what the session trades
     trading: str = ""
     books: dict[str, Book] = {}  # by account@venue
     touches: dict[str, TopOfBook] = {}  # by instrument
     booked: dict[str, None] = {}  # newest last
     open_orders: dict[str, str] = {}  # order id: state
+    peak: Decimal | None = None  # highest equity of several accounts together at a beat of this session, in `quote`
+    quote: str = ""  # of `peak`
     unopened_fills: int = 0  # executions that a venue's opening balance already contains
 
 
@@ -78,17 +81,18 @@ class LedgerStage:
             case Touch():
                 _touch(state, message.instrument, TopOfBook(message.bid, message.ask, message.ts_event))
             case Beat():
-                self._beat(state, message)
+                self._beat(state, message, config)
             case _:
                 pass
         return ()
 
     def _account(self, state: LedgerState, message: Account, config: FleetConfig) -> Sequence[Output]:
+        _note_quote(state, config.risk_harmonizer.fleet_limits.quote)
         name = f"{message.account}@{message.venue}"
         balances = amounts(message.balances)
         book = state.books.get(name)
         if book is None or book.session != state.session:
-            symbols = state.symbols or tuple(config.instruments.symbols)
+            traded = state.instruments or tuple(f"{one}@{message.venue}" for one in config.instruments.symbols)
             known = {} if book is None else book.holdings
             opened = open_book(
                 book,
@@ -96,7 +100,7 @@ class LedgerStage:
                 venue=message.venue,
                 session=state.session,
                 balances=balances,
-                instruments=instruments_of(symbols, message.venue, known),
+                instruments=instruments_of(traded, message.venue, known),
                 ts=message.ts_event,
             )
             state.books[name] = opened
@@ -125,18 +129,34 @@ class LedgerStage:
         book_execution(book, fill, ts=fill.ts_event)
         mark(book, state.touches)
 
-    def _beat(self, state: LedgerState, beat: Beat) -> None:
+    def _beat(self, state: LedgerState, beat: Beat, config: FleetConfig) -> None:
         for touch in beat.touches:
             if touch.bid is not None and touch.ask is not None:
                 _touch(state, touch.instrument, TopOfBook(touch.bid, touch.ask, beat.ts_event))
         for book in state.books.values():
             mark(book, state.touches)
+        _mark_peak(state, config.risk_harmonizer.fleet_limits.quote)
+
+
+def _note_quote(state: LedgerState, quote: str) -> None:
+    """Note what several accounts are valued in; in another asset their highest equity is measured anew."""
+    if state.quote != quote:
+        state.peak, state.quote = None, quote
+
+
+def _mark_peak(state: LedgerState, quote: str) -> None:
+    """Raise the highest equity of several accounts together."""
+    _note_quote(state, quote)
+    if len(open_books(state)) > 1:
+        found = all_together(state)
+        if found is not None and found.equity is not None:
+            state.peak = found.peak_equity
 
 
 def _begin(state: LedgerState, session: Session) -> None:
     """Begin a session: prices and orders of the last one, perhaps of another market, are not carried over."""
-    state.session, state.symbols = session.session, session.symbols
-    state.time, state.touches, state.open_orders = 0, {}, {}
+    state.session, state.instruments = session.session, session.traded
+    state.time, state.touches, state.open_orders, state.peak = 0, {}, {}, None
 
 
 def _touch(state: LedgerState, instrument: str, top: TopOfBook) -> None:
@@ -169,6 +189,17 @@ def _mismatch(book: Book, ts: int, ts_init: int) -> Alert:
 def statements(state: LedgerState) -> tuple[Statement, ...]:
     """Return every book valued at the newest touch."""
     return tuple(statement(book, state.touches, state.time) for _, book in sorted(state.books.items()))
+
+
+def open_books(state: LedgerState) -> list[Book]:
+    """Return the books of this session; an account that it does not have is not in them."""
+    return [book for _, book in sorted(state.books.items()) if book.session == state.session]
+
+
+def all_together(state: LedgerState) -> Together | None:
+    """Return this session's accounts as one, valued at the newest touch; None before the first is told."""
+    lines = [statement(book, state.touches, state.time) for book in open_books(state)]
+    return together(lines, state.touches, state.quote, state.peak, state.time)
 
 
 def realised_by(state: LedgerState, message: Message) -> Decimal | None:

@@ -74,6 +74,7 @@ KNOWN_RULES: Mapping[str, MarketRules] = {
         _rules("LINK", "USDT", "0.01", "0.01", 90_000),
         _rules("LTC", "USDT", "0.01", "0.001", 90_000),
         _rules("ETH", "BTC", "0.00001", "0.0001", 100_000),
+        _rules("USDT", "USD", "0.0001", "0.01", 9_000_000),
     )
 }
 

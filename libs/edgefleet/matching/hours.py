@@ -17,6 +17,7 @@ from edgefleet.errors import Misuse
 _HOUR_NS = 3_600 * NS_PER_S
 PRE_NS = 11 * _HOUR_NS // 2  # 04:00 to 09:30
 POST_NS = 4 * _HOUR_NS
+AFTER_OPEN_NS = 180 * NS_PER_S  # so that the past that is asked for at once lies in the session
 
 
 class Session(Protocol):
@@ -160,3 +161,12 @@ def _sunday(year: int, month: int, from_day: int) -> datetime:
     """Return the midnight of the first Sunday from a day on."""
     first = datetime(year, month, from_day)  # noqa: DTZ001 - a day, in whatever zone its hours are added in
     return first + timedelta(days=(6 - first.weekday()) % 7)
+
+
+def open_moment(hours: Hours, wall_ns: int) -> int | None:
+    """Return where a synthetic market's time begins when nobody said: None is the wall clock's, while the market is
+    open by it; else a moment after the last open, so that a demonstration at night has a market."""
+    if hours.at(wall_ns).phase is Phase.REGULAR:
+        return None
+    last = hours.sessions.session_before(wall_ns)
+    return None if last is None else last.open + AFTER_OPEN_NS

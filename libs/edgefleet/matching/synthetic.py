@@ -23,7 +23,17 @@ from .filters import MarketRules
 STEP_NS = 100_000_000  # depth@100ms
 STEPS_PER_S = 10
 LEVELS = 40  # quotes the makers keep on each side
-START_PRICES = {"BTC": 60_000.0, "ETH": 3_000.0, "BNB": 550.0, "SOL": 150.0, "XRP": 0.6, "ADA": 0.4, "DOGE": 0.12}
+START_PRICES = {
+    "BTC": 60_000.0,
+    "ETH": 3_000.0,
+    "BNB": 550.0,
+    "SOL": 150.0,
+    "XRP": 0.6,
+    "ADA": 0.4,
+    "DOGE": 0.12,
+    "USDT": 1.0,
+}
+CALM = {"USDT": 0.05}  # volatility of those that are made to stand still, as a share of the others'
 TOUCH_USD = 20_000.0  # typical notional of a quote at the touch
 
 _VOLATILITY_1S = 1.2e-4  # of log price, in the calm state
@@ -44,6 +54,7 @@ class _Asset:
         self._name = rules.symbol.lower()
         self._random = random.Random(f"{seed}:{rules.symbol}")
         self._value = math.log(START_PRICES.get(rules.base, 100.0))
+        self._calm = _VOLATILITY_1S * CALM.get(rules.base, 1.0)
         self._log_volatility = 0.0
         self._regime = 0
         self._excitation = 0.0
@@ -164,7 +175,7 @@ class _Asset:
     @property
     def volatility(self) -> float:
         """Return the standard deviation of the log value over a second."""
-        return _VOLATILITY_1S * _REGIMES[self._regime] * math.exp(self._log_volatility)
+        return self._calm * _REGIMES[self._regime] * math.exp(self._log_volatility)
 
     # --- the agents
 

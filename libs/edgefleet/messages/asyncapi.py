@@ -15,7 +15,8 @@ _REF = "#/components/schemas/{name}"
 
 def document(version: str) -> dict[str, Any]:
     """Return the AsyncAPI document as plain values."""
-    schemas = msgspec.json.schema_components(MESSAGE_TYPES.values(), ref_template=_REF)[1]
+    found = msgspec.json.schema_components(MESSAGE_TYPES.values(), ref_template=_REF)[1]
+    schemas = msgspec.json.decode(msgspec.json.encode(found))  # a default that is a tuple reads back as a list
     names = {kind: tag for tag, kind in MESSAGE_TYPES.items()}
     return {
         "asyncapi": "3.0.0",

@@ -18,13 +18,19 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="session.
 
     session: str
     mode: Literal["demo", "paper", "live", "replay"]
-    venue: str
+    venue: str  # where it trades; of several, their names separated by commas
     account: str
     symbols: tuple[str, ...]
     first_ids: dict[str, str]  # per stream: the last id before the session ("0-0" where it was empty)
     machine: dict[str, str]  # Python, CPU, lock file: what "equal digests" presupposes
+    instruments: tuple[str, ...] = ()  # SYMBOL@venue, what it trades; see `traded`
     ts_event: int
     ts_init: int
+
+    @property
+    def traded(self) -> tuple[str, ...]:
+        """Return what it trades, as SYMBOL@venue; an earlier version told symbols and one venue apart."""
+        return self.instruments or tuple(f"{symbol}@{self.venue}" for symbol in self.symbols)
 
 
 class TradingState(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="trading_state.v1"):

@@ -16,6 +16,7 @@ class Refusal(StrEnum):
     NOT_WARM = "NOT_WARM"  # too few returns to know the variance
     NO_MODELS = "NO_MODELS"  # the ensemble chose nobody
     NO_ACCOUNT = "NO_ACCOUNT"  # the account's balances are not known yet
+    ACCOUNT_ASSET = "ACCOUNT_ASSET"  # what the instrument would trade is what the account counts in
     NO_TOUCH = "NO_TOUCH"  # no price of the instrument is known
     LOW_CONFIDENCE = "LOW_CONFIDENCE"
     EDGE_BELOW_COST = "EDGE_BELOW_COST"

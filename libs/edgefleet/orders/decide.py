@@ -8,7 +8,7 @@ from typing import Final
 from edgefleet.book.sessions import closed_now
 from edgefleet.execution.placement import NoOrder, Placement, Top, left_behind, plan, signed
 from edgefleet.ids import client_order_id
-from edgefleet.instruments import Instrument, split_id
+from edgefleet.instruments import Instrument, home_of, split_id
 from edgefleet.messages import FEEDS, Approved, Beat, OrderState, Refusal, Touch, TradingState
 from edgefleet.orders.machine import Order
 from edgefleet.orders.state import Goal, Lane, LastTouch
@@ -72,7 +72,7 @@ def take_beat(turn: Turn, beat: Beat) -> None:
 
 
 def flatten(turn: Turn) -> None:
-    """Aim every position at zero, at market, on an operator's word."""
+    """Aim every position at zero, at market, on an operator's word. What an account counts in is cash and stays."""
     for instrument in turn.state.touches:
         _, venue = split_id(instrument)
         for key in turn.state.baseline:
@@ -80,6 +80,9 @@ def flatten(turn: Turn) -> None:
             if at == venue and turn.state.position(account, instrument) != 0:
                 turn.state.lane(account, instrument)
     for lane in turn.state.lanes.values():
+        symbol, venue = split_id(lane.instrument)
+        if symbol.partition("/")[0] == _home_of(turn, venue):
+            continue
         name = hashlib.sha256(f"{lane.account}|{lane.instrument}|{turn.entry.cause}".encode()).hexdigest()[:20]
         end_goal(turn, lane, Refusal.SUPERSEDED, detail="by a flatten")
         _aim(
@@ -94,6 +97,13 @@ def flatten(turn: Turn) -> None:
             ),
         )
         consider_lane(turn, lane)
+
+
+def _home_of(turn: Turn, venue: str) -> str | None:
+    """Return what the account at a venue counts in."""
+    symbols = [symbol for symbol, at in map(split_id, turn.state.touches) if at == venue]
+    quotes = {symbol.partition("/")[2].partition(":")[0] for symbol in symbols}
+    return home_of(quotes, turn.config.risk_harmonizer.fleet_limits.quote)
 
 
 def consider_lane(turn: Turn, lane: Lane | None) -> None:
@@ -165,8 +175,9 @@ def _wait(
 
 def _may_place(turn: Turn, lane: Lane, goal: Goal, instrument: Instrument) -> Top | None:
     """Return the touch to act at, or None where something must be waited for."""
-    if not turn.state.ready:
-        _wait(turn, lane, goal, Refusal.NOT_READY, detail=turn.state.not_ready_reason)
+    shut = turn.state.shut(lane)
+    if shut:
+        _wait(turn, lane, goal, Refusal.NOT_READY, detail=shut)
         return None
     orders = turn.state.lane_orders(lane)
     if any(order.state is OrderState.PENDING_NEW for order in orders):

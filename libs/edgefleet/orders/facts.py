@@ -112,8 +112,8 @@ def take_account(turn: Turn, account: Account) -> list[Lane]:
 
 
 def take_reconciled(turn: Turn, said: Reconciled) -> list[Lane]:
-    """Open or shut the start gate."""
-    turn.state.ready, turn.state.not_ready_reason = said.ready, said.reason
+    """Open or shut the start gate of an account."""
+    turn.state.gates[f"{said.account}|{said.venue}"] = "" if said.ready else said.reason or "no reason was told"
     for order_id in said.unresolved:
         order = turn.state.orders.get(order_id)
         if order is not None and order.state is OrderState.PENDING_NEW:
@@ -183,7 +183,7 @@ def _count_reject(turn: Turn, lane: Lane, order: Order, code: str, reason: str) 
         lane.leg, lane.attempt = order.leg, lane.attempt + 1
         return
     if lane.goal is not None and lane.goal.target_id == order.target_id:
-        if order.state is OrderState.DENIED and not turn.state.ready:
+        if order.state is OrderState.DENIED and turn.state.shut(lane):
             lane.acted = False  # the order met the shut gate: the goal waits for it to open, and says so
         else:
             if lane.goal.by_operator:

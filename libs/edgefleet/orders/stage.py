@@ -32,10 +32,10 @@ class OrderStage:
     service = "executor"
     inputs = ("control", "venue.events", "beats", "targets")
     state_type = OrdersState
-    schema = 2
+    schema = 3
 
     def initial(self) -> OrdersState:
-        """Return the shut state: HALTED, not ready, nothing held."""
+        """Return the shut state: HALTED, every gate shut, nothing held."""
         return OrdersState()
 
     def step(self, state: OrdersState, entry: Input, config: FleetConfig) -> Sequence[Output]:

@@ -57,13 +57,12 @@ class LastTouch(msgspec.Struct):
 
 
 class OrdersState(msgspec.Struct, kw_only=True):
-    """Everything the order step knows. It starts shut: HALTED and not ready until it is told otherwise."""
+    """Everything the order step knows. It starts shut: HALTED, and every gate shut until it is told otherwise."""
 
     time: int = 0  # ns: the largest stamp of venue, beat and target seen; operators' wall clocks are not market time
     trading: Literal["ACTIVE", "REDUCING", "HALTED"] = "HALTED"
     trading_reason: str = "no trading state was read yet"
-    ready: bool = False
-    not_ready_reason: str = "the gateway has not reconciled yet"
+    gates: dict[str, str] = {}  # account|venue -> why its start gate is shut, empty where it is open
     lanes: dict[str, Lane] = {}
     touches: dict[str, LastTouch] = {}
     orders: dict[str, Order] = {}  # not settled, by client order id
@@ -79,6 +78,10 @@ class OrdersState(msgspec.Struct, kw_only=True):
         if found is None:
             found = self.lanes[key] = Lane(account=account, instrument=instrument)
         return found
+
+    def shut(self, lane: Lane) -> str:
+        """Return why the start gate of the lane's account is shut, empty where it is open."""
+        return self.gates.get(f"{lane.account}|{split_id(lane.instrument)[1]}", "the gateway has not reconciled yet")
 
     def lane_orders(self, lane: Lane) -> list[Order]:
         """Return the lane's orders that are not settled."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,7 +16,9 @@ from edgefleet.clock import NS_PER_MS, iso
 from edgefleet.errors import Poison
 from edgefleet.ledger.books import Book as AccountBook
 from edgefleet.ledger.books import Statement, TopOfBook, book_execution, mark, open_book, price_openings, statement
+from edgefleet.ledger.exact import total
 from edgefleet.ledger.identity import amounts, check, execution_key
+from edgefleet.ledger.together import together
 from edgefleet.messages import (
     Account,
     Approved,
@@ -42,7 +44,7 @@ from edgefleet.units import ZERO, decimal_text
 
 
 class VenueBooks(msgspec.Struct, frozen=True, kw_only=True):
-    """What the venue says at the end: every balance, and every trade of the account since the session began."""
+    """What a venue says at the end: every balance, and every trade of the account since the session began."""
 
     balances: dict[str, Decimal]
     trades: tuple[VenueTrade, ...]
@@ -112,7 +114,7 @@ class SessionReport:
         self._markets: dict[str, _Market] = {}
         self._orders: dict[str, OrderEvent] = {}
         self._fills: dict[tuple[str, str, str, str], Fill] = {}  # the executor may publish one again
-        self._start: Account | None = None
+        self._starts: dict[str, Account] = {}  # by venue
         self._received: dict[str, int] = {}  # order id: receipt of the frame that led to it
         self._sent: dict[str, int] = {}  # order id: the moment its request went out
         self._first_touches: dict[str, TopOfBook] = {}
@@ -153,48 +155,59 @@ class SessionReport:
                     self._received.setdefault(message.order_id, message.ts_init)
             case Fill():
                 self._fills.setdefault(execution_key(message), message)
-            case Account(reason="start") if self._start is None:
-                self._start = message
-                self._fills.clear()  # what the fills say before this is in these balances
+            case Account(reason="start") if message.venue not in self._starts:
+                self._starts[message.venue] = message
+                # What its fills say before this is in these balances.
+                self._fills = {key: fill for key, fill in self._fills.items() if _venue(fill) != message.venue}
             case GatewayOutcome(command="new") if message.sent_at is not None:
                 self._sent[message.order_id] = message.sent_at
 
     def _market(self, instrument: str) -> _Market:
-        return self._markets.setdefault(instrument.rpartition("@")[0], _Market())
+        return self._markets.setdefault(instrument, _Market())
 
-    @property
-    def order_ids(self) -> dict[str, str]:
+    def order_ids(self, venue: str) -> dict[str, str]:
         """Return our order id for each of the venue's that a fill names."""
-        return {fill.venue_order_id: fill.order_id for fill in self._fills.values()}
+        return {fill.venue_order_id: fill.order_id for fill in self._fills.values() if _venue(fill) == venue}
 
-    def is_of_session(self, venue_order_id: str, trade_id: str, ts: int) -> bool:
+    def is_of_session(self, venue: str, venue_order_id: str, trade_id: str, ts: int) -> bool:
         """Return whether a trade that the venue lists is later than the opening balances, or booked in this session."""
-        if self._start is None or ts > self._start.ts_event:
+        start = self._starts.get(venue)
+        if start is None or ts > start.ts_event:
             return True
-        return any((fill.venue_order_id, fill.trade_id) == (venue_order_id, trade_id) for fill in self._fills.values())
+        return any(
+            (_venue(fill), fill.venue_order_id, fill.trade_id) == (venue, venue_order_id, trade_id)
+            for fill in self._fills.values()
+        )
 
     def build(
         self,
         *,
         session: str,
         mode: str,
-        venue: str,
-        symbols: Iterable[str],
+        instruments: Sequence[str],
         started_ns: int,
         ended_ns: int,
-        venue_books: VenueBooks | None,
+        quote: str,
+        venue_books: Mapping[str, VenueBooks],
         restarts: Mapping[str, int],
     ) -> dict[str, Any]:
-        """Return the report; what is not known is null, never zero."""
-        books = self._books(session, tuple(symbols), venue)
+        """Return the report; what is not known is null, never zero.
+
+        `instruments` are what was traded, as SYMBOL@venue, and `venue_books` what venues said at the end. Of one venue,
+        the report's keys are symbols; of several, they are instruments, `accounts` has each account by itself, and what
+        all are worth is in `quote`.
+        """
+        venues = tuple(dict.fromkeys(map(_venue_of, instruments)))
+        books = {venue: self._books(session, instruments, venue) for venue in venues}
+        names: Callable[[str], str] = (lambda one: one.rpartition("@")[0]) if len(venues) == 1 else str
         return {
             "session": session,
             "mode": mode,
-            "venue": venue,
-            "symbols": list(symbols),
+            "venue": ",".join(venues),
+            "symbols": [names(instrument) for instrument in instruments],
             "started": iso(started_ns),
             "ended": iso(ended_ns),
-            "market": {symbol: self._market(f"{symbol}@{venue}").row() for symbol in symbols},
+            "market": {names(instrument): self._market(instrument).row() for instrument in instruments},
             "signals": self.counts["signals"],
             "ensembles": self.counts["ensembles"],
             "approved": self.counts["approved"],
@@ -202,7 +215,8 @@ class SessionReport:
             "orders": len(self._orders),
             "order_states": dict(sorted(Counter(order.state.value for order in self._orders.values()).items())),
             "fills": len(self._fills),
-            **self._money(books),
+            **self._together(books, names, quote),
+            "accounts": {venue: _money(one, names) for venue, one in books.items()},
             "identity": self._identity(books, venue_books),
             "latency_ms": {"tick_to_order": _percentiles(self._latencies())},
             "restarts": dict(restarts),
@@ -214,59 +228,112 @@ class SessionReport:
         both = self._received.keys() & self._sent.keys()
         return [(self._sent[order] - self._received[order]) / NS_PER_MS for order in both]
 
-    def _books(self, session: str, symbols: tuple[str, ...], venue: str) -> tuple[AccountBook, Statement] | None:
-        if self._start is None:
+    def _books(self, session: str, instruments: Sequence[str], venue: str) -> _Books | None:
+        start = self._starts.get(venue)
+        if start is None:
             return None
         book = open_book(
             None,
-            account=self._start.account,
+            account=start.account,
             venue=venue,
             session=session,
-            balances=amounts(self._start.balances),
-            instruments=tuple(f"{symbol}@{venue}" for symbol in symbols),
-            ts=self._start.ts_event,
+            balances=amounts(start.balances),
+            instruments=tuple(one for one in instruments if _venue_of(one) == venue),
+            ts=start.ts_event,
         )
         for instrument, top in self._first_touches.items():
-            price_openings(book, instrument, top)
+            if _venue_of(instrument) == venue:
+                price_openings(book, instrument, top)
         for fill in self._fills.values():
-            book_execution(book, fill, ts=fill.ts_event)
+            if _venue(fill) == venue:
+                book_execution(book, fill, ts=fill.ts_event)
         mark(book, self._touches)
-        return book, statement(book, self._touches, max((top.ts for top in self._touches.values()), default=0))
+        newest = max((top.ts for top in self._touches.values()), default=0)
+        return _Books(start, book, statement(book, self._touches, newest))
 
-    def _money(self, books: tuple[AccountBook, Statement] | None) -> dict[str, Any]:
-        if books is None:
+    def _identity(self, books: Mapping[str, _Books | None], venues: Mapping[str, VenueBooks]) -> dict[str, Any] | None:
+        """Return what does not agree, summed over all accounts; None where a venue's own word is not known."""
+        found = []
+        for venue, ours in books.items():
+            theirs = venues.get(venue)
+            if ours is None or theirs is None:
+                return None
+            found.append(
+                check(
+                    start=amounts(ours.start.balances),
+                    end=theirs.balances,
+                    venue_trades=theirs.trades,
+                    ledger=ours.book.balances,
+                    fills=tuple(fill for fill in self._fills.values() if _venue(fill) == venue),
+                )
+            )
+        return {
+            "cash_and_inventory_balance": decimal_text(total(one.cash_and_inventory_balance for one in found)),
+            "ledger_minus_venue": decimal_text(total(one.ledger_minus_venue for one in found)),
+            "fills_not_at_venue": sum(one.fills_not_at_venue for one in found),
+            "venue_trades_not_in_ledger": sum(one.venue_trades_not_in_ledger for one in found),
+        }
+
+    def _together(self, books: Mapping[str, _Books | None], names: Callable[[str], str], quote: str) -> dict[str, Any]:
+        """Return the money of all accounts: sums per asset, and in `quote` what all come to."""
+        known = [one for one in books.values() if one is not None]
+        lines = [one.lines for one in known]
+        whole = together(lines, self._touches, quote, None, max((one.ts for one in lines), default=0))
+        if whole is None or len(known) < len(books):
             return dict.fromkeys(_MONEY)
-        lines = books[1]
+        accounts = [_money(one, names) for one in known]
         return {
-            "positions": {line.instrument.rpartition("@")[0]: decimal_text(line.quantity) for line in lines.positions},
-            "cash": {asset: decimal_text(amount) for asset, amount in lines.cash.items()},
-            "fees": {asset: decimal_text(amount) for asset, amount in sorted(lines.fees.items())},
-            "equity": _text(lines.equity),
-            "realized_pnl": _text(lines.realised),  # before fees, as lots close
-            "realized_pnl_after_fees": decimal_text(lines.realised - lines.fees_in_quote),
-            "unrealized_pnl": _text(lines.unrealised),
+            "quote": whole.quote,
+            "positions": {name: quantity for one in accounts for name, quantity in one["positions"].items()},
+            "cash": _sums([one["cash"] for one in accounts]),
+            "fees": {asset: decimal_text(amount) for asset, amount in whole.fees.items()},
+            "equity": _text(whole.equity),
+            "realized_pnl": _text(whole.realised),
+            "realized_pnl_after_fees": _text(whole.realised_after_fees),
+            "unrealized_pnl": _text(whole.unrealised),
         }
 
-    def _identity(self, books: tuple[AccountBook, Statement] | None, venue: VenueBooks | None) -> dict[str, Any] | None:
-        if books is None or venue is None or self._start is None:
-            return None
-        found = check(
-            start=amounts(self._start.balances),
-            end=venue.balances,
-            venue_trades=venue.trades,
-            ledger=books[0].balances,
-            fills=tuple(self._fills.values()),
-        )
-        return {
-            "cash_and_inventory_balance": decimal_text(found.cash_and_inventory_balance),
-            "ledger_minus_venue": decimal_text(found.ledger_minus_venue),
-            "fills_not_at_venue": found.fills_not_at_venue,
-            "venue_trades_not_in_ledger": found.venue_trades_not_in_ledger,
-        }
+
+class _Books(NamedTuple):
+    """An account as it was opened, as it was booked, and what it comes to."""
+
+    start: Account
+    book: AccountBook
+    lines: Statement
+
+
+def _venue(fill: Fill) -> str:
+    return _venue_of(fill.instrument)
+
+
+def _venue_of(instrument: str) -> str:
+    return instrument.rpartition("@")[2]
+
+
+def _money(books: _Books | None, names: Callable[[str], str]) -> dict[str, Any]:
+    """Return an account's money; `names` are what instruments are called."""
+    if books is None:
+        return dict.fromkeys(_MONEY)
+    lines = books.lines
+    return {
+        "quote": lines.quote,
+        "positions": {names(at.instrument): decimal_text(at.quantity) for at in lines.positions},
+        "cash": {asset: decimal_text(amount) for asset, amount in lines.cash.items()},
+        "fees": {asset: decimal_text(amount) for asset, amount in sorted(lines.fees.items())},
+        "equity": _text(lines.equity),
+        "realized_pnl": _text(lines.realised),  # before fees, as lots close
+        "realized_pnl_after_fees": decimal_text(lines.realised - lines.fees_in_quote),
+        "unrealized_pnl": _text(lines.unrealised),
+    }
+
+
+def _sums(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: decimal_text(total(Decimal(part.get(name, "0")) for part in parts)) for name in names}
 
 
 _MONEY = (
-    "positions", "cash", "fees", "equity", "realized_pnl", "realized_pnl_after_fees", "unrealized_pnl",
+    "quote", "positions", "cash", "fees", "equity", "realized_pnl", "realized_pnl_after_fees", "unrealized_pnl",
 )  # fmt: skip
 _READ = frozenset({"market", "beats", "signals", "ensembles", "targets", "refusals", "orders", "fills", "venue.events"})
 

@@ -197,7 +197,7 @@ class Exposures:
 
     def _mark(self, desk: Desk) -> None:
         base = desk.base
-        if desk.quote != self.quote or base not in self._values:
+        if base not in self._values:
             return
         value = self._values[base] = value_of(self._state, self.venue, base, self.quote)
         self._equity = None

@@ -83,6 +83,8 @@ def own_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Own | No:
         return No(Refusal.HALTED, detail=state.trading_reason)
     if desk.venue not in state.holdings:
         return No(Refusal.NO_ACCOUNT, detail=f"no balances of {plan.account} at {desk.venue} yet")
+    if desk.is_cash:
+        return No(Refusal.ACCOUNT_ASSET, detail=f"the account at {desk.venue} counts in {desk.base}: it is no position")
     closed = closed_now(terms.rules.asset_class, state.time)
     if closed is not None:
         return No(Refusal.MARKET_CLOSED, detail=closed)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from edgefleet.book.sessions import Calendar
+from edgefleet.book.sessions import Calendar, silence
 from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.messages import Fill, OrderEvent, OrderState
 from edgefleet.params.schema.breakers import AnswersParams, ConsecutiveLossesParams, VenueLatencyParams
@@ -138,16 +138,8 @@ def staleness(feeds: Iterable[Feed], ts: int) -> Sample:
 def _age_s(feed: Feed, ts: int) -> float | None:
     if feed.age_ms is not None and feed.age_ms < 0:
         raise ValueError(f"age of a feed must not be negative, was {feed.age_ms} ms at {ts}")
-    age = None if feed.age_ms is None else feed.age_ms / 1_000
-    calendar = feed.calendar
-    if not calendar.covers(ts):
-        return age
-    session = calendar.session_of(ts)
-    if session is None:
-        return 0.0
-    if age is None or (calendar.covers(session.open - 1) and calendar.is_open(session.open - 1)):
-        return age  # days of a market that never closes follow each other without a silence
-    return min(age, (ts - session.open) / NS_PER_S)
+    found = silence(None if feed.age_ms is None else feed.age_ms * NS_PER_MS, feed.calendar, ts)
+    return None if found is None else found / NS_PER_S
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from edgefleet.book.sessions import ALWAYS_OPEN
+from edgefleet.instruments import split_id
 from edgefleet.messages import (
     FEEDS,
     SESSION_START,
@@ -43,6 +44,7 @@ from edgefleet.risk.state import (
     leave_other_venues,
     mark_fleet_peak,
     mark_peaks,
+    note_cash,
     position,
     rate,
     standing_quantity,
@@ -91,6 +93,7 @@ class RiskStage:
         if plan is None or plan.config is not config:
             plan = self._plan = RiskPlan(config)
             self._known = None
+            note_cash(state, plan.params.fleet_limits.quote)
         if self._known is not state:
             self._known = state
             self._kept.forget_all()
@@ -99,13 +102,13 @@ class RiskStage:
         if type(message) is Ensemble:
             return self._take_ensemble(state, entry, message, plan)
         if type(message) is Touch:
-            return self._take_touch(state, message)
+            return self._take_touch(state, message, plan)
         self._kept.forget()
         match message:
             case Beat():
                 return self._take_beat(state, entry, message, plan)
             case Bar(backfill=True):
-                desk = desk_of(state, message.instrument)
+                desk = _desk(state, message.instrument, plan)
                 volatility = plan.params.volatility
                 desk.returns.sample(float(message.close), message.ts_event, volatility.half_life_s)
                 desk.usual.sample(float(message.close), message.ts_event, volatility.usual_half_life_s)
@@ -127,7 +130,7 @@ class RiskStage:
             case NightlyVar():
                 take_night(state, message)
             case Session():
-                leave_other_venues(state, message.venue)
+                leave_other_venues(state, {split_id(instrument)[1] for instrument in message.traded})
             case TradingState():
                 return _take_trading_state(state, message, entry, plan)
             case Command():
@@ -139,11 +142,11 @@ class RiskStage:
                 pass  # the streams carry messages for others too
         return ()
 
-    def _take_touch(self, state: RiskState, message: Touch) -> Sequence[Output]:
+    def _take_touch(self, state: RiskState, message: Touch, plan: RiskPlan) -> Sequence[Output]:
         if message.ts_event > state.time:
             state.time = message.ts_event
         is_new = message.instrument not in state.desks
-        desk = desk_of(state, message.instrument)
+        desk = _desk(state, message.instrument, plan)
         desk.bid, desk.ask, desk.age_ms = float(message.bid), float(message.ask), 0
         if is_new:
             self._kept.forget()
@@ -156,7 +159,7 @@ class RiskStage:
             state.time = message.ts_event
         desk = state.desks.get(message.instrument)
         if desk is None:
-            desk = desk_of(state, message.instrument)
+            desk = _desk(state, message.instrument, plan)
             self._kept.forget()  # what the account holds of its base now counts
         desk.opinion_cause = entry.cause
         desk.opinion = self._opinions.form(desk, message, state.time, plan.signal_stale_ns, plan.blend)
@@ -167,12 +170,13 @@ class RiskStage:
         state.beat[message.venue] = max(state.beat.get(message.venue, 0), message.ts_event)
         touched = []
         for touch in message.touches:
-            desk = desk_of(state, touch.instrument)
+            desk = _desk(state, touch.instrument, plan)
             desk.quarantined = touch.quarantined
             forget_old_night(desk, message.ts_event, plan.night_ns)
             take_mark(desk, touch.bid, touch.ask, touch.age_ms, message.ts_event, plan.params)
             touched.append(desk)
-        sample_together(state, message.venue, touched, message.ts_event, plan.params)
+        traded = [desk for desk in touched if not desk.is_cash]
+        sample_together(state, message.venue, traded, message.ts_event, plan.params)
         known = self._kept.correlations(state, message.venue, plan)
         refresh_budgets(state, message.venue, known, state.time, plan.params)
         mark_peaks(state)
@@ -254,6 +258,15 @@ class RiskStage:
         return (Output(TARGETS, said),)
 
 
+def _desk(state: RiskState, instrument: str, plan: RiskPlan) -> Desk:
+    """Return the instrument's desk; with a new one an account may come to count in another asset."""
+    found = state.desks.get(instrument)
+    if found is None:
+        found = desk_of(state, instrument)
+        note_cash(state, plan.params.fleet_limits.quote)
+    return found
+
+
 def _take_trading_state(state: RiskState, message: TradingState, entry: Input, plan: RiskPlan) -> Sequence[Output]:
     """Obey the latch. A person who sets ACTIVE again ends with it what is open, and drawdown is measured from here."""
     outputs: list[Output] = []
@@ -278,7 +291,7 @@ def _watch_fill(state: RiskState, fill: Fill, plan: RiskPlan) -> None:
     terms = plan.terms(fill.instrument)
     if isinstance(terms, No) or not (fill.quantity > 0 and fill.price > 0):
         return
-    desk = desk_of(state, fill.instrument)
+    desk = _desk(state, fill.instrument, plan)
     worth = rate(state, desk.venue, fill.fee_asset, desk.quote, high=True)
     fee_rate = Decimal(repr(worth)) if worth is not None and 0 < worth < math.inf else None
     state.watch.take_fill(fill, terms.lot, fee_rate, plan.params.breakers)

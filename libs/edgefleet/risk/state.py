@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 
 from edgefleet.clock import NS_PER_MS, NS_PER_S
 from edgefleet.errors import Broken, Poison
+from edgefleet.instruments import home_of
 from edgefleet.messages import Account, Fill, NightlyVar, OrderEvent, OrderState, Refusal, WeightedEdge
 from edgefleet.params.schema.risk import RiskParams
 from edgefleet.risk.agreement import Agreement
@@ -92,6 +93,7 @@ class Desk(msgspec.Struct, kw_only=True):
     base: str
     quote: str
     venue: str
+    is_cash: bool = False  # its base is what the account counts in
     bid: float | None = None
     ask: float | None = None
     age_ms: int | None = None  # of the feed, as the last beat states it
@@ -130,6 +132,7 @@ class RiskState(msgspec.Struct, kw_only=True):
     watch: Watch = msgspec.field(default_factory=Watch)  # the circuit breakers
     fleet_quote: str = ""  # what the equity of all accounts together was measured in last, and
     homes: dict[str, str | None] = {}  # venue -> what its account was valued in
+    counted: dict[str, list[str]] = {}  # venue -> assets that counted in that
 
 
 def count_enlargement(state: RiskState, venue: str) -> None:
@@ -224,9 +227,19 @@ def _must_be_finite(what: str, *numbers: Decimal) -> None:
 
 
 def position(state: RiskState, desk: Desk) -> Decimal:
-    """Return the base units held, signed."""
+    """Return the base units held, signed; of what the account counts in, none: that is cash."""
     held = state.holdings.get(desk.venue)
-    return ZERO if held is None else held.get(desk.base, ZERO)
+    return ZERO if held is None or desk.is_cash else held.get(desk.base, ZERO)
+
+
+def note_cash(state: RiskState, quote: str) -> None:
+    """Note of each instrument whether its base is what its account counts in: that is cash and no position.
+
+    An account counts in `quote` where it trades in that, else in its first.
+    """
+    homes = {venue: home_quote(state, venue, quote) for venue in {desk.venue for desk in state.desks.values()}}
+    for desk in state.desks.values():
+        desk.is_cash = desk.base == homes[desk.venue]
 
 
 class Range(NamedTuple):
@@ -275,38 +288,94 @@ def unknown_quantity(state: RiskState, instrument: str) -> float:
     )
 
 
-def rate(state: RiskState, venue: str, asset: str, quote: str, *, high: bool) -> float | None:
-    """Return what a unit of `asset` is worth in `quote` at the touch: at the ask if `high`, None where nothing says."""
+class Leg(NamedTuple):
+    """An instrument on the way from one asset to another."""
+
+    desk: Desk
+    turned: bool  # from its quote asset to its base
+
+    def price(self, *, high: bool) -> float | None:
+        """Return what a unit is worth at the touch: at what is paid for it if `high`, else at what is got."""
+        touch = self.desk.ask if high is not self.turned else self.desk.bid
+        if touch is None or not self.turned:
+            return touch
+        return 1 / touch if touch > 0 else None
+
+
+def way_of(state: RiskState, venue: str, asset: str, quote: str) -> tuple[Leg, ...] | None:
+    """Return the instruments that lead from an asset to another at a venue: none where it is the same.
+
+    It is the instrument of both, either way round, else one of `asset` and then that of what it is quoted in. None: no
+    way leads there.
+    """
     if asset == quote:
-        return 1.0
-    desk = state.desks.get(f"{asset}/{quote}@{venue}")
-    if desk is None:
-        return None
-    return desk.ask if high else desk.bid
+        return ()
+    found = _leg(state, venue, asset, quote)
+    if found is not None:
+        return (found,)
+    for desk in state.desks.values():
+        if desk.base == asset and desk.venue == venue:
+            onward = _leg(state, venue, desk.quote, quote)
+            if onward is not None:
+                return Leg(desk, turned=False), onward
+    return None
+
+
+def _leg(state: RiskState, venue: str, asset: str, quote: str) -> Leg | None:
+    straight = state.desks.get(f"{asset}/{quote}@{venue}")
+    if straight is not None:
+        return Leg(straight, turned=False)
+    turned = state.desks.get(f"{quote}/{asset}@{venue}")
+    return None if turned is None else Leg(turned, turned=True)
+
+
+def rate(state: RiskState, venue: str, asset: str, quote: str, *, high: bool) -> float | None:
+    """Return what a unit of `asset` is worth in `quote`: at what is paid for it if `high`, None where nothing says."""
+    way = way_of(state, venue, asset, quote)
+    return None if way is None else _along(way, high=high)
+
+
+def _along(way: tuple[Leg, ...], *, high: bool) -> float | None:
+    found = 1.0
+    for leg in way:
+        price = leg.price(high=high)
+        if price is None:
+            return None
+        found *= price
+    return found
 
 
 def value_of(state: RiskState, venue: str, asset: str, quote: str) -> float | None:
     """Return what the account's units of `asset` are worth in `quote`: longs at the bid, shorts at the ask.
 
-    An asset without an instrument in the session counts nothing. None where its touch is not known.
+    An asset that no instrument of the session leads from to `quote` counts nothing. None where a touch is not known.
     """
     amount = float(state.holdings[venue][asset])
     if asset == quote or amount == 0:
         return amount
-    desk = state.desks.get(f"{asset}/{quote}@{venue}")
-    if desk is None:
-        return 0.0
-    price = desk.bid if amount >= 0 else desk.ask
+    straight = state.desks.get(f"{asset}/{quote}@{venue}")
+    if straight is not None:  # nearly always, and asked with each touch
+        price = straight.bid if amount >= 0 else straight.ask
+    else:
+        way = way_of(state, venue, asset, quote)
+        if way is None:
+            return 0.0
+        price = _along(way, high=amount < 0)
     return None if price is None else amount * price
 
 
-def equity(state: RiskState, venue: str, quote: str) -> float | None:
-    """Return what the venue's account is worth in `quote`, None where the account or a touch is not known."""
+def equity(state: RiskState, venue: str, quote: str, among: Collection[str] | None = None) -> float | None:
+    """Return what the venue's account is worth in `quote`, None where the account or a touch is not known.
+
+    With `among`, of these assets alone.
+    """
     held = state.holdings.get(venue)
     if held is None:
         return None
     values = []
     for asset in held:
+        if among is not None and asset not in among:
+            continue
         value = value_of(state, venue, asset, quote)
         if value is None:
             return None
@@ -314,19 +383,20 @@ def equity(state: RiskState, venue: str, quote: str) -> float | None:
     return sum(values, 0.0)  # in this order, as `Exposures` does
 
 
-def leave_other_venues(state: RiskState, venue: str) -> None:
-    """Let go of accounts that a session at `venue` does not have: nobody tells of them any more.
+def leave_other_venues(state: RiskState, venues: Collection[str]) -> None:
+    """Let go of accounts that a session at `venues` does not have: nobody tells of them any more.
 
     Else what was once held on paper would be valued beside the account that trades, for ever and at old prices.
     """
-    others = [other for other in state.holdings if other != venue]
+    others = [other for other in state.holdings if other not in venues]
     if not others:
         return
     for other in others:
         del state.holdings[other]
-    for key in [key for key in state.peaks if key.partition("|")[0] != venue]:
+    # What all accounts were worth together was worth with those that are gone: it goes as well.
+    for key in [key for key in state.peaks if key.partition("|")[0] not in venues]:
         del state.peaks[key]
-    for key in [key for key in state.watch.days if key.partition("|")[0] != venue]:
+    for key in [key for key in state.watch.days if key.partition("|")[0] not in venues]:
         del state.watch.days[key]
 
 
@@ -337,8 +407,7 @@ def is_fleet(state: RiskState) -> bool:
 
 def home_quote(state: RiskState, venue: str, quote: str) -> str | None:
     """Return what a venue's account is valued in: `quote` where it trades in that, else its first; None: in nothing."""
-    quotes = {desk.quote for desk in state.desks.values() if desk.venue == venue}
-    return quote if quote in quotes else min(quotes, default=None)
+    return home_of({desk.quote for desk in state.desks.values() if desk.venue == venue}, quote)
 
 
 def home_quotes(state: RiskState, quote: str) -> dict[str, str | None]:
@@ -396,10 +465,13 @@ def fleet_equity(state: RiskState, quote: str) -> float | None:
     return _fleet_equity(state, quote, home_quotes(state, quote))
 
 
-def _fleet_equity(state: RiskState, quote: str, homes: Mapping[str, str | None]) -> float | None:
+def _fleet_equity(
+    state: RiskState, quote: str, homes: Mapping[str, str | None], among: Mapping[str, Collection[str]] | None = None
+) -> float | None:
     values = []
     for venue, home in homes.items():
-        worth = None if home is None else equity(state, venue, home)
+        assets = None if among is None else among.get(venue)
+        worth = None if home is None else equity(state, venue, home, assets)
         span = None if home is None else rates(state, home, quote)
         if worth is None or span is None:
             return None
@@ -438,9 +510,10 @@ def _rebase(state: RiskState, quote: str, now: float, homes: dict[str, str | Non
     An account's home may change with its instruments, and what it holds beside that counts nothing; and the fleet's own
     asset may be set anew. What was measured goes on in proportion, as soon as both worths are known.
     """
-    key = f"|{quote}"
-    if state.fleet_quote in ("", quote) and state.homes.keys() == homes.keys() and state.homes != homes:
-        was = _fleet_equity(state, quote, state.homes)
+    key, counted = f"|{quote}", _counted(state, homes)
+    is_new = (state.homes, state.counted) != (homes, counted)
+    if state.fleet_quote in ("", quote) and state.homes.keys() == homes.keys() and is_new:
+        was = _fleet_equity(state, quote, state.homes, state.counted)
         if was is not None and 0 < was < math.inf and key in state.peaks:
             state.peaks[key] *= now / was
             state.watch.rescale(key, now / was)
@@ -454,7 +527,18 @@ def _rebase(state: RiskState, quote: str, now: float, homes: dict[str, str | Non
     for other in [one for one in state.peaks if one.startswith("|") and one != key]:
         del state.peaks[other]
         state.watch.days.pop(other, None)
-    state.fleet_quote, state.homes = quote, homes
+    state.fleet_quote, state.homes, state.counted = quote, homes, counted
+
+
+def _counted(state: RiskState, homes: Mapping[str, str | None]) -> dict[str, list[str]]:
+    """Return, by venue, the assets that its instruments lead from to what its account counts in."""
+    found = {}
+    for venue, home in homes.items():
+        desks = [desk for desk in state.desks.values() if desk.venue == venue]
+        assets = {*(desk.base for desk in desks), *(desk.quote for desk in desks)}
+        leads = [one for one in assets if home is not None and way_of(state, venue, one, home) is not None]
+        found[venue] = sorted(leads)
+    return found
 
 
 def believed(desk: Desk, params: RiskParams) -> float | None:

@@ -108,7 +108,8 @@ def _best(models: int, kept: int) -> list[str]:
         "if whole - whole != 0.0: return None",  # NaN and infinite are told apart
         f"each = {_listed(models, 'b{i}')}",
         f"bound = sorted(each)[{models - kept}]",
-        "places = [i for i, b in enumerate(each) if b >= bound]",
+        "places = []",
+        *_lines(models, "if b{i} >= bound: places.append({i})"),
         f"if len(places) != {kept}: return None",
         f"return part(edges, ({_listed(models, 'w{i}')}), places, ready, terms)",
     ]

@@ -18,7 +18,8 @@ from edgefleet.ledger.books import Book, Statement, statement
 from edgefleet.ledger.exact import subtract
 from edgefleet.ledger.identity import execution_key
 from edgefleet.ledger.lots import average_price
-from edgefleet.ledger.stage import LedgerStage, LedgerState, statements
+from edgefleet.ledger.stage import LedgerStage, LedgerState, all_together, statements
+from edgefleet.ledger.together import Together
 from edgefleet.messages import Beat, DeadLetter, Fill, Message, OrderEvent, Session, decode
 from edgefleet.params.schema import FleetConfig
 from edgefleet.stage import Input, Output
@@ -53,6 +54,10 @@ class Bookkeeper:
     def statements(self) -> tuple[Statement, ...]:
         """Return every account valued at the newest touch."""
         return statements(self._state)
+
+    def together(self) -> Together | None:
+        """Return this session's accounts as one, None before the first is told."""
+        return all_together(self._state)
 
     def book(self, stream: str, entries: Sequence[Entry], config: FleetConfig) -> list[Output]:
         """Book the entries that are not booked yet, in one transaction, and return what the stage has to say.

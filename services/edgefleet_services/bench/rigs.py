@@ -24,6 +24,7 @@ from edgefleet.messages import SESSION_START, Approved, GatewayOutcome, OrderEve
 from edgefleet.params.files import load_fleet
 from edgefleet_services.bench import floor
 from edgefleet_services.bench.outside import FeedStatus, RunRequest
+from edgefleet_services.markets import FleetVenue
 from edgefleet_services.opening import open_session, owned
 from edgefleet_services.supervisor import FleetOptions, MergedLog, Supervisor, free_port_block
 
@@ -140,17 +141,6 @@ async def _why_not(rig: Rig) -> str:
 # --- the fleet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OutsideOptions(FleetOptions):
-    """A fleet whose simulated venue is not its own."""
-
-    outside_url: str
-
-    @property
-    def venue_url(self) -> str | None:
-        return self.outside_url
-
-
 class FleetRig:
     """The whole fleet, as `edgefleet up` starts it, on a venue from outside."""
 
@@ -214,18 +204,15 @@ async def fleet_rig(folder: Path, conf: Path, tape: tuple[Path, ...]) -> AsyncIt
         stack.push_async_callback(asyncio.to_thread, server.stop)
         bus = await RedisBus.connect(server.url)
         stack.push_async_callback(bus.close)
-        options = _OutsideOptions(
+        options = FleetOptions(
             mode="demo",
-            venue="sim",
-            symbols=(SYMBOL,),
+            venues=(FleetVenue(name="sim", symbols=(SYMBOL,), url=outside.url),),
             conf_dir=conf,
             data_dir=folder,
             redis_url=server.url,
             port=free_port_block(_FIRST_PORT),
             session="bench",
             account=config.fleet.account,
-            venue_arguments=None,
-            outside_url=outside.url,
         )
         log = MergedLog(folder / "fleet.jsonl", console_level="critical", console=_say)
         stack.callback(log.close)
@@ -234,9 +221,8 @@ async def fleet_rig(folder: Path, conf: Path, tape: tuple[Path, ...]) -> AsyncIt
             bus,
             session="bench",
             mode="demo",
-            venue="sim",
             account=config.fleet.account,
-            symbols=(SYMBOL,),
+            instruments=options.instruments,
             by=SESSION_START,
             now=SYSTEM.wall_ns(),
         )

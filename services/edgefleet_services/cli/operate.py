@@ -203,6 +203,7 @@ def _status_lines(body: dict[str, Any]) -> list[str]:
         f"trading    {state.get('state', 'not known')}: {state.get('reason', '')} (by {state.get('by', '-')})",
     ]
     lines += [_breaker_line(one) for one in body.get("breakers") or [] if one["state"] in ("OPEN", "HALF_OPEN")]
+    lines += _together_lines(body)
     for account in body.get("accounts") or []:
         earned = f"realised after fees {_cents(account['realised_after_fees'])}"
         earned += f", unrealised {_cents(account['unrealised'])}"
@@ -223,6 +224,16 @@ def _status_lines(body: dict[str, Any]) -> list[str]:
         told = "; ".join(service["wrong"]) or well
         lines.append(f"{'ok ' if service['ok'] else 'RED'}        {service['service']:<10} {told}")
     return lines
+
+
+def _together_lines(body: dict[str, Any]) -> list[str]:
+    """Return what several accounts come to; one alone is told by its own line."""
+    whole = body.get("together")
+    if not whole or len(whole["accounts"]) < 2:
+        return []
+    earned = f"realised after fees {_cents(whole['realised_after_fees'])}, unrealised {_cents(whole['unrealised'])}"
+    why = f"; {whole['why']}" if whole["why"] else ""
+    return [f"accounts   together: equity {_cents(whole['equity'])} {whole['quote']}, {earned}{why}"]
 
 
 def _breaker_line(one: dict[str, Any]) -> str:

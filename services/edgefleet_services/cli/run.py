@@ -14,7 +14,14 @@ import uvloop
 
 from edgefleet.errors import Misuse
 from edgefleet.instruments import canonical_symbol
-from edgefleet_services.options import IN_CONTAINERS, Mode, ServiceOptions, redis_url_from_environment, service_port
+from edgefleet_services.options import (
+    IN_CONTAINERS,
+    Mode,
+    ServiceOptions,
+    redis_url_from_environment,
+    service_port,
+    traded_venues,
+)
 
 Symbols = Annotated[str, typer.Option("--symbols", help="Pairs, separated by commas: BTC/USDT,ETH/USDT.")]
 Conf = Annotated[Path, typer.Option("--conf", help="The configuration's directory.")]
@@ -38,11 +45,20 @@ def register(app: typer.Typer) -> None:
 def up(
     context: typer.Context,
     mode: Annotated[str, typer.Option(envvar="EDGEFLEET_MODE", help="demo, paper or live.")] = "demo",
-    venue: Annotated[str, typer.Option(envvar="EDGEFLEET_VENUE", help="sim, or a real venue's name.")] = "sim",
+    venue: Annotated[
+        str, typer.Option(envvar="EDGEFLEET_VENUE", help="sim, or a real venue's name; several: sim,alpaca.")
+    ] = "sim",
     symbols: Annotated[
-        str, typer.Option(envvar="EDGEFLEET_SYMBOLS", help="Pairs, separated by commas: BTC/USDT,ETH/USDT.")
+        str,
+        typer.Option(
+            envvar="EDGEFLEET_SYMBOLS",
+            help="Pairs, separated by commas: BTC/USDT,ETH/USDT; of several venues BTC/USDT@sim,AAPL/USD@alpaca.",
+        ),
     ] = "BTC/USDT",
-    tape: Tape = None,
+    tape: Annotated[
+        list[str] | None,
+        typer.Option("--tape", help="Recorded wire lines, files in order; of several venues, sim=FILE."),
+    ] = None,
     speed: Annotated[str, typer.Option(help="Of a tape: 1, 10 or max.")] = "1",
     duration: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
     until_end: Annotated[
@@ -62,9 +78,8 @@ def up(
 
     request = Request(
         mode=_mode(mode),
-        venue=venue,
-        symbols=_symbols(symbols),
-        tape=(*(tape or ()), *map(Path, context.args)),
+        traded=traded_venues(venue, symbols),
+        tape=(*(tape or ()), *context.args),
         speed=speed,
         duration_s=duration,
         until_end=until_end,
@@ -104,6 +119,10 @@ def service(
     tape: Tape = None,
     speed: Annotated[str, typer.Option(help="venue only: 1, 10 or max.")] = "1",
     seed: Annotated[int, typer.Option(help="venue only: of the synthetic market.")] = 7,
+    start_ns: Annotated[int | None, typer.Option(help="venue only: stamp at which a tape's time begins.")] = None,
+    shift_ns: Annotated[
+        int | None, typer.Option(help="venue only: a synthetic market's time less the clock's.")
+    ] = None,
     state_file: Annotated[Path | None, typer.Option(help="venue only: keeps the account over restarts.")] = None,
 ) -> int:
     """Run one service: what a container starts."""
@@ -118,9 +137,7 @@ def service(
         host=host,
         port=port if port is not None else service_port(name),
         mode=_mode(mode),
-        venue=venue,
-        venue_url=venue_url,
-        symbols=_symbols(symbols),
+        traded=traded_venues(venue, symbols, venue_url),
         session=session,
         instance=instance,
         log_level=log_level,
@@ -128,7 +145,16 @@ def service(
     )
     if name != "venue":
         return run_service(name, options)
-    return run_venue(options, market=market, tape=tuple(tape or ()), speed=speed, seed=seed, state_file=state_file)
+    return run_venue(
+        options,
+        market=market,
+        tape=tuple(tape or ()),
+        speed=speed,
+        seed=seed,
+        start_ns=start_ns,
+        shift_ns=shift_ns,
+        state_file=state_file,
+    )
 
 
 def init(directory: Annotated[Path, typer.Option("--dir", help="Where to write.")] = Path()) -> int:

@@ -36,7 +36,15 @@ def run_service(name: str, options: ServiceOptions) -> int:
 
 
 def run_venue(
-    options: ServiceOptions, *, market: str, tape: tuple[Path, ...], speed: str, seed: int, state_file: Path | None
+    options: ServiceOptions,
+    *,
+    market: str,
+    tape: tuple[Path, ...],
+    speed: str,
+    seed: int,
+    start_ns: int | None,
+    shift_ns: int | None,
+    state_file: Path | None,
 ) -> int:
     """Run the simulated venue: a tape, a synthetic market, or a relay of the venue that `options` names."""
     _die_with_parent()
@@ -46,18 +54,21 @@ def run_venue(
     if state_file is not None:
         state_file.parent.mkdir(parents=True, exist_ok=True)
     config = load_fleet(options.conf_dir)
-    params = config.venues.venues.get(options.venue)
+    of = options.traded[0]
+    params = config.venues.venues.get(of.name)
     if params is None:
-        raise Misuse(f"venue {options.venue!r} is not in {options.conf_dir}/venues; add it there")
+        raise Misuse(f"venue {of.name!r} is not in {options.conf_dir}/venues; add it there")
     return _run(
         venue.serve(
             venue.VenueOptions(
                 dialect=params.dialect,
                 market=_market(market),
-                symbols=options.symbols,
+                symbols=of.symbols,
                 tape=tape,
                 speed=speed,
                 seed=seed,
+                start_ns=start_ns,
+                shift_ns=shift_ns,
                 host=options.host,
                 port=options.port,
                 maker_fee=params.maker_fee,

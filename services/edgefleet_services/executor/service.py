@@ -1,4 +1,4 @@
-"""The executor's process: the order step and the gateway, side by side. No arithmetic and no decision of its own."""
+"""The executor's process: the order step, and a gateway for each venue. No arithmetic and no decision of its own."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 from prometheus_client import Counter
 
+from edgefleet.book.sessions import Calendar, calendar_for
 from edgefleet.bus.interface import Clearance, EncodedOutput, Entry, Permit, Record
 from edgefleet.bus.loop import run_stage
 from edgefleet.clock import NS_PER_S
 from edgefleet.errors import Misuse
 from edgefleet.gateway.gateway import Gateway, Written
+from edgefleet.gateway.hold import FeedHold
 from edgefleet.gateway.lease import AccountLease
-from edgefleet.instruments import canonical_symbol, instrument_id
+from edgefleet.instruments import canonical_symbol, split_id
 from edgefleet.messages import OrderEvent, OrderState
 from edgefleet.orders.stage import OrderStage
-from edgefleet.params.schema import FleetConfig, VenueParams
+from edgefleet.params.schema import ExecutionParams, FleetConfig, VenueParams
 from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.logs import Logger
 from edgefleet.telemetry.metrics import Metrics
@@ -29,9 +32,10 @@ from edgefleet.telemetry.observe import StageMetrics
 from edgefleet.venues.alpaca.rest import AlpacaVenue
 from edgefleet.venues.binance.rest import BinanceVenue
 from edgefleet_services.bootstrap import ServiceContext, service_context
-from edgefleet_services.options import ServiceOptions, venue_keys
+from edgefleet_services.options import ServiceOptions, TradedVenue, simulated_keys, venue_keys
 
-JOURNAL_NAME = "executor/intents.jsonl"
+JOURNALS = "executor"  # a journal of intents for each venue
+OLD_JOURNAL = "intents.jsonl"  # one for whichever venue there was
 HALT_NAME = "HALT"
 DRAIN_S = 3.0
 _SWITCH_S = 0.0001  # the thread that syncs intents would wait 5 ms for the interpreter, which the loop seldom lets go
@@ -39,26 +43,57 @@ _ORDERS = msgspec.json.Decoder(OrderEvent)
 
 
 async def serve(options: ServiceOptions) -> None:
-    """Trade one account until told to stop, then cancel what is open and tell what is left.
+    """Trade the fleet's account at each venue until told to stop, then cancel what is open and tell what is left.
 
     Raises
     ------
     OutOfReach
-        If Redis or the venue does not answer, or another executor has the account.
+        If Redis or a venue does not answer, or another executor has an account.
     Misuse
-        If the venue is not configured or its keys are missing.
+        If a venue is not configured or its keys are missing.
     """
     sys.setswitchinterval(_SWITCH_S)
     async with service_context("executor", options, staged=True) as context:
         await _Executor(context).run()
 
 
-class _Observer(StageMetrics):
-    """Hands the stage's commands to the gateway as soon as their commit is answered."""
+class Gateways:
+    """The gateway of each venue; a venue that has none is the first one's to refuse."""
 
-    def __init__(self, gateway: Gateway, metrics: Metrics, health: Health, log: Logger) -> None:
+    def __init__(self, gateways: Mapping[str, Gateway]) -> None:
+        self._by_venue = gateways
+        self._first = next(iter(gateways.values()))
+        self.all = tuple(gateways.values())
+
+    def prepare(self, commands: Sequence[Written]) -> Permit | None:
+        """Begin to write the intents of new orders; return what their commit asks.
+
+        A commit asks for one account. Where new orders are of several, each asks by itself when it is carried out.
+        """
+        permits = [permit for of, mine in self._shared(commands) if (permit := of.prepare(mine)) is not None]
+        return permits[0] if len(permits) == 1 else None
+
+    def offer(self, commands: Sequence[Written], clearance: Clearance | None) -> None:
+        """Carry out commands whose commit was just answered with OK."""
+        for gateway, mine in self._shared(commands):
+            gateway.offer(mine, clearance)
+
+    def _shared(self, commands: Sequence[Written]) -> Iterable[tuple[Gateway, Sequence[Written]]]:
+        if len(self.all) == 1:
+            return ((self._first, commands),)
+        shares: dict[Gateway, list[Written]] = {}
+        for command in commands:
+            _, venue = split_id(command.event.instrument)
+            shares.setdefault(self._by_venue.get(venue, self._first), []).append(command)
+        return shares.items()
+
+
+class _Observer(StageMetrics):
+    """Hands the stage's commands to the gateways as soon as their commit is answered."""
+
+    def __init__(self, gateways: Gateways, metrics: Metrics, health: Health, log: Logger) -> None:
         super().__init__("executor", metrics, health, log)
-        self._gateway = gateway
+        self._gateways = gateways
         self._orders = metrics.orders
         self._told: dict[bytes, Written] = {}  # of batches whose commit is under way
         self._counts: dict[tuple[str, OrderState], Counter] = {}  # by venue and state: a look-up of labels costs more
@@ -70,7 +105,7 @@ class _Observer(StageMetrics):
     def about_to_commit(self, outputs: Sequence[EncodedOutput]) -> Permit | None:
         written = [_written(one) for one in outputs if one.stream == "orders"]
         self._told.update((one.data, one) for one in written)
-        return self._gateway.prepare(written) if written else None
+        return self._gateways.prepare(written) if written else None
 
     def committed(
         self,
@@ -82,7 +117,7 @@ class _Observer(StageMetrics):
     ) -> None:
         written = [self._read(one) for one in outputs if one.stream == "orders"]
         if written:
-            self._gateway.offer(written, clearance)
+            self._gateways.offer(written, clearance)
             for _, event in written:
                 self._count(event)
         super().committed(stream, entries, outputs, step_ns)
@@ -105,61 +140,97 @@ def _written(output: EncodedOutput) -> Written:
 
 class _Executor:
     def __init__(self, context: ServiceContext) -> None:
-        options = context.options
-        config = context.configs.current
         self._context = context
-        self._venue = make_venue(options, config)
-        self._lease = AccountLease(
-            context.bus,
-            config.fleet.account,
-            f"{options.session or 'executor'}:{os.getpid()}:{secrets.token_hex(4)}",
-            ttl_ms=config.fleet.take_over_ms,
-            clock=context.clock,
-        )
-        self.gateway = Gateway(
+        self._token = f"{context.options.session or 'executor'}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._feeds = FeedHold(context.bus, self._params, context.clock, context.log, self._calendar)
+        options, config = context.options, context.configs.current
+        self._venues = [make_venue(traded, options, config) for traded in options.traded]
+        refuse_old_journal(options.data_dir / JOURNALS, self._venues[0].name)
+        pairs = zip(options.traded, self._venues, strict=True)
+        self.gateways = Gateways({venue.name: self._gateway(traded, venue) for traded, venue in pairs})
+        context.health.ask("gate", self._gate)
+
+    def _params(self) -> ExecutionParams:
+        return self._context.configs.current.execution
+
+    def _calendar(self, instrument: str) -> Calendar:
+        rules = self._context.configs.current.instruments.get(instrument)
+        return calendar_for("us_stocks" if rules is not None and rules.asset_class == "us_stocks" else "crypto")
+
+    def _gateway(self, traded: TradedVenue, venue: BinanceVenue | AlpacaVenue) -> Gateway:
+        context = self._context
+        fleet, options = context.configs.current.fleet, context.options
+        account = f"{fleet.account}@{venue.name}"
+        return Gateway(
             bus=context.bus,
-            venue=self._venue,
-            account=config.fleet.account,
-            instruments=[instrument_id(symbol, options.venue) for symbol in options.symbols],
-            lease=self._lease,
-            journal_path=options.data_dir / JOURNAL_NAME,
+            venue=venue,
+            account=fleet.account,
+            instruments=traded.instruments,
+            lease=AccountLease(context.bus, account, self._token, ttl_ms=fleet.take_over_ms, clock=context.clock),
+            feeds=self._feeds,
+            is_anothers=self._anothers(traded),
+            journal_path=options.data_dir / JOURNALS / f"{venue.name}.jsonl",
             halt_file=options.data_dir / HALT_NAME,
-            params=lambda: context.configs.current.execution,
+            params=self._params,
             config_hash=lambda: context.configs.current.hash,
             clock=context.clock,
             log=context.log,
             on_sent=self._sent,
         )
-        context.health.ask("gate", self._gate)
+
+    def _anothers(self, traded: TradedVenue) -> Callable[[str], bool]:
+        """Return what says whether orders at a venue are another gateway's; where nobody has it, the first's."""
+        first, *others = self._context.options.traded
+        if traded is first:
+            names = {other.name for other in others}
+            return lambda venue: venue in names
+        return lambda venue: venue != traded.name
 
     async def run(self) -> None:
-        """Run the stage and the gateway until told to stop, or until one of them ends."""
-        context, gateway = self._context, self.gateway
-        await self._venue.warm()
-        await gateway.start()
-        context.health.ask("disk", gateway.disk)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, gateway.halt, "SIGUSR1")
-        observe = _Observer(gateway, context.metrics, context.health, context.log)
+        """Run the stage and the gateways until told to stop, or until one of them ends."""
+        context, gateways = self._context, self.gateways.all
+        for venue in self._venues:
+            await venue.warm()
+        await self._start()
+        context.health.ask("disk", self._disk)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._halt, "SIGUSR1")
+        observe = _Observer(self.gateways, context.metrics, context.health, context.log)
         stop_stage = asyncio.Event()
         stage = asyncio.create_task(
             run_stage(context.bus, OrderStage(), context.configs, clock=context.clock, stop=stop_stage, observe=observe)
         )
-        trading = asyncio.create_task(gateway.run(context.stop))
+        watching = asyncio.create_task(self._feeds.run())
+        trading = [asyncio.create_task(gateway.run(context.stop)) for gateway in gateways]
         try:
-            await asyncio.wait({stage, trading}, return_when=asyncio.FIRST_COMPLETED)
-            if trading.done() and trading.exception() is None:
-                await self._drain(stage)
+            ended, _ = await asyncio.wait({stage, watching, *trading}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.isdisjoint(trading):
+                context.stop.set()  # one that fails takes the others with it, and they cancel what they have open
+                await asyncio.wait(trading)
+                if all(task.exception() is None for task in trading):
+                    await self._drain(stage)
         finally:
             stop_stage.set()
-            if not trading.done():
-                trading.cancel()
-            await asyncio.gather(stage, trading, return_exceptions=True)
-        for task in (stage, trading):
+            for task in (watching, *trading):
+                task.cancel()
+            await asyncio.gather(stage, watching, *trading, return_exceptions=True)
+        for task in (stage, watching, *trading):
             if not task.cancelled():
                 task.result()
 
+    async def _start(self) -> None:
+        """Start every gateway; where one cannot, those before it let go of what they took."""
+        started: list[Gateway] = []
+        try:
+            for gateway in self.gateways.all:
+                await gateway.start()
+                started.append(gateway)
+        except BaseException:
+            for gateway in started:
+                await gateway.close()
+            raise
+
     async def _drain(self, stage: asyncio.Task[None]) -> None:
-        """Let the stage take in what the gateway said last."""
+        """Let the stage take in what the gateways said last."""
         bus = self._context.bus
         try:
             async with asyncio.timeout(DRAIN_S):
@@ -173,25 +244,59 @@ class _Executor:
     def _sent(self, event: OrderEvent, sent_at: int) -> None:
         self._context.metrics.tick_to_order.observe(max(sent_at - event.ts_init, 0) / NS_PER_S)
 
+    def _halt(self, reason: str) -> None:
+        for gateway in self.gateways.all:
+            gateway.halt(reason)
+
     def _gate(self) -> tuple[bool, str]:
-        """Say whether the start gate is open. A halt is somebody's will and no illness: a halted fleet starts."""
-        gates = self.gateway.gates
-        return gates.ready, f"HALTED: {gates.halted}" if gates.halted else gates.not_ready_reason or "open"
+        """Say whether the start gates are open. A halt is somebody's will and no illness: a halted fleet starts."""
+        gates = {gateway.venue_name: gateway.gates for gateway in self.gateways.all}
+        told = {
+            venue: f"HALTED: {one.halted}" if one.halted else one.not_ready_reason or "open"
+            for venue, one in gates.items()
+        }
+        ready = all(one.ready for one in gates.values())
+        return ready, _each(told)
+
+    def _disk(self) -> tuple[bool, str]:
+        told = {gateway.venue_name: gateway.disk() for gateway in self.gateways.all}
+        return all(good for good, _ in told.values()), _each({venue: text for venue, (_, text) in told.items()})
 
 
-def make_venue(options: ServiceOptions, config: FleetConfig) -> BinanceVenue | AlpacaVenue:
-    """Return the adapter of the venue that `options` names; a window it has is shorter than half the lease."""
-    params = config.venues.venues.get(options.venue)
+def _each(told: Mapping[str, str]) -> str:
+    """Return what each venue's part says; where all say the same, or there is one, that alone."""
+    said = {*told.values()}
+    return said.pop() if len(said) == 1 else "; ".join(f"{venue}: {text}" for venue, text in told.items())
+
+
+def refuse_old_journal(journals: Path, venue: str) -> None:
+    """Refuse a journal of an earlier version, which had one for whichever venue there was.
+
+    Raises
+    ------
+    Misuse
+        If there is one: without it, what it tells of would be orders that nobody knows.
+    """
+    old = journals / OLD_JOURNAL
+    if old.exists():
+        raise Misuse(
+            f"{old} is the journal of an earlier version; if its orders are of {venue}, rename it to {venue}.jsonl"
+        )
+
+
+def make_venue(traded: TradedVenue, options: ServiceOptions, config: FleetConfig) -> BinanceVenue | AlpacaVenue:
+    """Return the adapter of a venue; a window it has is shorter than half the lease."""
+    params = config.venues.venues.get(traded.name)
     if params is None:
-        raise Misuse(f"venue {options.venue!r} is not in {options.conf_dir}/venues; add it there")
-    rest_url, stream_url = _addresses(options, params)
+        raise Misuse(f"venue {traded.name!r} is not in {options.conf_dir}/venues; add it there")
+    rest_url, stream_url = _addresses(traded, params)
     # An address of its own means the simulated venue, be it under a real one's name, as in paper trading.
-    is_simulated = options.venue == "sim" or options.venue_url is not None
-    key, secret = venue_keys(simulated=is_simulated)
-    symbols = tuple(canonical_symbol(symbol) for symbol in options.symbols)
+    is_simulated = traded.name == "sim" or traded.url is not None
+    key, secret = simulated_keys() if is_simulated else venue_keys(traded.name, alone=len(options.traded) == 1)
+    symbols = tuple(canonical_symbol(symbol) for symbol in traded.symbols)
     if params.dialect == "alpaca":
         return AlpacaVenue(
-            name=options.venue,
+            name=traded.name,
             rest_url=rest_url,
             stream_url=stream_url,
             key=key,
@@ -200,7 +305,7 @@ def make_venue(options: ServiceOptions, config: FleetConfig) -> BinanceVenue | A
             timeout_ms=config.execution.request_timeout_ms,
         )
     return BinanceVenue(
-        name=options.venue,
+        name=traded.name,
         rest_url=rest_url,
         stream_url=stream_url,
         key=key,
@@ -211,7 +316,7 @@ def make_venue(options: ServiceOptions, config: FleetConfig) -> BinanceVenue | A
     )
 
 
-def _addresses(options: ServiceOptions, params: VenueParams) -> tuple[str, str]:
-    if options.venue_url is None:
+def _addresses(traded: TradedVenue, params: VenueParams) -> tuple[str, str]:
+    if traded.url is None:
         return params.rest_url, params.stream_url
-    return options.venue_url, options.venue_url.replace("http", "ws", 1)
+    return traded.url, traded.url.replace("http", "ws", 1)

@@ -269,8 +269,7 @@ class Nightly:
 
 
 def _classes(config: FleetConfig, context: ServiceContext) -> dict[str, AssetClass]:
-    names = [f"{symbol}@{context.options.venue}" for symbol in context.options.symbols]
-    rules = {name: config.instruments.get(name) for name in names}
+    rules = {name: config.instruments.get(name) for name in context.options.instruments}
     return {name: "crypto" if rule is None else rule.asset_class for name, rule in rules.items()}
 
 

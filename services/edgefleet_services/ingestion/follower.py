@@ -50,7 +50,7 @@ class FeedPlan:
     symbols: tuple[str, ...]
     rest_url: str
     stream_url: str
-    traded: bool  # the venue that the fleet trades at: its listing must agree with conf/instruments.yml
+    traded: bool  # a venue that the fleet trades at: its listing must agree with conf/instruments.yml
     simulated: bool = False
     options: FeedOptions = field(default_factory=FeedOptions)
 
@@ -118,7 +118,7 @@ class Follower:
         self._heard_ns = 0  # stamp of the newest frame
         self._has_answered = False  # a connection was made
         self.broken_off = ""  # why the connection has to be made anew
-        self._part = "feed" if plan.traded else f"feed.{plan.venue}"  # of the health report
+        self._part = f"feed.{plan.venue}"  # of the health report
         self._snapshots: dict[str, asyncio.Task[bytes]] = {}
         self._snapshot_tries: dict[str, int] = {}
         self._asked_ns = 0
@@ -262,6 +262,10 @@ class Follower:
         await self.rest.close()
         await self.reference.close()
 
+    def report_end(self) -> None:
+        """Report that the tape has ended."""
+        self._report(True, "the tape has ended")
+
     async def lost(self, reason: str) -> None:
         """Say that the connection is gone, and begin every book anew."""
         self.host.log.warning("feed_disconnected", venue=self.plan.venue, reason=reason)
@@ -290,7 +294,7 @@ class Follower:
             await self.host.say(self, self.feed.on_end(self.host.clock.wall_ns()), ended=True)
             counts = {key: value for key, value in msgspec.structs.asdict(self.feed.counts).items() if value}
             self.host.log.info("tape_ended", **counts)
-            self._report(True, "the tape has ended")
+            self.report_end()
             return True
         if not self.host.stop.is_set():
             silence = f"nothing was heard for {plan.dialect.silence_s:g} s"

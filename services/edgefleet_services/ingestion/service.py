@@ -29,7 +29,7 @@ from edgefleet.venues.feed import FeedCounts
 from edgefleet_services.bootstrap import service_context
 from edgefleet_services.ingestion.follower import FeedPlan, Follower
 from edgefleet_services.ingestion.pressure import Pressure
-from edgefleet_services.options import ServiceOptions, feed_keys, venue_keys
+from edgefleet_services.options import ServiceOptions, feed_keys, simulated_keys
 
 NAME = "ingestion"
 AGAIN_S = 30.0  # a venue beside the traded one that could not be followed is tried again after so long
@@ -59,7 +59,7 @@ class Surroundings(Protocol):
 
 
 class Ingestion:
-    """Every venue's feed, from connect to commit. The first plan is the venue that the fleet trades at."""
+    """Every venue's feed, from connect to commit: of those that the fleet trades at, and of those beside them."""
 
     def __init__(self, context: Surroundings, plans: Sequence[FeedPlan]) -> None:
         self.context = context
@@ -73,6 +73,7 @@ class Ingestion:
         self._saved: Mapping[str, str] = {}  # what an earlier life of this session left
         self._counted: dict[type[Message], Counted] = {}
         self._seen = {follower.plan.venue: FeedCounts() for follower in self.followers}
+        self._plays_tape = asyncio.Event()
 
     @property
     def config(self) -> FleetConfig:
@@ -95,55 +96,66 @@ class Ingestion:
         """Return when a configuration waits."""
         await self.context.configs.changed.wait()
 
+    @property
+    def traded(self) -> list[Follower]:
+        """Return those of the venues that the fleet trades at."""
+        return [follower for follower in self.followers if follower.plan.traded]
+
     async def run(self) -> None:
-        """Follow the venues until told to stop, or until the tape of the traded one has ended.
+        """Follow the venues until told to stop, or until the tapes of the traded ones have ended.
 
         Raises
         ------
         Misuse
-            If the traded venue does not list what is configured.
+            If a traded venue does not list what is configured.
         Fenced
             If another process ingests for this fleet.
         """
         await self.source.claim()
-        traded = self.followers[0]
         saved = self.source.fields
-        again = saved.get("session") == self.context.options.session and _marks(traded) in saved
-        if again and saved.get("ended") == "1":
-            self.health.report("feed", True, "the tape has ended")
-            await self.stop.wait()
-            return
+        again = saved.get("session") == self.context.options.session and any(
+            _marks(one) in saved for one in self.traded
+        )
         self._saved = saved if again else {}
-        self._fields = {"session": self.context.options.session, "ended": "0"}
-        beside = [asyncio.create_task(self._follow_beside(follower)) for follower in self.followers[1:]]
+        ended = {name: value for name, value in self._saved.items() if name == "ended" or name.startswith("ended.")}
+        self._fields = {"ended": "0", **ended, "session": self.context.options.session}
+        works = [self._follow_beside(one) if not one.plan.traded else self._follow(one) for one in self.followers]
+        following = [asyncio.create_task(work) for work in works]
+        watching = asyncio.create_task(self._watch_pressure())
         try:
-            await self._follow(traded, self._saved)
+            await asyncio.gather(*following)
         finally:
-            for task in beside:
+            for task in (watching, *following):
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(watching, *following, return_exceptions=True)
             for follower in self.followers:
                 await follower.close()
 
-    async def _follow(self, follower: Follower, saved: Mapping[str, str]) -> None:
+    async def _watch_pressure(self) -> None:
+        """Watch how far later stages are behind, where a tape plays: a live market waits for nobody."""
+        await self._plays_tape.wait()
+        await self.pressure.watch()
+
+    async def _follow(self, follower: Follower) -> None:
+        if self._fields.get(_ended(follower)) == "1":
+            follower.report_end()
+            await self.stop.wait()
+            return
         await follower.prepare()
-        if _marks(follower) in saved:
-            follower.feed.resume(saved[_marks(follower)])
+        if follower.tape:
+            self._plays_tape.set()
+        if _marks(follower) in self._saved:
+            follower.feed.resume(self._saved[_marks(follower)])
             await self.say(follower, follower.feed.on_disconnect("ingestion was started again", self.clock.wall_ns()))
         elif not follower.tape:
             await follower.backfill()
-        watch = asyncio.create_task(self.pressure.watch()) if follower.tape else None
-        try:
-            await follower.follow()
-        finally:
-            if watch is not None:
-                watch.cancel()
+        await follower.follow()
 
     async def _follow_beside(self, follower: Follower) -> None:
-        """Follow a venue that is not traded at. Whatever is wrong with it, the one that is traded at goes on."""
+        """Follow a venue that is not traded at. Whatever is wrong with it, those that are traded at go on."""
         while not self.stop.is_set():
             try:
-                await self._follow(follower, self._saved)
+                await self._follow(follower)
             except Misuse as error:  # stays as it is, however often it is tried
                 self.log.error("feed_given_up", venue=follower.plan.venue, reason=str(error))
                 self.health.report(f"feed.{follower.plan.venue}", False, str(error))
@@ -159,11 +171,12 @@ class Ingestion:
         return failure is None, failure or "commits are answered"
 
     async def learn(self, venue: str, listed: list[Instrument]) -> None:
-        """Write down what is known of a venue's instruments. The traded venue's stand under the bare symbol too."""
+        """Write down what is known of a venue's instruments; under the bare symbol too, of the first that trades it."""
+        first = {symbol: one.plan.venue for one in reversed(self.traded) for symbol in one.plan.symbols}
         for instrument in listed:
             known: dict[Any, Any] = {key: str(value) for key, value in msgspec.structs.asdict(instrument).items()}
             names = [f"instrument:info:{instrument.id}"]
-            if venue == self.followers[0].plan.venue:
+            if venue == first.get(instrument.symbol):
                 names.append(f"instrument:info:{instrument.symbol}")
             for name in names:
                 await self.context.bus.redis.hset(name, mapping=known)
@@ -184,7 +197,9 @@ class Ingestion:
         async with self._committing:
             self._fields[_marks(follower)] = follower.feed.marks
             if ended:
-                self._fields["ended"] = "1"
+                self._fields[_ended(follower)] = "1"
+                if all(self._fields.get(_ended(one)) == "1" for one in self.traded):
+                    self._fields["ended"] = "1"
             try:
                 await self.source.commit(outputs, config=self.config.hash, fields=self._fields)
             except RolledBack as error:
@@ -230,28 +245,34 @@ class Ingestion:
 
 def _marks(follower: Follower) -> str:
     """Return the name under which a follower's marks are saved."""
-    return "marks" if follower.plan.traded else f"marks.{follower.plan.venue}"
+    return f"marks.{follower.plan.venue}"
+
+
+def _ended(follower: Follower) -> str:
+    """Return the name under which it is saved that a follower's tape has ended."""
+    return f"ended.{follower.plan.venue}"
 
 
 def feed_plans(options: ServiceOptions, config: FleetConfig) -> list[FeedPlan]:
-    """Return the venues to follow: the traded one, then those that `fleet.feeds` names beside it.
+    """Return the venues to follow: those that are traded at, then those that `fleet.feeds` names beside them.
 
     Raises
     ------
     Misuse
         If one is not in conf/venues.
     """
+    traded = {one.name: one for one in options.traded}
+    wanted = {one.name: one.symbols for one in options.traded}
+    others = {name: symbols for name, symbols in config.fleet.feeds.items() if name not in wanted}
     plans = []
-    others = {name: symbols for name, symbols in config.fleet.feeds.items() if name != options.venue}
-    for name, symbols in {options.venue: options.symbols, **others}.items():
+    for name, symbols in {**wanted, **others}.items():
         params = config.venues.venues.get(name)
         if params is None:
             known = ", ".join(sorted(config.venues.venues))
             raise Misuse(f"venue {name!r} is not in conf/venues; known are {known}")
-        traded = name == options.venue
-        address = options.venue_url if traded else None
-        simulated = traded and (name == "sim" or address is not None)
-        key, secret = venue_keys(simulated=True) if simulated else feed_keys(name)
+        address = traded[name].url if name in traded else None
+        simulated = name in traded and (name == "sim" or address is not None)
+        key, secret = simulated_keys() if simulated else feed_keys(name)
         plans.append(
             FeedPlan(
                 venue=name,
@@ -259,7 +280,7 @@ def feed_plans(options: ServiceOptions, config: FleetConfig) -> list[FeedPlan]:
                 symbols=tuple(symbols),
                 rest_url=address or params.data_rest_url or params.rest_url,
                 stream_url=(params.data_stream_url or params.stream_url) if address is None else stream_base(address),
-                traded=traded,
+                traded=name in traded,
                 simulated=simulated,
                 options=FeedOptions(key=key, secret=secret, options=params.options),
             )

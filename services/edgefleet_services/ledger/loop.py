@@ -8,7 +8,7 @@ the older of both positions, books what the database lacks and commits what the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -31,6 +31,7 @@ BLOCK_MS = 500
 LINGER_S = 0.5  # nothing waits for the ledger, so it lets batches grow: a transaction costs as much as fifty rows
 SHOW_EVERY_NS = 250 * NS_PER_MS
 RETRY_S = 0.5
+TOGETHER = "ledger:together"  # all accounts of the session as one
 
 T = TypeVar("T")
 
@@ -154,7 +155,10 @@ class BooksLoop:
         if not always and now - self._shown_at < SHOW_EVERY_NS:
             return
         self._shown_at = now
-        lines: Mapping[str, bytes] = {books_key(line): msgspec.json.encode(line) for line in self._keeper.statements()}
+        lines = {books_key(line): msgspec.json.encode(line) for line in self._keeper.statements()}
+        whole = self._keeper.together()
+        if whole is not None:
+            lines[TOGETHER] = msgspec.json.encode(whole)
         try:
             for key, body in lines.items():
                 await self._bus.redis.set(key, body)

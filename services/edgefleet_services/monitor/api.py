@@ -23,6 +23,7 @@ from edgefleet.messages import Command
 from edgefleet.telemetry.health import Health
 from edgefleet.telemetry.metrics import Metrics
 from edgefleet_services.monitor.markets import MarketWatch
+from edgefleet_services.monitor.outward import ALL
 from edgefleet_services.monitor.stress import StressWatch
 from edgefleet_services.monitor.watch import Watcher
 
@@ -119,9 +120,14 @@ def create_app(
     def stress_lines() -> Response:
         return _json(stress.lines)
 
-    @app.get("/api/v1/equity", summary="Equity by market time", response_model=dict[str, list[tuple[int, str]]])
+    @app.get(
+        "/api/v1/equity",
+        summary="Equity by market time: of each account, and of `all` where there are several",
+        response_model=dict[str, list[tuple[int, str]]],
+    )
     async def equity() -> Response:
-        return _json({name: await watcher.equity_points(name) for name in watcher.statements})
+        names = [*watcher.statements, *([ALL] if len(watcher.statements) > 1 else [])]
+        return _json({name: await watcher.equity_points(name) for name in names})
 
     @app.get("/api/v1/trading-state", summary="The latch; null where it was never set")
     async def trading_state() -> TradingAnswer | None:

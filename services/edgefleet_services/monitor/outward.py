@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
 
 from edgefleet.clock import NS_PER_MS
-from edgefleet.instruments import split_id
 from edgefleet.messages import Ensemble, Message, ModelSwitched
 
 KEPT_POINTS = 3_600
+ALL = "all"  # in the place of an account: what several come to
 
 
 class Outward:
     """Writes what changed, once per pass."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, label: Callable[[str], str]) -> None:
         self._redis: Any = redis  # redis-py types its arguments more narrowly than it takes them
+        self._label = label  # what other programs know an instrument by
         self._written: dict[str, str] = {}
 
     async def write(
@@ -72,7 +73,7 @@ class Outward:
             if isinstance(message, ModelSwitched):
                 pipe.publish("alpha.switching.events", msgspec.json.encode(message))
             elif isinstance(message, Ensemble):
-                newest[split_id(message.instrument)[0]] = message
+                newest[self._label(message.instrument)] = message
         for symbol, ensemble in newest.items():
             chosen = [edge.model for edge in ensemble.chosen]
             body = {"symbol": symbol, "models": chosen, "rule": ensemble.rule, "ts": ensemble.ts_event}

@@ -35,7 +35,7 @@ async def _run(context: ServiceContext, options: ServiceOptions, listening: sock
         context.metrics,
         context.clock,
         context.log,
-        venue_url=options.venue_url,
+        venue_urls=[venue.url for venue in options.traded if venue.url is not None],
     )
     stress = StressWatch(context.metrics, context.log, lambda: context.configs.current)
 

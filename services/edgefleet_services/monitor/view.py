@@ -60,6 +60,20 @@ class FleetView:
         self.refused: Counter[str] = Counter()
         self.breakers: dict[tuple[str, str], BreakerMoved] = {}  # by name and scope: the last move of each
         self.watermark: int | None = None
+        self._labels: dict[str, str] = {}
+
+    def label(self, instrument: str) -> str:
+        """Return what metrics and outward keys call an instrument: its symbol, where it is traded at one venue.
+
+        Where the session trades the symbol at several, or at another than this, the whole name tells them apart.
+        """
+        known = self._labels.get(instrument)
+        if known is None:
+            symbol = split_id(instrument)[0]
+            traded = () if self.session is None else self.session.traded
+            alike = [one for one in traded if split_id(one)[0] == symbol]
+            known = self._labels[instrument] = symbol if alike in ([], [instrument]) else instrument
+        return known
 
     def take(self, message: Message) -> None:
         """Take one message; of a kind that is not shown, nothing is kept."""
@@ -103,6 +117,7 @@ class FleetView:
         if self.session is not None and self.session.session == session.session:
             return
         self.session = session
+        self._labels.clear()
         for kept in (self.touches, self.ages, self.beat_ts, self.ensembles, self.decisions, self.edges):
             kept.clear()
         for rows in (self.orders, self.fills, self.refusals, self.refused):

@@ -8,8 +8,9 @@ an entry for each market event, only the newest are looked at. Money comes from 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from edgefleet.errors import OutOfReach, Poison, Transient
 from edgefleet.instruments import split_id
 from edgefleet.ledger.books import Statement
 from edgefleet.ledger.exact import shown_ratio, subtract
+from edgefleet.ledger.together import Together
 from edgefleet.messages import BreakerMoved, Message, ModelSwitched, OrderEvent, Refused, decode
 from edgefleet.params.requests import RELOAD
 from edgefleet.params.store import ParamStore
@@ -31,7 +33,7 @@ from edgefleet.params.versions import Applied
 from edgefleet.telemetry.logs import Logger
 from edgefleet.telemetry.metrics import BREAKER_STATE_VALUES, TRADING_STATE_VALUES, Metrics
 from edgefleet.units import decimal_text
-from edgefleet_services.monitor.outward import KEPT_POINTS, Outward, equity_key
+from edgefleet_services.monitor.outward import ALL, KEPT_POINTS, Outward, equity_key
 from edgefleet_services.monitor.view import FleetView, Shown, alpha_delay_ms, plain, staleness
 
 STREAMS = ("control", "beats", "targets", "refusals", "orders", "fills", "model.switch.log", "alerts")
@@ -45,6 +47,7 @@ SURVEY_EVERY_NS = NS_PER_S
 RETRY_S = 0.5
 VENUE_WITHIN_S = 0.25
 _BOOKS = "ledger:books:"
+_TOGETHER = "ledger:together"
 
 
 class _Ensemble(msgspec.Struct):
@@ -61,13 +64,13 @@ class Watcher:
     """The newest state of the fleet, as far as its streams tell."""
 
     def __init__(
-        self, bus: RedisBus, metrics: Metrics, clock: Clock, log: Logger, *, venue_url: str | None = None
+        self, bus: RedisBus, metrics: Metrics, clock: Clock, log: Logger, *, venue_urls: Sequence[str] = ()
     ) -> None:
         self._bus, self._metrics, self._clock, self._log = bus, metrics, clock, log
         self._params = ParamStore(bus.redis)
         self._redis: Any = bus.redis  # redis-py types its replies as everything they could be
-        self._outward = Outward(bus.redis)
-        self._venue_url = venue_url  # of the simulated venue; None: the venue is no process of ours
+        self._outward = Outward(bus.redis, self._label)
+        self._venue_urls = tuple(venue_urls)  # of the simulated venues; a real one is no process of ours
         self._positions: dict[str, str] = {}
         self._sampled = FIRST
         self._surveyed_at: int | None = None
@@ -76,6 +79,7 @@ class Watcher:
         self._limits: set[str] = set()  # whose head-room the metric tells
         self.view = FleetView()
         self.statements: dict[str, Statement] = {}
+        self.together: Together | None = None  # all of them as one
         self.latch: Latch | None = None
         self.mode: str | None = None
         self.lags: dict[tuple[str, str], int] = {}
@@ -87,6 +91,9 @@ class Watcher:
         self.reached = False
         self.on_turn: Callable[[], None] = lambda: None
         self.on_message: Callable[[Message], None] = lambda message: None
+
+    def _label(self, instrument: str) -> str:
+        return self.view.label(instrument)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until told to stop; a Redis that is away is waited for, and the view says so."""
@@ -177,7 +184,7 @@ class Watcher:
                     BREAKER_STATE_VALUES[message.after]
                 )
             case ModelSwitched():
-                self._metrics.model_switch_total.labels(split_id(message.instrument)[0]).inc()
+                self._metrics.model_switch_total.labels(self.view.label(message.instrument)).inc()
             case _:
                 pass
         return [message]
@@ -188,8 +195,8 @@ class Watcher:
         self.mode = None if mode is None else mode.decode()
         self.lags = await self._bus.lags()
         self.listening = {"params": (await self._redis.pubsub_numsub(RELOAD))[0][1]}
-        if self._venue_url is not None:
-            self.listening["venue"] = int(await _answers(self._venue_url))
+        if self._venue_urls:
+            self.listening["venue"] = sum(await asyncio.gather(*map(_answers, self._venue_urls)))
         self.instances = tuple(await self._params.applied())
         services = sorted({service for service, _ in self.lags})
         for service in services:
@@ -210,18 +217,21 @@ class Watcher:
             self._metrics.trading_state.set(TRADING_STATE_VALUES[self.latch.state])
 
     async def _read_books(self) -> None:
-        values = await self._redis.mget(self._books) if self._books else []
+        whole, *values = await self._redis.mget([_TOGETHER, *self._books])
         found = [msgspec.json.decode(value, type=Statement) for value in values if value is not None]
         session = None if self.view.session is None else self.view.session.session
         self.statements = {
             f"{line.account}@{line.venue}": line for line in found if session is None or line.session == session
         }
+        together = None if whole is None else msgspec.json.decode(whole, type=Together)
+        self.together = together if together is not None and session in (None, together.session) else None
 
     async def _write(self, messages: list[Message]) -> None:
-        edges = {split_id(name)[0]: edge for name, edge in self.view.edges.items()}
-        vars_pct = {split_id(name)[0]: target.var_fraction * 100 for name, target in self.view.decisions.items()}
+        label = self.view.label
+        edges = {label(name): edge for name, edge in self.view.edges.items()}
+        vars_pct = {label(name): target.var_fraction * 100 for name, target in self.view.decisions.items()}
         sizes = {
-            split_id(line.instrument)[0]: decimal_text(line.value)
+            label(line.instrument): decimal_text(line.value)
             for statement in self.statements.values()
             for line in statement.positions
             if line.value is not None
@@ -231,6 +241,9 @@ class Watcher:
             for name, line in self.statements.items()
             if line.equity is not None
         }
+        whole = self.together
+        if whole is not None and whole.equity is not None and len(whole.accounts) > 1:
+            equity[ALL] = (whole.ts, decimal_text(whole.equity), whole.session)
         self._set_trading(edges, vars_pct, sizes)
         await self._outward.write(
             edges=edges,
@@ -252,9 +265,9 @@ class Watcher:
             metrics.position_size_usd.labels(symbol).set(_number(Decimal(size)))
         for (instrument, _), ensemble in self.view.ensembles.items():
             for chosen in ensemble.chosen:
-                metrics.model_confidence.labels(split_id(instrument)[0], chosen.model).set(chosen.confidence)
-        for line in self.statements.values():
-            self._set_money(line)
+                metrics.model_confidence.labels(self.view.label(instrument), chosen.model).set(chosen.confidence)
+        if self.together is not None:
+            self._set_money(self.together)
         self._set_head_room(self.view.head_room())
 
     def _set_head_room(self, rooms: dict[str, float]) -> None:
@@ -264,16 +277,13 @@ class Watcher:
             self._metrics.head_room.remove(limit)
         self._limits = set(rooms)
 
-    def _set_money(self, line: Statement) -> None:
+    def _set_money(self, whole: Together) -> None:
+        """Show what all accounts come to; what is not known keeps no number that was."""
         metrics = self._metrics
-        metrics.pnl_realized_usd.set(_number(subtract(line.realised, line.fees_in_quote)))
-        if line.unrealised is not None:
-            metrics.pnl_unrealized_usd.set(_number(line.unrealised))
-        if line.equity is not None:
-            metrics.equity_usd.set(_number(line.equity))
-        share = drawdown_pct(line)
-        if share is not None:
-            metrics.drawdown_pct.set(_number(share))
+        metrics.pnl_realized_usd.set(_number(whole.realised_after_fees))
+        metrics.pnl_unrealized_usd.set(_number(whole.unrealised))
+        metrics.equity_usd.set(_number(whole.equity))
+        metrics.drawdown_pct.set(_number(drawdown_pct(whole)))
 
     async def equity_points(self, account: str, limit: int = KEPT_POINTS) -> list[tuple[int, str]]:
         """Return (market ms, equity) of this session, oldest first."""
@@ -291,6 +301,7 @@ class Watcher:
             "session": None if view.session is None else _session_line(view),
             "trading_state": None if self.latch is None else self._trading_line(self.latch),
             "mode": self.mode,
+            "together": None if self.together is None else together_line(self.together),
             "accounts": [account_line(line) for line in self.statements.values()],
             "market": view.market(),
             "models": view.models(),
@@ -368,7 +379,16 @@ def account_line(line: Statement) -> Shown:
     return body
 
 
-def drawdown_pct(line: Statement) -> Decimal | None:
+def together_line(whole: Together) -> Shown:
+    """Return what all accounts come to for a browser."""
+    body: Shown = plain(whole)
+    at = body.pop("ts")
+    body["time"] = iso(at) if at else None
+    body["drawdown_pct"] = None if (share := drawdown_pct(whole)) is None else decimal_text(share)
+    return body
+
+
+def drawdown_pct(line: Statement | Together) -> Decimal | None:
     """Return how far equity is below the session's highest, in percent, None where it is not known."""
     if line.drawdown is None or line.peak_equity is None or not line.peak_equity > 0:
         return None
@@ -388,6 +408,6 @@ def _session_line(view: FleetView) -> dict[str, Any] | None:
     }
 
 
-def _number(value: Decimal) -> float:
-    """Return money as the float that a gauge can hold."""
-    return float(value)
+def _number(value: Decimal | None) -> float:
+    """Return money as the float that a gauge can hold; what is not known is not a number."""
+    return math.nan if value is None else float(value)

@@ -41,8 +41,26 @@ def speed_factor(speed: str) -> float | None:
     return factor
 
 
-async def run_tape(market: VenueMarket, files: Sequence[Path], clock: Clock) -> None:
-    """Serve the lines of `files` from the first consumer's arrival to the end; while nobody listens it stands still."""
+class Shifted:
+    """A clock whose wall time is another's and so much more."""
+
+    def __init__(self, clock: Clock, shift_ns: int) -> None:
+        self._clock, self._shift_ns = clock, shift_ns
+
+    def wall_ns(self) -> int:
+        """Return nanoseconds since the epoch."""
+        return self._clock.wall_ns() + self._shift_ns
+
+    def monotonic_ns(self) -> int:
+        """Return nanoseconds since some moment."""
+        return self._clock.monotonic_ns()
+
+
+async def run_tape(market: VenueMarket, files: Sequence[Path], clock: Clock, start_ns: int | None = None) -> None:
+    """Serve the lines of `files` from the first consumer's arrival to the end; while nobody listens it stands still.
+
+    With `start_ns` its time begins there, before its first line: tapes of several venues then run side by side.
+    """
     factor = speed_factor(market.progress.speed)
     started: tuple[int, int] | None = None
     for line in read_tape(files):
@@ -51,7 +69,8 @@ async def run_tape(market: VenueMarket, files: Sequence[Path], clock: Clock) -> 
             await market.hub.wait_for_market_consumer()
         if factor is not None:
             if started is None:
-                started = (clock.monotonic_ns(), line.stamp_ns)
+                started = (clock.monotonic_ns(), line.stamp_ns if start_ns is None else start_ns)
+                start_ns = None  # where it stood still it goes on from where it was
             due = started[0] + int((line.stamp_ns - started[1]) / factor)
             wait = due - clock.monotonic_ns()
             if wait > _FINEST_SLEEP_NS:

@@ -27,9 +27,9 @@ from edgefleet.matching.exchange import ExchangeState, Fees, SimExchange
 from edgefleet.matching.filters import rules_for
 from edgefleet.matching.synthetic import SyntheticMarket
 from edgefleet.venues.tape import TapeSummary, check_tape, read_tape
-from edgefleet_services.options import venue_keys
+from edgefleet_services.options import simulated_keys
 
-from .feeds import open_synthetic, run_relay, run_synthetic, run_tape, speed_factor
+from .feeds import Shifted, open_synthetic, run_relay, run_synthetic, run_tape, speed_factor
 from .limits import Limits
 from .market import Progress, VenueMarket, snapshot_symbol
 from .rest import RestApi
@@ -68,13 +68,14 @@ class VenueOptions:
     balances: Mapping[str, Decimal] | None = None  # None: 100,000 of what the dialect's venue is paid in
     maker_fee: Decimal | None = None  # None: what the dialect's venue takes
     taker_fee: Decimal | None = None
-    start_ns: int | None = None  # where a stocks' synthetic market begins; None: now, or after the last open
+    start_ns: int | None = None  # stamp at which a tape's time begins; where a stocks' synthetic market begins
+    shift_ns: int | None = None  # a synthetic market's time less the clock's; None: its own to choose
     state_file: Path | None = None
     upstream_ws: str = ""
     upstream_rest: str = ""
     limits: Limits = field(default_factory=Limits)
-    key: str = field(default_factory=lambda: venue_keys(simulated=True)[0])
-    secret: str = field(default_factory=lambda: venue_keys(simulated=True)[1], repr=False)
+    key: str = field(default_factory=lambda: simulated_keys()[0])
+    secret: str = field(default_factory=lambda: simulated_keys()[1], repr=False)
 
 
 class _Protocol(HttpToolsProtocol):
@@ -146,10 +147,11 @@ class Venue:
     def __init__(self, options: VenueOptions, clock: Clock = SYSTEM) -> None:
         self.options = options
         self.clock = clock
+        self._time = Shifted(clock, options.shift_ns or 0)  # a synthetic market's
         speed_factor(options.speed)
         self._summary: TapeSummary | None = check_tape(options.tape) if options.market == "tape" else None
-        if options.start_ns is not None:
-            raise Misuse("only a stock market's synthetic time can be set: --dialect alpaca")
+        if options.start_ns is not None and options.market != "tape":
+            raise Misuse("where a market begins is said of a tape, or of stocks; a synthetic one has --shift-ns")
         rules = [rules_for(symbol) for symbol in options.symbols]
         fees = Fees()
         fees = Fees(_given(options.maker_fee, fees.maker), _given(options.taker_fee, fees.taker))
@@ -160,7 +162,7 @@ class Venue:
         if self._summary is not None:
             self._open_tape(self._summary)
         elif options.market == "synthetic":
-            start_ns = clock.wall_ns() - options.warm_up_s * NS_PER_S
+            start_ns = self._time.wall_ns() - options.warm_up_s * NS_PER_S
             self._synthetic = SyntheticMarket(rules, seed=options.seed, start_ns=start_ns)
         elif not options.upstream_ws or not options.upstream_rest:
             raise Misuse("a relay needs an upstream: its WebSocket and its REST address")
@@ -189,16 +191,16 @@ class Venue:
     async def open(self) -> None:
         """Let pass what lies before the first request: a synthetic market's past."""
         if self._synthetic is not None:
-            await open_synthetic(self.market, self._synthetic, self.clock)
+            await open_synthetic(self.market, self._synthetic, self._time)
 
     async def run_market(self) -> None:
         """Serve the market to its end; a failure is told in the status and closes the consumers."""
         options = self.options
         try:
             if options.market == "tape":
-                await run_tape(self.market, options.tape, self.clock)
+                await run_tape(self.market, options.tape, self.clock, options.start_ns)
             elif self._synthetic is not None:
-                await run_synthetic(self.market, self._synthetic, self.clock)
+                await run_synthetic(self.market, self._synthetic, self._time)
             else:
                 await run_relay(self.market, options.upstream_ws, options.upstream_rest, self.clock)
         except Broken:

@@ -10,6 +10,7 @@ import structlog
 
 from edgefleet.bus.memory import MemoryBus
 from edgefleet.gateway.gateway import Gateway, Written
+from edgefleet.gateway.hold import FeedHold
 from edgefleet.gateway.lease import AccountLease
 from edgefleet.messages import GatewayOutcome, Message, OrderEvent, decode, encode
 from edgefleet.params.schema import ExecutionParams
@@ -32,17 +33,19 @@ class Rig:
         self.venue = FakeVenue(self.clock)
         self.folder = folder
         self.passing = False  # time stands still until an order is at the venue
+        self.feeds = FeedHold(self.bus, ExecutionParams, self.clock, structlog.get_logger())
         self.gateway = self.make()
 
     def make(self) -> Gateway:
         """Return a gateway on this rig's bus, venue and journal."""
-        lease = AccountLease(self.bus, "main", "token", ttl_ms=3_000, clock=self.clock)
+        lease = AccountLease(self.bus, "main@sim", "token", ttl_ms=3_000, clock=self.clock)
         return Gateway(
             bus=self.bus,
             venue=self.venue,
             account="main",
             instruments=(build.INSTRUMENT,),
             lease=lease,
+            feeds=self.feeds,
             journal_path=self.folder / "intents.jsonl",
             halt_file=self.folder / "HALT",
             params=ExecutionParams,
@@ -63,6 +66,11 @@ class Rig:
         await self.bus.latch("ACTIVE", reason="test", by="edgefleet up", person=True, ts=self.clock.wall_ns())
         await self.gateway.start()
         await self.until(lambda: self.gateway.gates.ready)
+
+    def hold(self) -> asyncio.Task[None]:
+        """Watch the feeds until the test's loop ends."""
+        self._holding = asyncio.create_task(self.feeds.run())
+        return self._holding
 
     async def send(self, event: OrderEvent) -> None:
         """Hand one command over with everything fresh."""

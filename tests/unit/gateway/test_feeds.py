@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.gateway.rig import Rig
 
 from edgefleet.clock import NS_PER_S
+from edgefleet.errors import Transient
 from edgefleet.gateway.feeds import FRESH_BEATS, FeedWatch
+from edgefleet.gateway.hold import Member
 from edgefleet.messages import FEEDS, Alert, Beat, TouchAge, TradingState, decode
 from edgefleet.testing import build
 from edgefleet.testing.clock import START_NS
@@ -73,6 +76,7 @@ def test_an_instrument_that_is_no_longer_followed_is_forgotten() -> None:
 
 async def test_the_fleet_is_held_and_let_go_again(rig: Rig) -> None:
     await rig.open()
+    rig.hold()
 
     await rig.bus.append("beats", beat(1, BTC=DEADLINE_MS + 1))
     await rig.until(lambda: rig.bus._data.latch is not None and rig.bus._data.latch.state == "REDUCING")
@@ -91,8 +95,91 @@ async def test_a_hold_of_an_earlier_life_is_let_go_too(rig: Rig) -> None:
     await rig.bus.latch("ACTIVE", reason="test", by="anna", person=True, ts=1)
     await rig.bus.latch("REDUCING", reason="silent", by=FEEDS, person=False, ts=2)
     await rig.gateway.start()
+    rig.hold()
 
     for second in range(FRESH_BEATS):
         await rig.bus.append("beats", beat(second, BTC=5))
 
     await rig.until(lambda: rig.bus._data.latch is not None and rig.bus._data.latch.state == "ACTIVE")
+
+
+class Other:
+    """A second venue of the same process, that only listens."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.beats: list[int] = []
+        self.troubles: list[str] = []
+        self.alerts: list[str] = []
+        rig.feeds.join(
+            "okx", Member(self.beats.append, self.troubles.append, lambda name, text: self.alerts.append(text))
+        )
+
+
+def okx_beat(second: int, age_ms: int) -> Beat:
+    return build.beat(
+        venue="okx",
+        touches=(TouchAge(instrument="BTC/USDT@okx", bid=None, ask=None, age_ms=age_ms),),
+        ts_event=START_NS + second * NS_PER_S,
+    )
+
+
+async def test_one_venue_that_speaks_again_does_not_let_go_of_what_is_held_for_another(rig: Rig) -> None:
+    other = Other(rig)
+    await rig.open()
+    rig.hold()
+
+    await rig.bus.append("beats", beat(1, BTC=DEADLINE_MS + 1))
+    await rig.bus.append("beats", okx_beat(1, DEADLINE_MS + 1))
+    await rig.until(lambda: other.alerts)
+    for second in range(2, 2 + 2 * FRESH_BEATS):
+        await rig.bus.append("beats", beat(second, BTC=5))
+    await rig.feeds.look()
+    held = await rig.bus.trading_state()
+    for second in range(2, 2 + FRESH_BEATS):
+        await rig.bus.append("beats", okx_beat(second, 5))
+    await rig.until(lambda: rig.bus._data.latch is not None and rig.bus._data.latch.state == "ACTIVE")
+
+    assert held is not None
+    assert held.state == "REDUCING"
+    assert other.alerts == ["BTC/USDT@okx said nothing for 10.0 s"]
+
+
+async def test_a_venue_that_falls_silent_during_a_hold_is_told_as_well(rig: Rig) -> None:
+    other = Other(rig)
+    await rig.open()
+    rig.hold()
+
+    await rig.bus.append("beats", beat(1, BTC=DEADLINE_MS + 1))
+    await rig.until(lambda: rig.bus._data.latch is not None and rig.bus._data.latch.state == "REDUCING")
+    await rig.bus.append("beats", okx_beat(2, DEADLINE_MS + 1))
+    await rig.until(lambda: other.alerts)
+    for second in range(3, 6):
+        await rig.bus.append("beats", okx_beat(second, DEADLINE_MS + second))
+    await rig.feeds.look()
+
+    assert len(other.alerts) == 1
+
+
+async def test_a_beat_opens_the_gate_of_its_own_venue_alone(rig: Rig) -> None:
+    other = Other(rig)
+    await rig.open()
+
+    await rig.bus.append("beats", okx_beat(1, 5))
+    await rig.feeds.look()
+
+    assert len(other.beats) == 1
+    assert rig.gateway.gates.refusal(3_000) == "no beat was seen yet"
+
+
+async def test_every_venue_is_told_of_a_redis_that_does_not_answer(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Other(rig)
+    await rig.open()
+
+    async def away(stream: str) -> str:
+        raise Transient("away")
+
+    monkeypatch.setattr(rig.bus, "last_id", away)
+    await rig.feeds.look()
+
+    assert other.troubles == ["away"]
+    assert "Redis was lost" in rig.gateway.gates.not_ready_reason

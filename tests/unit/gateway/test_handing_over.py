@@ -113,7 +113,7 @@ async def test_a_clearance_grows_old_while_beats_are_looked_for(rig: Rig, monkey
         rig.gateway.gates.beat()
         rig.bus.set_key("mode", "halt")
 
-    monkeypatch.setattr(rig.gateway, "_look_at_beats", slow)
+    monkeypatch.setattr(rig.feeds, "look", slow)
     rig.gateway.offer([written(build.order_event())], Clearance.ALL)
     await rig.until_told("DENIED")
 

@@ -34,7 +34,7 @@ async def test_the_intent_is_on_disk_before_the_commit_and_nothing_leaves_until_
     rig.gateway.offer([written(event)], Clearance.ALL)
     await rig.until(lambda: rig.venue.placed)
 
-    assert permit == Permit("main", "token")
+    assert permit == Permit("main@sim", "token")
     assert sent_before == []
     assert intents(rig.folder) == 1
 

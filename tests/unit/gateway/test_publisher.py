@@ -45,7 +45,7 @@ class TroubledBus(MemoryBus):
 async def publishing(bus: MemoryBus, path: Path, batches: list[Batch] | None = None) -> AsyncIterator[Publisher]:
     """Give a publisher that runs until the block ends."""
     journal = IntentJournal.open(path).journal
-    publisher = Publisher(bus, journal, SYSTEM, lambda: "c")
+    publisher = Publisher(bus, "sim", journal, SYSTEM, lambda: "c")
     await publisher.claim(batches or [])
     running = asyncio.create_task(publisher.run())
     try:

@@ -20,10 +20,12 @@ from edgefleet.messages import (
     TouchAge,
 )
 from edgefleet.orders.facts import WOULD_TAKE
+from edgefleet.params.schema import FleetConfig, InstrumentsParams
 from edgefleet.testing import build
 from edgefleet.testing.clock import START_NS
+from edgefleet.units import ZERO
 
-from .desk import Desk, config, fills, refusals, states
+from .desk import BTC, Desk, config, fills, refusals, states
 
 S = 1_000_000_000
 
@@ -353,6 +355,17 @@ def test_flatten_sells_everything_and_is_not_superseded_by_risk() -> None:
 
     assert desk.position == 0
     assert states(desk.feed(build.approved(target_id="t3"))) == ["PENDING_NEW"]
+
+
+def test_flatten_sells_no_cash_of_the_account() -> None:
+    rules = {"BTC/USDT": BTC, "USDT/USD": BTC}
+    desk = Desk(FleetConfig(instruments=InstrumentsParams(symbols=rules))).open()
+    held = {"BTC": Balance(free=Decimal("0.5"), locked=ZERO), "USDT": Balance(free=Decimal(70_000), locked=ZERO)}
+    desk.feed(build.touch(instrument="USDT/USD@sim", bid=Decimal("0.99"), ask=Decimal(1)), build.account(balances=held))
+
+    desk.feed(flatten())
+
+    assert [(event.instrument, event.side) for event in desk.orders] == [("BTC/USDT@sim", "sell")]
 
 
 def test_fee_in_the_base_asset_makes_the_position_smaller() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,7 @@ from edgefleet.risk.explain import explain
 from edgefleet.risk.kept import Kept
 from edgefleet.risk.observers import DayLoss
 from edgefleet.risk.plan import RiskPlan
-from edgefleet.risk.state import fleet_equity, home_quote, rates
+from edgefleet.risk.state import fleet_equity, home_quote, leave_other_venues, rates
 from edgefleet.risk.var import SECONDS_PER_DAY, Z_95
 from edgefleet.testing import build
 
@@ -390,6 +391,77 @@ def test_an_account_of_an_earlier_session_counts_no_more() -> None:
     assert list(world.state.holdings) == ["okx"]
     assert not [key for key in (*world.state.peaks, *world.state.watch.days) if not key.startswith("okx|")]
     assert approved(world.edge(61.0, OTHER)).quantity > 0
+
+
+def began(world: World, *instruments: str) -> None:
+    """Let a session begin that trades these."""
+    venues = dict.fromkeys(name.partition("@")[2] for name in instruments)
+    session = Session(
+        session="s2", mode="paper", venue=",".join(venues), account="main", symbols=("BTC/USDT",),
+        instruments=instruments, first_ids={}, machine={}, ts_event=world.now, ts_init=world.now,
+    )  # fmt: skip
+    world.feed("control", session)
+
+
+def remembered(world: World) -> tuple[list[str], dict[str, float], list[str]]:
+    """Return the accounts that risk knows, the highest equity of each, and the days that breakers measure."""
+    return [*world.state.holdings], dict(world.state.peaks), [*world.state.watch.days]
+
+
+def test_accounts_that_the_next_session_trades_at_as_well_are_kept_with_what_all_were_worth() -> None:
+    world = fleet()
+    world.beat()
+    before = remembered(world)
+
+    began(world, BTC, OTHER)
+
+    assert remembered(world) == before
+    assert (before[0], {*before[1]}) == (["sim", "okx"], {"sim|USDT", "okx|USDT", "|USDT"})
+    assert before[2]
+
+
+def test_account_of_a_third_venue_goes_and_takes_what_all_were_worth_with_it() -> None:
+    world = fleet()
+    world.beat()
+    world.account({"USDT": "100000"}, "kraken")
+    world.state.peaks["kraken|USDT"] = 100_000.0
+    days = [day for day in world.state.watch.days if day.partition("|")[0] in ("sim", "okx")]
+
+    began(world, OTHER, BTC)
+
+    accounts, peaks, days_left = remembered(world)
+    assert (accounts, {*peaks}) == (["sim", "okx"], {"sim|USDT", "okx|USDT"})
+    assert days_left == days != []
+
+
+@pytest.mark.parametrize("venues", [("sim", "okx"), {"okx", "sim", "never told"}])
+def test_venues_that_are_all_kept_change_nothing(venues: Collection[str]) -> None:
+    world = fleet()
+    world.beat()
+    before = remembered(world)
+
+    leave_other_venues(world.state, venues)
+
+    assert remembered(world) == before
+
+
+def test_without_a_venue_every_account_goes() -> None:
+    world = fleet()
+    world.beat()
+
+    leave_other_venues(world.state, ())
+
+    assert remembered(world) == ([], {}, [])
+
+
+def test_targets_of_two_kept_accounts_are_still_weighed_together() -> None:
+    world = fleet({"fleet_limits": {"gross": 0.12, "net": 0.12}})
+    world.hold(60.0, BTC)
+
+    began(world, BTC, OTHER)
+    target = approved(world.edge(60.0, OTHER))
+
+    assert target.binding == "fleet_gross"
 
 
 def test_which_account_is_named_does_not_follow_from_the_order_of_touches() -> None:

@@ -176,9 +176,7 @@ class Log:
 
 
 def context(clock: FakeClock, *, mode: Any = "paper", from_tape: bool = False, **settings: Any) -> ServiceContext:
-    options = ServiceOptions(
-        redis_url="", conf_dir=Path(), data_dir=Path(), port=0, mode=mode, from_tape=from_tape, symbols=("BTC/USDT",)
-    )
+    options = ServiceOptions(redis_url="", conf_dir=Path(), data_dir=Path(), port=0, mode=mode, from_tape=from_tape)
     surroundings: Any = (None, Configs(**settings), clock, Log(), Metrics(CollectorRegistry()), None, asyncio.Event())
     return ServiceContext("features", options, *surroundings)
 

@@ -100,7 +100,7 @@ function showState(fleet) {
 }
 
 function showMoney(fleet) {
-  const account = fleet.accounts[0] || {};
+  const account = fleet.together || {};
   const quote = account.quote ? ` ${account.quote}` : "";
   put("equity", account.equity == null ? NONE : money(account.equity) + quote, account.equity);
   put("realised", money(account.realised_after_fees), account.realised_after_fees, signKind(account.realised_after_fees));
@@ -109,13 +109,22 @@ function showMoney(fleet) {
   put("fees", account.fees_in_quote == null ? NONE : money(account.fees_in_quote) + quote, fees || account.fees_in_quote);
   put("drawdown", account.drawdown_pct == null ? NONE : `${number(account.drawdown_pct)} %`, account.drawdown);
   const difference = account.ledger_minus_venue;
+  byId("money-note").textContent = account.why || (fleet.accounts.length > 1 ? accountsTold(account, fleet) : "");
   put("difference", text(difference), null, difference == null ? "none" : Number(difference) === 0 ? "good" : "bad");
   if (fleet.accounts.length && !curveAsked) {
     curveAsked = true;
     loadCurve().catch(() => { curveAsked = false; });
   }
   for (const one of fleet.accounts) addPoint(`${one.account}@${one.venue}`, one);
-  draw(fleet.accounts[0]);
+  if (fleet.accounts.length > 1 && fleet.together) addPoint("all", fleet.together);
+  const only = fleet.accounts[0];
+  draw(fleet.accounts.length > 1 ? "all" : only ? `${only.account}@${only.venue}` : "");
+}
+
+function accountsTold(account, fleet) {
+  const each = fleet.accounts.map((one) => `${one.account}@${one.venue} ${one.equity == null ? NONE : money(one.equity)} ${one.quote}`);
+  const rates = Object.entries(account.rates || {}).filter(([asset]) => asset !== account.quote);
+  return [...each, ...rates.map(([asset, rate]) => `1 ${asset} = ${number(rate)} ${account.quote}`)].join(" · ");
 }
 
 function addPoint(name, account) {
@@ -130,8 +139,8 @@ function addPoint(name, account) {
   points.set(name, series);
 }
 
-function draw(account) {
-  const series = account ? points.get(`${account.account}@${account.venue}`) || [] : [];
+function draw(name) {
+  const series = points.get(name) || [];
   const chart = byId("chart");
   const note = byId("chart-note");
   chart.toggleAttribute("hidden", series.length < 2);

@@ -22,7 +22,7 @@ from edgefleet.matching.broker_account import CASH, BrokerState
 from edgefleet.matching.broker_orders import not_found
 from edgefleet.matching.brokerage import Brokerage
 from edgefleet.matching.exchange import Fees
-from edgefleet.matching.hours import Hours, Phase, Sessions, eastern
+from edgefleet.matching.hours import Hours, Phase, Sessions, eastern, open_moment
 from edgefleet.matching.stock_history import KEPT
 from edgefleet.matching.synthetic_stocks import SyntheticStocks
 from edgefleet.units import ZERO
@@ -41,7 +41,6 @@ from .trading import TradingApi
 log = structlog.get_logger()
 
 OPENING = "O"  # the sale condition of the opening print
-AFTER_OPEN_NS = 180 * NS_PER_S  # so that the past that is asked for at once lies in the session
 
 
 class AlpacaVenue:
@@ -76,7 +75,11 @@ class AlpacaVenue:
             self._time = MarketTime(clock, None, "1")
             start_ns, progress.lines_total = _checked(options.tape, symbols, hours)
         else:
-            begins_ns = options.start_ns if options.start_ns is not None else open_moment(hours, clock.wall_ns())
+            begins_ns = options.start_ns
+            if options.shift_ns is not None:
+                begins_ns = clock.wall_ns() + options.shift_ns
+            elif begins_ns is None:
+                begins_ns = open_moment(hours, clock.wall_ns())
             self._time = MarketTime(clock, begins_ns, options.speed)
             start_ns = self._time.now_ns()
             past_ns = start_ns - options.warm_up_s * NS_PER_S
@@ -132,15 +135,6 @@ class AlpacaVenue:
 
 async def _not_offered(request: Request) -> Response:
     raise not_found(f"{request.method} {request.url.path} is not offered by the simulated venue")
-
-
-def open_moment(hours: Hours, wall_ns: int) -> int | None:
-    """Return where a synthetic market's time begins when nobody said: None is the wall clock's, while the market is
-    open by it; else a moment after the last open, so that a demonstration at night has a market."""
-    if hours.at(wall_ns).phase is Phase.REGULAR:
-        return None
-    last = hours.sessions.session_before(wall_ns)
-    return None if last is None else last.open + AFTER_OPEN_NS
 
 
 def new_york() -> Sessions:

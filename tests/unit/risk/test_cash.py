@@ -1,0 +1,126 @@
+"""What an account counts in is cash: no position, nothing to sell, and worth the same by whatever asset it is told."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.risk.world import BTC, Venues, venues_config
+
+from edgefleet.messages import Approved, Refusal, Refused
+from edgefleet.risk.state import RiskState, desk_of, equity, note_cash, position, rate
+
+DOLLAR = "USDT/USD@sim"
+PRICES = {BTC: 60_000.0, DOLLAR: 1.0}
+SYMBOLS = ("BTC/USDT", "USDT/USD")
+
+
+def trading(quote: str = "USDT", **balances: str) -> Venues:
+    """Return an account that may trade bitcoin for USDT, and USDT for dollars."""
+    settings = venues_config({"fleet_limits": {"quote": quote}}, symbols=SYMBOLS)
+    world = Venues(settings, PRICES, {"sim": balances or {"USDT": "100000"}})
+    world.warm()
+    world.said.clear()
+    return world
+
+
+def test_cash_is_not_sold_for_another_asset_whatever_the_edge_says() -> None:
+    world = trading()
+
+    (up,) = world.edge(60.0, DOLLAR)
+    (down,) = world.edge(-60.0, DOLLAR)
+
+    assert isinstance(up, Refused)
+    assert isinstance(down, Refused)
+    assert {up.reason, down.reason} == {Refusal.ACCOUNT_ASSET}
+    assert up.detail == "the account at sim counts in USDT: it is no position"
+
+
+def test_cash_takes_no_room_of_what_is_traded() -> None:
+    world, alone = trading(), Venues(venues_config(), {BTC: 60_000.0}, {"sim": {"USDT": "100000"}})
+    alone.warm()
+
+    beside, by_itself = world.edge(60.0, BTC)[0], alone.edge(60.0, BTC)[0]
+
+    assert isinstance(beside, Approved)
+    assert isinstance(by_itself, Approved)
+    assert beside.quantity == by_itself.quantity
+    assert beside.head_room == pytest.approx(by_itself.head_room, rel=1e-9)
+
+
+def test_an_account_that_counts_in_the_other_asset_holds_it_as_a_position() -> None:
+    world = trading("USD", USD="100000", USDT="5000")
+
+    assert position(world.state, world.state.desks[DOLLAR]) == 5_000
+    assert not world.state.desks[DOLLAR].is_cash
+
+
+def test_what_is_bought_is_no_loss_in_whatever_asset_the_account_is_told() -> None:
+    world = trading()
+    before = equity(world.state, "sim", "USD")
+
+    world.fill("0.5", BTC)
+    world.beat()
+
+    after = equity(world.state, "sim", "USD")
+    assert before is not None
+    assert after == pytest.approx(before, rel=1e-3)
+    assert not [one for one in world.control if getattr(one, "breaker", "") == "drawdown"]
+
+
+def quoted(**prices: tuple[float, float]) -> RiskState:
+    state = RiskState()
+    for symbol, (bid, ask) in prices.items():
+        desk = desk_of(state, f"{symbol.replace('_', '/')}@sim")
+        desk.bid, desk.ask = bid, ask
+    return state
+
+
+@given(bid=st.floats(1e-6, 1e6), spread=st.floats(0, 0.5))
+def test_a_pair_turned_round_is_worth_the_other_side_of_its_touch(bid: float, spread: float) -> None:
+    ask = bid * (1 + spread)
+    state = quoted(USDT_USD=(bid, ask))
+
+    assert rate(state, "sim", "USD", "USDT", high=False) == 1 / ask
+    assert rate(state, "sim", "USD", "USDT", high=True) == 1 / bid
+
+
+@given(first=st.floats(1e-3, 1e6), second=st.floats(1e-3, 1e3), spread=st.floats(0, 0.5))
+def test_an_asset_is_worth_what_its_quote_is_worth_further_on(first: float, second: float, spread: float) -> None:
+    wide = 1 + spread
+    state = quoted(BTC_USDT=(first, first * wide), USDT_USD=(second, second * wide))
+
+    low, high = (rate(state, "sim", "BTC", "USD", high=side) for side in (False, True))
+
+    assert low == 1.0 * first * second
+    assert high == 1.0 * (first * wide) * (second * wide)
+
+
+def test_where_no_instrument_leads_nothing_is_said() -> None:
+    state = quoted(BTC_USDT=(1.0, 2.0))
+
+    assert rate(state, "sim", "BTC", "EUR", high=True) is None
+    assert rate(state, "okx", "BTC", "USDT", high=True) is None
+
+
+@pytest.mark.parametrize(("bid", "ask"), [(None, None), (0.0, 0.0)])
+def test_a_turned_pair_without_a_price_has_none(bid: Any, ask: Any) -> None:
+    state = quoted(USDT_USD=(bid, ask))
+
+    assert rate(state, "sim", "USD", "USDT", high=False) is None
+
+
+def test_a_new_instrument_may_change_what_an_account_counts_in() -> None:
+    state = quoted(BTC_EUR=(1.0, 1.0), EUR_USDT=(1.0, 1.0))
+    state.holdings["sim"] = {"EUR": Decimal(5)}
+
+    note_cash(state, "EUR")
+    in_euros = {name: desk.is_cash for name, desk in state.desks.items()}
+    note_cash(state, "USDT")
+    in_dollars = {name: desk.is_cash for name, desk in state.desks.items()}
+
+    assert in_euros == {"BTC/EUR@sim": False, "EUR/USDT@sim": True}
+    assert in_dollars == {"BTC/EUR@sim": False, "EUR/USDT@sim": False}
