@@ -38,6 +38,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     min_quantity: Decimal  # base units
     min_notional: Decimal  # quote units
     shortable: bool = False
+    rate_only: bool = False  # priced and never traded: its base is cash
 
     @property
     def id(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from edgefleet_services.monitor.view import FleetView
 from edgefleet_services.options import redis_url_from_environment
 from edgefleet_services.running import RunningFleet, find_running
 
+_KEY_NAME = re.compile(r"EDGEFLEET_VENUE(_\w+)?_(KEY|SECRET)")
 MIN_FREE_GB = 1.0
 CLOCK_LIMIT_MS = 250.0
 
@@ -145,9 +147,11 @@ async def _venue_clock(name: str, url: str) -> Finding:
 
 
 def _keys() -> Finding:
-    named = [name for name in ("EDGEFLEET_VENUE_KEY", "EDGEFLEET_VENUE_SECRET") if os.environ.get(name)]
-    if len(named) == 1:
-        return _finding(
-            "keys", False, f"only {named[0]} is set", "set both EDGEFLEET_VENUE_KEY and EDGEFLEET_VENUE_SECRET"
-        )
-    return _finding("keys", True, "set" if named else "none: demo and paper need none")
+    named = [name for name in os.environ if _KEY_NAME.fullmatch(name) and os.environ[name]]
+    owners = [name.rpartition("_")[0] for name in named]
+    half = next((name for name, owner in zip(named, owners, strict=True) if owners.count(owner) == 1), None)
+    if half is not None:
+        owner = half.rpartition("_")[0]
+        return _finding("keys", False, f"only {half} is set", f"set both {owner}_KEY and {owner}_SECRET")
+    told = f"set: {', '.join(sorted({*owners}))}" if named else "none: demo and paper need none"
+    return _finding("keys", True, told)

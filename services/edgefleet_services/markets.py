@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from edgefleet.book.sessions import calendar_for
 from edgefleet.clock import SYSTEM, iso
 from edgefleet.errors import Misuse
+from edgefleet.instruments import home_of
+from edgefleet.ledger.identity import assets
 from edgefleet.matching.hours import Hours, open_moment
 from edgefleet.params.schema import FleetConfig
 from edgefleet.venues.tape import TapeSummary, check_tape
@@ -19,6 +22,7 @@ from edgefleet.venues.taq import is_taq, read_taq
 from edgefleet_services.options import Mode, TradedVenue, service_port
 
 SPEEDS = ("1", "10", "max")
+OLD_STATE = "venue.json"
 TRADED_DIALECTS = ("binance", "alpaca")
 
 
@@ -84,8 +88,7 @@ class Markets:
         if tape:
             files = [argument for path in tape for argument in ("--tape", str(path.resolve()))]
             return ("--market", "tape", "--speed", self.speed, *self._origin(), *files)
-        state = "venue.json" if venue == self.traded[0].name else f"venue.{venue}.json"
-        keeps = ("--state-file", str(data_dir.resolve() / state))
+        keeps = ("--state-file", str(_state_file(data_dir.resolve(), venue)))
         if self.is_synthetic(venue):
             shift = () if self.shift_ns is None else ("--shift-ns", str(self.shift_ns))
             return ("--market", "synthetic", "--seed", str(self.seed), *shift, *keeps)
@@ -113,6 +116,20 @@ class Markets:
         return f", {iso(SYSTEM.wall_ns() + self.shift_ns)[:16]} UTC there" if self.shift_ns else ""
 
 
+def _state_file(data_dir: Path, venue: str) -> Path:
+    """Return where the account of a simulated venue is kept.
+
+    Raises
+    ------
+    Misuse
+        If one of an earlier version is there, which had one file for whichever venue there was.
+    """
+    old, now = data_dir / OLD_STATE, data_dir / f"venue.{venue}.json"
+    if old.exists():
+        raise Misuse(f"{old} is a simulated account of an earlier version; if it is {venue}'s, rename it to {now.name}")
+    return now
+
+
 def check_markets(
     mode: Mode,
     traded: tuple[TradedVenue, ...],
@@ -132,6 +149,7 @@ def check_markets(
         If a venue or a symbol is not configured, or a tape does not hold what is asked of it.
     """
     dialects = {one.name: _dialect(one, config, conf_dir) for one in traded}
+    traded = tuple(_rates_last(one, config) for one in traded)
     markets = Markets(mode=mode, traded=traded, dialects=dialects, speed=speed, seed=seed, tapes=_shared(tape, traded))
     if tape and mode == "live":
         raise Misuse("--mode live trades the real market, and a --tape is a recorded one; leave one of them out")
@@ -146,14 +164,41 @@ def check_markets(
     if speed == "max":
         raise Misuse("--speed max plays each tape as fast as it is read, and several lose each other; use 1 or 10")
     summaries = {}
+    stocks = next((one.name for one in traded if markets.is_stocks(one.name)), None)
+    if stocks is not None:
+        raise Misuse(
+            f"a tape beside {stocks} cannot be: recorded crypto and recorded stocks have no common time here; "
+            "play one of them alone, or leave --tape out and have both synthetic"
+        )
     for one in traded:
         files = markets.tapes.get(one.name)
         if not files:
             raise Misuse(f"{one.name} has no tape, and another time than a tape's; add --tape {one.name}=FILE")
-        if markets.is_stocks(one.name):
-            raise Misuse(f"several tapes are of Binance's wire; {one.name} ({dialects[one.name]}) plays its own alone")
         summaries[one.name] = _checked_tape(files, one)
     return replace(markets, summaries=summaries)
+
+
+def missing_rates(traded: Sequence[TradedVenue], config: FleetConfig) -> list[str]:
+    """Return the assets that accounts count in and to which, from the fleet's, no instrument or feed leads."""
+    quote = config.risk_harmonizer.fleet_limits.quote
+    symbols = {symbol for one in traded for symbol in one.symbols}
+    symbols |= {symbol for followed in config.fleet.feeds.values() for symbol in followed}
+    homes = [
+        home_of({assets(one)[1] for one in venue.instruments if not _is_rate(one, config)}, quote) for venue in traded
+    ]
+    wanted = dict.fromkeys(home for home in homes if home not in (None, quote)) if len(traded) > 1 else {}
+    return [home for home in wanted if not {f"{home}/{quote}", f"{quote}/{home}"} & symbols]
+
+
+def _is_rate(instrument: str, config: FleetConfig) -> bool:
+    rules = config.instruments.get(instrument)
+    return rules is not None and rules.rate_only
+
+
+def _rates_last(traded: TradedVenue, config: FleetConfig) -> TradedVenue:
+    """Return a venue whose first symbol is one that is traded: what its account counts in is told by it."""
+    symbols = sorted(traded.symbols, key=lambda symbol: _is_rate(f"{symbol}@{traded.name}", config))
+    return replace(traded, symbols=tuple(symbols))
 
 
 def _common_shift(markets: Markets, wall_ns: int) -> int | None:
@@ -175,15 +220,26 @@ def _dialect(traded: TradedVenue, config: FleetConfig, conf_dir: Path) -> str:
     params = config.venues.venues.get(traded.name)
     if params is None:
         known = ", ".join(sorted(config.venues.venues))
-        raise Misuse(f"--venue {traded.name!r} is not in {conf_dir}/venues; known are {known}")
+        raise Misuse(
+            f"--venue {traded.name!r} is not in {conf_dir}/venues; known are {known}. A second one of a kind is a copy "
+            f"of its file under another name"
+        )
     if params.dialect not in TRADED_DIALECTS:
         raise Misuse(
             f"orders at {traded.name} ({params.dialect}) are not built; they are at {', '.join(TRADED_DIALECTS)}. "
             f"Follow its market beside the traded one: fleet.feeds in {conf_dir}/fleet.yml"
         )
     for symbol in traded.symbols:
-        if config.instruments.get(f"{symbol}@{traded.name}") is None:
-            raise Misuse(f"symbol {symbol} is not in {conf_dir}/instruments.yml; add its tick, lot and minimum there")
+        rules = config.instruments.get(f"{symbol}@{traded.name}")
+        if rules is None:
+            like = get_close_matches(symbol, config.instruments.symbols, n=1)
+            meant = f"did you mean {like[0]}? Else " if like else ""
+            raise Misuse(
+                f"symbol {symbol} is not in {conf_dir}/instruments.yml; {meant}add its tick, lot and minimum there"
+            )
+        if (rules.asset_class == "us_stocks") is not (params.dialect == "alpaca"):
+            kinds = "US stocks" if params.dialect == "alpaca" else "no stocks"
+            raise Misuse(f"--symbols {symbol}@{traded.name}: {traded.name} ({params.dialect}) trades {kinds}")
     return params.dialect
 
 
@@ -194,6 +250,8 @@ def _shared(tape: Sequence[str], traded: Sequence[TradedVenue]) -> dict[str, tup
     venue = traded[0].name if len(traded) == 1 else ""
     for text in tape:
         name, _, path = text.partition("=")
+        if path and name not in names and len(names) > 1 and not Path(text).exists():
+            raise Misuse(f"--tape {text}: {name!r} is not among the venues {', '.join(sorted(names))}")
         if path and name in names:
             venue, text = name, path
         if not venue:

@@ -16,6 +16,7 @@ SERVICES = ("params", "venue", "ledger", "executor", "risk", "router", "alpha", 
 # In Compose only: local processes have their supervisor.
 IN_CONTAINERS = (*SERVICES, "keeper")
 
+DEFAULT_SYMBOL = "BTC/USDT"
 MAX_VENUES = 10  # simulated ones follow each other, and fleets' blocks of ports are ten apart
 
 _DEFAULT_PORTS = {
@@ -62,6 +63,10 @@ def traded_venues(names: str, symbols: str, urls: str | None = None) -> tuple[Tr
         raise Misuse("--venue is empty; write for example --venue sim")
     if len(venues) > MAX_VENUES:
         raise Misuse(f"--venue names {len(venues)} venues; a fleet has ports for {MAX_VENUES}")
+    names_of = [key_name(name) for name in venues]
+    alike = next((name for name, own in zip(venues, names_of, strict=True) if names_of.count(own) > 1), None)
+    if alike is not None:
+        raise Misuse(f"--venue {alike}: two venues would have their keys in {key_name(alike)}_KEY; rename one of them")
     given = [part.strip() for part in (urls or "").split(",")] if urls else []
     if given and len(given) != len(venues):
         raise Misuse(f"--venue-url has {len(given)} addresses and --venue {len(venues)} venues; give one for each")
@@ -83,7 +88,8 @@ def traded_venues(names: str, symbols: str, urls: str | None = None) -> tuple[Tr
 def _named(text: str, venues: tuple[str, ...]) -> tuple[str, str]:
     symbol, at, venue = (part.strip() for part in text.partition("@"))
     if not at and len(venues) > 1:
-        raise Misuse(f"--symbols {text}: at which of {', '.join(venues)}? Write it as {text}@{venues[0]}")
+        default = " (it is what --symbols says by itself)" if text == DEFAULT_SYMBOL else ""
+        raise Misuse(f"--symbols {text}{default}: at which of {', '.join(venues)}? Write it as {text}@{venues[0]}")
     if at and venue not in venues:
         raise Misuse(f"--symbols {text}: {venue!r} is not among the venues {', '.join(venues)}; add it to --venue")
     return canonical_symbol(symbol), venue or venues[0]
@@ -135,13 +141,14 @@ def venue_keys(venue: str, *, alone: bool) -> tuple[str, str]:
     `EDGEFLEET_VENUE_<NAME>_KEY` is the venue's own. `EDGEFLEET_VENUE_KEY`, which names none, is for a fleet that trades
     at one alone: no venue is sent the key of another.
     """
-    name = f"EDGEFLEET_VENUE_{venue.upper().replace('-', '_')}"
+    own = key_name(venue)
+    name = own if not alone or any(os.environ.get(f"{own}_{part}") for part in ("KEY", "SECRET")) else "EDGEFLEET_VENUE"
+    return os.environ.get(f"{name}_KEY") or "", os.environ.get(f"{name}_SECRET") or ""
 
-    def found(part: str) -> str:
-        common = os.environ.get(f"EDGEFLEET_VENUE_{part}") if alone else None
-        return os.environ.get(f"{name}_{part}") or common or ""
 
-    return found("KEY"), found("SECRET")
+def key_name(venue: str) -> str:
+    """Return what the variables of a venue's own keys begin with."""
+    return f"EDGEFLEET_VENUE_{venue.upper().replace('-', '_')}"
 
 
 def feed_keys(venue: str) -> tuple[str, str]:

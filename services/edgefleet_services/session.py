@@ -21,9 +21,9 @@ from edgefleet.errors import Misuse
 from edgefleet.params.files import load_fleet
 from edgefleet.params.schema import FleetConfig
 from edgefleet_services.fleet import Finished, FleetRun, RunOptions, data_directory, redis_server, stop_signals
-from edgefleet_services.markets import Markets, check_markets
+from edgefleet_services.markets import Markets, check_markets, missing_rates
 from edgefleet_services.opening import new_session_id
-from edgefleet_services.options import Mode, TradedVenue, venue_keys
+from edgefleet_services.options import Mode, TradedVenue, key_name, venue_keys
 from edgefleet_services.running import RunningFleet, RunningVenue, write_running
 from edgefleet_services.supervisor import FleetOptions, MergedLog, free_port_block, require_ports
 
@@ -59,7 +59,7 @@ async def run_session(request: Request) -> int:
     port = _port(request)
     session = new_session_id(SYSTEM.wall_ns(), secrets.token_hex(2))
     with data_directory(request.data_dir or Path("data") / session) as data_dir:
-        _greet(request, data_dir, port, markets)
+        _greet(request, data_dir, port, markets, config)
         log = MergedLog(data_dir / "logs" / "fleet.jsonl", console_level=request.log_level, console=_say)
         try:
             async with redis_server(request.redis_url, data_dir, _say) as url:
@@ -125,9 +125,10 @@ def _refuse_unsafe_live(request: Request) -> None:
         if one.name == "sim":
             raise Misuse("--mode live on the simulated venue means nothing; use --mode demo, or name a real venue")
         if not all(venue_keys(one.name, alone=alone)):
-            own = f"EDGEFLEET_VENUE_{one.name.upper().replace('-', '_')}"
+            own = key_name(one.name)
             needed = "EDGEFLEET_VENUE_KEY and EDGEFLEET_VENUE_SECRET" if alone else f"{own}_KEY and {own}_SECRET"
-            raise Misuse(f"--mode live needs {needed} in the environment or .env")
+            why = "" if alone else "; EDGEFLEET_VENUE_KEY is for a fleet at one venue alone"
+            raise Misuse(f"--mode live needs {needed} in the environment or .env{why}")
 
 
 def _port(request: Request) -> int:
@@ -167,13 +168,18 @@ def _fleet_options(
     )
 
 
-def _greet(request: Request, data_dir: Path, port: int, markets: Markets) -> None:
+def _greet(request: Request, data_dir: Path, port: int, markets: Markets, config: FleetConfig) -> None:
     orders = "REAL ORDERS" if request.mode == "live" else "paper: no order leaves this machine"
     where = "; ".join(f"{', '.join(one.symbols)} on {one.name}" for one in request.traded)
     _say(f"edgefleet  {request.mode}, {where}; {orders}")
     for one in request.traded:
         venue = "" if len(request.traded) == 1 else f"{one.name}: "
         _say(f"market     {venue}{markets.told(one.name)}")
+    for asset in missing_rates(request.traded, config):
+        quote = config.risk_harmonizer.fleet_limits.quote
+        pair = " or ".join(sorted((f"{asset}/{quote}", f"{quote}/{asset}")))
+        _say(f"WARNING    no rate of {asset} in {quote}: nothing is entered or enlarged until there is one; add {pair}")
+        _say("           to --symbols at a venue that lists it, or to feeds in conf/fleet.yml")
     _say(f"data       {data_dir}")
     _say(f"page       http://127.0.0.1:{port}/")
     _say("stop       Ctrl-C")
@@ -192,9 +198,13 @@ def _tell(request: Request, report: dict[str, Any], finished: Finished, data_dir
         f"session    {report['signals']} signals, {report['approved']} approved, {refused} refused, "
         f"{report['orders']} orders, {report['fills']} fills"
     )
-    money = f"equity {report['equity']}, realised after fees {report['realized_pnl_after_fees']}"
+    told = {
+        name: "not known" if report[name] is None else report[name] for name in ("equity", "realized_pnl_after_fees")
+    }
+    money = f"equity {told['equity']}, realised after fees {told['realized_pnl_after_fees']}"
+    money += f" ({report['why']})" if report.get("why") else ""
     _say(f"money      {money}; books {balanced}")
-    symbol = request.traded[0].symbols[0]
+    symbol = finished.options.venues[0].symbols[0]
     _say(f"report     {data_dir / 'session.json'}; ask: edgefleet why {symbol} --data-dir {data_dir}")
 
 

@@ -69,7 +69,7 @@ class FleetOptions:
     def simulations(self) -> dict[str, FleetVenue]:
         """Return, by the name of its process, each venue that is one of this fleet's."""
         ours = [venue for venue in self.venues if venue.arguments is not None]
-        return {"venue" if number == 0 else f"venue.{venue.name}": venue for number, venue in enumerate(ours)}
+        return {"venue" if len(ours) == 1 else f"venue.{venue.name}": venue for venue in ours}
 
     def port_of(self, service: str) -> int:
         """Return the port of one service of this fleet."""

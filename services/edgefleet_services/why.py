@@ -12,7 +12,7 @@ import msgspec
 
 from edgefleet.clock import NS_PER_MS, NS_PER_S, SYSTEM, iso
 from edgefleet.errors import Misuse
-from edgefleet.instruments import split_id
+from edgefleet.instruments import instrument_id, split_id
 from edgefleet.messages import (
     Approved,
     Beat,
@@ -94,9 +94,12 @@ def _rows(index: Transaction, subject: str, at_ns: int | None) -> list[LookupRow
             row for target in sorted(targets) for row in index.entries_of_target(target) if row.order_id is None
         ]
     rows = index.entries_of_target(subject)
-    if rows or "/" not in subject:
+    if rows:
         return rows
-    return _latest_verdict(index, subject, at_ns)
+    symbol, at, venue = subject.partition("@")
+    if at and "/" not in symbol:
+        subject = instrument_id(symbol, venue)
+    return _latest_verdict(index, subject, at_ns) if "/" in subject else rows
 
 
 def _latest_verdict(index: Transaction, symbol: str, at_ns: int | None) -> list[LookupRow]:
@@ -108,6 +111,10 @@ def _latest_verdict(index: Transaction, symbol: str, at_ns: int | None) -> list[
     ]
     if not verdicts:
         return []
+    traded = {row.instrument for row in verdicts if row.stream == "targets"}
+    if len(traded) > 1:
+        names = ", ".join(sorted(traded))
+        raise Misuse(f"{symbol} is traded at several venues, {names}; name one of them")
     newest = max(verdicts, key=lambda row: (row.ts_event, row.id))
     return index.entries_of_target(newest.target_id) if newest.target_id else [newest]
 

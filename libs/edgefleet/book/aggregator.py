@@ -211,7 +211,7 @@ class ArbitrageMonitor:
         self._books[venue] = (book, ts)
         events = self.advance(ts)
         for other in list(self._books):
-            if other != venue:
+            if other != venue and venue in self._books:  # it may itself be too old beside the others
                 events += self._compare(venue, other)
                 events += self._compare(other, venue)
         return events

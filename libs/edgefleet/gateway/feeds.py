@@ -44,6 +44,11 @@ class FeedWatch:
             feed.age_ms = (silence(age_ns, self._calendar(touch.instrument), beat.ts_event) or 0) // NS_PER_MS
             feed.fresh = feed.fresh + 1 if feed.age_ms <= deadline_ms else 0
 
+    def begin_anew(self) -> None:
+        """Believe no beat of before: the venue was away."""
+        for feed in self._feeds.values():
+            feed.fresh = 0
+
     def silent(self, deadline_ms: int) -> str | None:
         """Return which feeds have said nothing for longer than the deadline, None where all have spoken."""
         found = [

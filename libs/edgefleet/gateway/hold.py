@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from edgefleet.book.sessions import ALWAYS_OPEN, Calendar
 from edgefleet.bus.interface import Bus, Entry, id_key
-from edgefleet.clock import NS_PER_MS, Clock
+from edgefleet.clock import NS_PER_MS, NS_PER_S, Clock
 from edgefleet.errors import Transient
 from edgefleet.gateway.feeds import FeedWatch
 from edgefleet.gateway.inquiry import Log
@@ -47,6 +47,7 @@ class FeedHold:
         self._calendar = calendar  # an instrument's hours
         self._members: dict[str, Member] = {}  # by venue
         self._watches: dict[str, FeedWatch] = {}
+        self._beat_ns: dict[str, int] = {}  # by venue, monotonic: when its newest beat came
         self._beats_at: str | None = None  # how far `beats` was looked at; None: from what came just before us
         self._looking = asyncio.Lock()
         self._told: set[str] = set()  # venues that people were told of
@@ -118,13 +119,26 @@ class FeedHold:
             assert isinstance(beat, Beat)
             member = self._members.get(beat.venue)
             if member is not None:
-                member.beat(self._clock.wall_ns() // NS_PER_MS - id_key(entry.id)[0])
+                age_ms = max(self._clock.wall_ns() // NS_PER_MS - id_key(entry.id)[0], 0)
+                member.beat(age_ms)
+                at = self._clock.monotonic_ns() - age_ms * NS_PER_MS
+                self._beat_ns[beat.venue] = at
+                for other in self._members:  # whoever has not beaten yet has its deadline from the first beat of any
+                    self._beat_ns.setdefault(other, at)
                 self._watches[beat.venue].take(beat, deadline_ms)
 
     def _silent(self) -> dict[str, str]:
-        """Return, by venue, which feeds have said nothing for longer than their deadline."""
+        """Return, by venue, which feeds have said nothing for longer than their deadline.
+
+        A venue that has a time of its own does not beat when it is dead: beside one that goes on, that is silence too.
+        """
         deadline_ms = self._params().feed_deadline_ms
         found = {venue: watch.silent(deadline_ms) for venue, watch in self._watches.items()}
+        newest = max(self._beat_ns.values(), default=0)
+        for venue, at in self._beat_ns.items():
+            if newest - at > deadline_ms * NS_PER_MS:
+                self._watches[venue].begin_anew()
+                found[venue] = f"{venue} has not beaten for {(newest - at) / NS_PER_S:.1f} s, while others have"
         return {venue: text for venue, text in found.items() if text is not None}
 
     async def _hold(self, state: Literal["REDUCING", "ACTIVE"], reason: str) -> bool:

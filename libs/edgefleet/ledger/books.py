@@ -246,7 +246,11 @@ def _note_start(book: Book, touches: Mapping[str, TopOfBook], equity: Decimal) -
 
 def statement(book: Book, touches: Mapping[str, TopOfBook], ts: int) -> Statement:
     """Return the book as people read it."""
-    lines = tuple(_line(name, holding, touches.get(name)) for name, holding in sorted(book.holdings.items()))
+    lines = tuple(
+        _line(name, holding, touches.get(name))
+        for name, holding in sorted(book.holdings.items())
+        if holding.lots or assets(name)[0] != book.quote  # what the account counts in is told as cash
+    )
     equity = state_equity(book, touches)
     open_profits = [line.unrealised for line in lines if assets(line.instrument)[1] == book.quote]
     known = [profit for profit in open_profits if profit is not None]

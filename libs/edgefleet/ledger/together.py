@@ -54,7 +54,8 @@ def together(
     equity = _sum([one.equity for one in lines], lines, rates)
     if equity is not None and (peak is None or equity > peak):
         peak = equity
-    why = f"no rate of {', '.join(missing)} in {quote}" if missing else ""
+    pairs = ", ".join(f"{asset}/{quote} or {quote}/{asset}" for asset in missing)
+    why = f"no rate of {', '.join(missing)} in {quote}: trade or follow {pairs} at any venue" if missing else ""
     return Together(
         session=lines[0].session,
         quote=quote,

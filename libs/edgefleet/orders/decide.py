@@ -65,6 +65,7 @@ def take_touch(turn: Turn, touch: Touch) -> None:
 
 def take_beat(turn: Turn, beat: Beat) -> None:
     """Remember how old each feed is; look again at every goal, for goals and resting orders grow old by the beat."""
+    turn.state.beats[beat.venue] = max(beat.ts_event, turn.state.beats.get(beat.venue, 0))
     for touch in beat.touches:
         turn.state.touches[touch.instrument] = LastTouch(touch.bid, touch.ask, touch.age_ms, touch.quarantined)
     for lane in turn.state.lanes.values():
@@ -80,8 +81,7 @@ def flatten(turn: Turn) -> None:
             if at == venue and turn.state.position(account, instrument) != 0:
                 turn.state.lane(account, instrument)
     for lane in turn.state.lanes.values():
-        symbol, venue = split_id(lane.instrument)
-        if symbol.partition("/")[0] == _home_of(turn, venue):
+        if _is_cash(turn, lane.instrument):
             continue
         name = hashlib.sha256(f"{lane.account}|{lane.instrument}|{turn.entry.cause}".encode()).hexdigest()[:20]
         end_goal(turn, lane, Refusal.SUPERSEDED, detail="by a flatten")
@@ -99,11 +99,19 @@ def flatten(turn: Turn) -> None:
         consider_lane(turn, lane)
 
 
-def _home_of(turn: Turn, venue: str) -> str | None:
-    """Return what the account at a venue counts in."""
-    symbols = [symbol for symbol, at in map(split_id, turn.state.touches) if at == venue]
-    quotes = {symbol.partition("/")[2].partition(":")[0] for symbol in symbols}
-    return home_of(quotes, turn.config.risk_harmonizer.fleet_limits.quote)
+def _is_cash(turn: Turn, instrument: str) -> bool:
+    """Return whether what an instrument trades is cash: it is a rate, or what its account counts in."""
+    symbol, venue = split_id(instrument)
+    rates = {name for name in (instrument, *turn.state.touches) if _is_rate(turn, name)}
+    traded = [symbol for symbol, at in map(split_id, turn.state.touches.keys() - rates) if at == venue]
+    quotes = {symbol.partition("/")[2].partition(":")[0] for symbol in traded}
+    home = home_of(quotes, turn.config.risk_harmonizer.fleet_limits.quote)
+    return instrument in rates or symbol.partition("/")[0] == home
+
+
+def _is_rate(turn: Turn, instrument: str) -> bool:
+    rules = turn.instrument(instrument)
+    return rules is not None and rules.rate_only
 
 
 def consider_lane(turn: Turn, lane: Lane | None) -> None:
@@ -192,11 +200,12 @@ def _may_place(turn: Turn, lane: Lane, goal: Goal, instrument: Instrument) -> To
         return None
     touch = turn.state.touches.get(lane.instrument)
     top = touch.top if touch is not None else None
-    if touch is None or top is None or touch.age_ms is None:
+    age_ms = turn.state.age_ms(lane.instrument)
+    if touch is None or top is None or age_ms is None:
         _wait(turn, lane, goal, Refusal.NO_TOUCH)
         return None
-    if not touch.age_ms <= turn.params.stale_after_ms:
-        _wait(turn, lane, goal, Refusal.STALE_DATA, float(turn.params.stale_after_ms), float(touch.age_ms), "ms")
+    if not age_ms <= turn.params.stale_after_ms:
+        _wait(turn, lane, goal, Refusal.STALE_DATA, float(turn.params.stale_after_ms), float(age_ms), "ms")
         return None
     if touch.quarantined:
         _wait(turn, lane, goal, Refusal.QUARANTINED, detail="its market data is not believed at present")

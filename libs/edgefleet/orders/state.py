@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from edgefleet.clock import NS_PER_MS
 from edgefleet.execution.placement import Top
 from edgefleet.instruments import split_id
 from edgefleet.messages.orders import OrderKind
@@ -65,6 +66,7 @@ class OrdersState(msgspec.Struct, kw_only=True):
     gates: dict[str, str] = {}  # account|venue -> why its start gate is shut, empty where it is open
     lanes: dict[str, Lane] = {}
     touches: dict[str, LastTouch] = {}
+    beats: dict[str, int] = {}  # venue -> ns, stamp of its newest beat
     orders: dict[str, Order] = {}  # not settled, by client order id
     settled: dict[str, Order] = {}  # the last KEEP_SETTLED, oldest first
     retired_trades: dict[str, int] = {}  # per instrument: the highest trade id of orders no longer kept
@@ -82,6 +84,14 @@ class OrdersState(msgspec.Struct, kw_only=True):
     def shut(self, lane: Lane) -> str:
         """Return why the start gate of the lane's account is shut, empty where it is open."""
         return self.gates.get(f"{lane.account}|{split_id(lane.instrument)[1]}", "the gateway has not reconciled yet")
+
+    def age_ms(self, instrument: str) -> int | None:
+        """Return how old an instrument's feed is: its age at its venue's last beat, and the time to the last of any."""
+        touch = self.touches.get(instrument)
+        if touch is None or touch.age_ms is None:
+            return None
+        beat = self.beats.get(split_id(instrument)[1])
+        return touch.age_ms + (0 if beat is None else (max(self.beats.values()) - beat) // NS_PER_MS)
 
     def lane_orders(self, lane: Lane) -> list[Order]:
         """Return the lane's orders that are not settled."""

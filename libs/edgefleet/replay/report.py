@@ -64,6 +64,7 @@ class _Market:
         self.last: Decimal | None = None
         self.book: Book | None = None
         self.update_id = 0
+        self.quote: Quote | None = None  # the newest
 
     def take(self, message: Trade | Quote | BookDelta | BookSnapshot) -> None:
         match message:
@@ -74,6 +75,7 @@ class _Market:
                 self.last = message.price
             case Quote():
                 self.quotes += 1
+                self.quote = message
             case BookSnapshot():
                 self.book = Book()
                 self.book.load(message.bids, message.asks)
@@ -87,8 +89,7 @@ class _Market:
                     self.crossed += self.book.is_crossed
 
     def row(self) -> dict[str, Any]:
-        bid = self.book.bids.best() if self.book is not None else None
-        ask = self.book.asks.best() if self.book is not None else None
+        bid, ask = self._top()
         return {
             "trades": self.trades,
             "volume": decimal_text(self.volume),
@@ -101,6 +102,14 @@ class _Market:
             "best_bid": [decimal_text(part) for part in bid] if bid else None,
             "best_ask": [decimal_text(part) for part in ask] if ask else None,
         }
+
+    def _top(self) -> tuple[tuple[Decimal, Decimal] | None, tuple[Decimal, Decimal] | None]:
+        """Return the best of both sides: of the book, or of the newest quote where the venue sends no book."""
+        if self.book is not None:
+            return self.book.bids.best(), self.book.asks.best()
+        if self.quote is None:
+            return None, None
+        return (self.quote.bid, self.quote.bid_size), (self.quote.ask, self.quote.ask_size)
 
 
 class SessionReport:
@@ -288,6 +297,8 @@ class SessionReport:
             "cash": _sums([one["cash"] for one in accounts]),
             "fees": {asset: decimal_text(amount) for asset, amount in whole.fees.items()},
             "equity": _text(whole.equity),
+            "why": whole.why or None,
+            "rates": {asset: decimal_text(rate) for asset, rate in whole.rates.items() if asset != whole.quote},
             "realized_pnl": _text(whole.realised),
             "realized_pnl_after_fees": _text(whole.realised_after_fees),
             "unrealized_pnl": _text(whole.unrealised),

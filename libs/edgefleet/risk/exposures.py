@@ -240,9 +240,10 @@ class Exposures:
     def _first(self, named: Container[str], beside: str) -> str | None:
         return next((name for name in self._lines if name in named and name != beside), None) if named else None
 
-    def held(self) -> list[str]:
-        """Return the instruments in which something is held, or may come to be by an order or a target."""
-        return [name for name, line in self._lines.items() if self._ranges[line.at][0].worst > 0]
+    def held(self) -> dict[str, float]:
+        """Return the instruments in which something is held, or may come to be by an order or a target: how much."""
+        worst = {name: self._ranges[line.at][0].worst for name, line in self._lines.items()}
+        return {name: units for name, units in worst.items() if units > 0}
 
     def around(self) -> Around:
         """Return what everything comes to, each line at its worst, in the quote asset."""

@@ -20,6 +20,7 @@ from edgefleet.risk.plan import RiskPlan
 from edgefleet.risk.state import Desk, Rate, RiskState, age_ms, drawdown, rates, worth_in
 from edgefleet.risk.var import Z_95
 from edgefleet.risk.verdict import No
+from edgefleet.units import to_decimal
 
 
 class Account(NamedTuple):
@@ -137,12 +138,23 @@ class Fleet:
             return _stale(venue, why, self._oldest_ms, float(span.age_ms))
         state, plan = self._state, self._plan
         feeds = [
-            Feed(age_ms(state, state.desks[name]), held=True, calendar=plan.calendar(name)) for name in exposures.held()
+            Feed(
+                age_ms(state, state.desks[name]),
+                held=_counts(plan, state.desks[name], units),
+                calendar=plan.calendar(name),
+            )
+            for name, units in exposures.held().items()
         ]
         age = staleness(feeds, max(state.beat.values(), default=state.time)).value
         if age is not None and age * 1_000 > self._oldest_ms:
             return _stale(venue, "what it holds is marked by an old touch", self._oldest_ms, age * 1_000)
         return None
+
+
+def _counts(plan: RiskPlan, desk: Desk, units: float) -> bool:
+    """Return whether so much is held that the venue would take an order for it: less is a rest that stays."""
+    terms = plan.terms(desk.instrument)
+    return isinstance(terms, No) or desk.bid is None or terms.takes(to_decimal(units, terms.lot), desk.bid)
 
 
 def _end(amount: float, account: Account, sign: int) -> float:

@@ -84,7 +84,8 @@ def own_of(state: RiskState, desk: Desk, plan: RiskPlan) -> Own | No:
     if desk.venue not in state.holdings:
         return No(Refusal.NO_ACCOUNT, detail=f"no balances of {plan.account} at {desk.venue} yet")
     if desk.is_cash:
-        return No(Refusal.ACCOUNT_ASSET, detail=f"the account at {desk.venue} counts in {desk.base}: it is no position")
+        what = "it is priced for a rate alone" if desk.is_rate else f"the account at {desk.venue} counts in {desk.base}"
+        return No(Refusal.ACCOUNT_ASSET, detail=f"{what}: {desk.base} is no position")
     closed = closed_now(terms.rules.asset_class, state.time)
     if closed is not None:
         return No(Refusal.MARKET_CLOSED, detail=closed)

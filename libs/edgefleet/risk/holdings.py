@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import msgspec
 
 from edgefleet.risk.plan import RiskPlan
-from edgefleet.risk.state import Desk, RiskState, believed, deviation_of, equity, position
+from edgefleet.risk.state import (
+    Desk,
+    Rate,
+    RiskState,
+    believed,
+    deviation_of,
+    equity,
+    fleet_equity,
+    home_quotes,
+    is_fleet,
+    position,
+    rates,
+)
 from edgefleet.risk.stress import Portfolio, Position
 from edgefleet.risk.verdict import No
 from edgefleet.units import ZERO
+
+ALL: Final = "all accounts"  # in the place of a venue
 
 
 class Held(NamedTuple):
@@ -25,8 +41,36 @@ def portfolios_of(state: RiskState, plan: RiskPlan) -> list[Held]:
 
     An asset without an instrument in the session is a position without a price: equity counts it nothing.
     """
-    accounts = sorted({(desk.venue, desk.quote) for desk in state.desks.values()})
+    accounts = sorted({(desk.venue, desk.quote) for desk in state.desks.values() if not desk.is_cash})
     return [_held(state, plan, venue, quote) for venue, quote in accounts]
+
+
+def all_of(state: RiskState, plan: RiskPlan) -> Held | None:
+    """Return what all accounts hold as one portfolio in `fleet_limits.quote`, None where there is one account alone."""
+    quote = plan.params.fleet_limits.quote
+    if not is_fleet(state):
+        return None
+    worth, homes = fleet_equity(state, quote), home_quotes(state, quote)
+    if worth is None:
+        return Held(ALL, quote, None, "an account of it cannot be valued")
+    if not worth > 0:
+        return Held(ALL, quote, None, f"equity is {worth!r}; shares of it are no numbers")
+    found: list[Position] = []
+    for venue, home in homes.items():
+        span = None if home is None else rates(state, home, quote)
+        part = None if home is None else _held(state, plan, venue, home).portfolio
+        if span is None or part is None:
+            return Held(ALL, quote, None, f"the account at {venue} cannot be valued")
+        found += [_turned(one, span) for one in part.positions]
+    return Held(ALL, quote, Portfolio(equity=worth, positions=tuple(found), peak=state.peaks.get(f"|{quote}")))
+
+
+def _turned(position: Position, span: Rate) -> Position:
+    """Return a position at a price in another asset: what is owned at the least, what is owed at the most."""
+    if position.price is None:
+        return position
+    turn = span.least if position.quantity >= 0 else span.most
+    return msgspec.structs.replace(position, price=float(position.price) * turn)
 
 
 def _held(state: RiskState, plan: RiskPlan, venue: str, quote: str) -> Held:

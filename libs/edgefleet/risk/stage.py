@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from edgefleet.book.sessions import ALWAYS_OPEN
+from edgefleet.clock import NS_PER_S
 from edgefleet.instruments import split_id
 from edgefleet.messages import (
     FEEDS,
@@ -37,6 +38,7 @@ from edgefleet.risk.state import (
     Desk,
     RiskState,
     Standing,
+    age_ms,
     count_enlargement,
     desk_of,
     forget_old_night,
@@ -63,6 +65,7 @@ __all__ = ["RiskStage", "RiskState"]
 
 
 _APPROVED = "approved"
+_LATE_NS = 3 * NS_PER_S  # a venue beats each second
 
 
 class RiskStage:
@@ -93,7 +96,7 @@ class RiskStage:
         if plan is None or plan.config is not config:
             plan = self._plan = RiskPlan(config)
             self._known = None
-            note_cash(state, plan.params.fleet_limits.quote)
+            note_cash(state, plan.params.fleet_limits.quote, plan.is_rate)
         if self._known is not state:
             self._known = state
             self._kept.forget_all()
@@ -191,16 +194,12 @@ class RiskStage:
     ) -> list[Output]:
         """Hold what the breakers watch against their limits, and return what moved and what is asked for."""
         watch, params, ts = state.watch, plan.params, state.time
-        feeds = [
-            Feed(
-                None if desk.age_ms is None else max(desk.age_ms, 0),
-                _is_worth_closing(state, desk, plan),
-                plan.calendar(desk.instrument),
-            )
-            for desk in touched
-        ]
+        feeds = self._feeds(state, touched, plan)
         moves = watch.observe_venue(beat.venue, feeds, ts, params.breakers)
-        accounts = {(desk.venue, desk.quote): desk for desk in touched}
+        for venue in [one for one, at in state.beat.items() if ts - at > _LATE_NS and one in state.holdings]:
+            silent = [desk for desk in state.desks.values() if desk.venue == venue]
+            moves += watch.observe_silence(venue, self._feeds(state, silent, plan), ts, params.breakers)
+        accounts = {(desk.venue, desk.quote): desk for desk in touched if not desk.is_cash}
         for (venue, quote), desk in accounts.items() if beat.venue in state.holdings else ():
             exposures = self._kept.exposures(state, desk, plan)
             equity, peak = exposures.equity(), state.peaks.get(f"{venue}|{quote}", 0.0)
@@ -218,6 +217,17 @@ class RiskStage:
             told.append(ask("halt", f"flat after: {watch.flattening}", beat))
             watch.flattening = ""
         return told
+
+    @staticmethod
+    def _feeds(state: RiskState, desks: Sequence[Desk], plan: RiskPlan) -> list[Feed]:
+        return [
+            Feed(
+                None if desk.age_ms is None else age_ms(state, desk),
+                _is_worth_closing(state, desk, plan),
+                plan.calendar(desk.instrument),
+            )
+            for desk in desks
+        ]
 
     def _observe_fleet(self, state: RiskState, plan: RiskPlan) -> list[Move]:
         """Hold what all accounts have lost and risk together against their limits, where all can be valued."""
@@ -263,7 +273,7 @@ def _desk(state: RiskState, instrument: str, plan: RiskPlan) -> Desk:
     found = state.desks.get(instrument)
     if found is None:
         found = desk_of(state, instrument)
-        note_cash(state, plan.params.fleet_limits.quote)
+        note_cash(state, plan.params.fleet_limits.quote, plan.is_rate)
     return found
 
 

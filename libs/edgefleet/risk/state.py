@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
@@ -93,7 +93,8 @@ class Desk(msgspec.Struct, kw_only=True):
     base: str
     quote: str
     venue: str
-    is_cash: bool = False  # its base is what the account counts in
+    is_rate: bool = False  # it is priced for a rate alone
+    is_cash: bool = False  # its base is cash: it is a rate, or what the account counts in
     bid: float | None = None
     ask: float | None = None
     age_ms: int | None = None  # of the feed, as the last beat states it
@@ -232,14 +233,17 @@ def position(state: RiskState, desk: Desk) -> Decimal:
     return ZERO if held is None or desk.is_cash else held.get(desk.base, ZERO)
 
 
-def note_cash(state: RiskState, quote: str) -> None:
-    """Note of each instrument whether its base is what its account counts in: that is cash and no position.
+def note_cash(state: RiskState, quote: str, is_rate: Callable[[str], bool]) -> None:
+    """Note of each instrument whether its base is cash and no position: it is a rate, or what its account counts in.
 
-    An account counts in `quote` where it trades in that, else in its first.
+    An account counts in `quote` where it trades in that, else in its first. `is_rate` says of an instrument whether it
+    is priced for a rate alone.
     """
+    for desk in state.desks.values():
+        desk.is_rate = is_rate(desk.instrument)
     homes = {venue: home_quote(state, venue, quote) for venue in {desk.venue for desk in state.desks.values()}}
     for desk in state.desks.values():
-        desk.is_cash = desk.base == homes[desk.venue]
+        desk.is_cash = desk.is_rate or desk.base == homes[desk.venue]
 
 
 class Range(NamedTuple):
@@ -407,7 +411,8 @@ def is_fleet(state: RiskState) -> bool:
 
 def home_quote(state: RiskState, venue: str, quote: str) -> str | None:
     """Return what a venue's account is valued in: `quote` where it trades in that, else its first; None: in nothing."""
-    return home_of({desk.quote for desk in state.desks.values() if desk.venue == venue}, quote)
+    desks = [desk for desk in state.desks.values() if desk.venue == venue]
+    return home_of({desk.quote for desk in desks if not desk.is_rate}, quote)
 
 
 def home_quotes(state: RiskState, quote: str) -> dict[str, str | None]:
@@ -572,7 +577,7 @@ def forget_old_night(desk: Desk, now: int, keep_ns: int) -> None:
 
 def mark_peaks(state: RiskState) -> None:
     """Raise the highest equity seen, per account and quote asset, to what it is now."""
-    for venue, quote in {(desk.venue, desk.quote): None for desk in state.desks.values()}:
+    for venue, quote in {(desk.venue, desk.quote): None for desk in state.desks.values() if not desk.is_cash}:
         now = equity(state, venue, quote)
         if now is not None and now > state.peaks.get(f"{venue}|{quote}", 0.0) and now < math.inf:
             state.peaks[f"{venue}|{quote}"] = now

@@ -163,6 +163,32 @@ def stress(portfolio: Portfolio, scenario: ScenarioParams, params: RiskParams) -
     )
 
 
+def stress_all(portfolio: Portfolio, scenario: ScenarioParams, params: RiskParams) -> StressResult:
+    """Return what the scenario does to all accounts together; the limits are those of the whole fleet.
+
+    They are its gross exposure and its drawdown, as shares of the equity of all that is left.
+    """
+    found, limits = stress(portfolio, scenario, params), params.fleet_limits
+    if found.loss is None or found.equity_after is None or found.drawdown_after is None:
+        return found
+    equity = float(portfolio.equity)
+    gross = math.fsum(abs(value) for one in portfolio.positions if (value := value_of(one)) is not None) / equity
+    peak = found.equity_after / (1 - found.drawdown_after) if found.drawdown_after < 1 else equity
+    left = math.inf if found.leverage_after is None else found.leverage_after
+    asked = [
+        BrokenLimit(limit="fleet_gross", of="", cap=limits.gross, before=gross, after=left),
+        BrokenLimit(
+            limit="fleet_drawdown",
+            of="",
+            cap=limits.max_drawdown,
+            before=max(1 - equity / peak, 0.0),
+            after=found.drawdown_after,
+        ),
+    ]
+    broken = tuple(one for one in asked if not one.after <= one.cap)
+    return msgspec.structs.replace(found, broken=broken)
+
+
 def shock_of(position: Position, scenario: ScenarioParams) -> tuple[str, float] | None:
     """Return what names the shock of a position and the shock, None where the scenario says nothing of it.
 

@@ -84,6 +84,11 @@ class Watch(msgspec.Struct, kw_only=True):
         found.append(self._observe("consecutive_losses", "", lost, float(losses.limit), ts, losses, params))
         return self._moved(found)
 
+    def observe_silence(self, venue: str, feeds: Sequence[Feed], ts: int, params: BreakerParams) -> list[Move]:
+        """Hold the age of the feeds of a venue that does not beat, while another does, against its limit."""
+        stale = params.staleness
+        return self._moved([self._observe("staleness", venue, staleness(feeds, ts), stale.limit_s, ts, stale, params)])
+
     def observe_account(self, key: str, money: Money, ts: int, params: BreakerParams) -> list[Move]:
         """Hold the losses and the risk of the account `venue|quote` against their limits.
 

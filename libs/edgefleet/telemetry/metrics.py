@@ -66,7 +66,10 @@ class Metrics:
 
     @cached_property
     def equity_usd(self) -> Gauge:
-        return self._gauge("equity_usd", "Cash and positions at the last price, in the account's currency.")
+        return self._gauge(
+            "equity_usd",
+            "Cash and positions at the last price, in the account's currency; of several in fleet_limits.quote.",
+        )
 
     @cached_property
     def drawdown_pct(self) -> Gauge:

@@ -55,7 +55,15 @@ def status(
     if fleet is not None and fleet.port == monitor and not fleet.keeps_features:
         left_out.add("features")
     names = [name for name in SERVICES if name not in left_out]
-    body["services"] = [{**known.get(name, {}), **_health(name, service_port(name, monitor))} for name in names]
+    asked = [(name, name, 0) for name in names if name != "venue"]
+    if "venue" in names:
+        venues = fleet.venues if fleet is not None and fleet.port == monitor else ()
+        several = len(venues) > 1
+        asked += [("venue", f"venue.{one.name}" if several else "venue", at) for at, one in enumerate(venues)]
+        asked += [] if venues else [("venue", "venue", 0)]
+    body["services"] = [
+        {**known.get(name, {}), **_health(shown, service_port(name, monitor, number))} for name, shown, number in asked
+    ]
     if as_json:
         _print(body)
     else:
@@ -222,7 +230,7 @@ def _status_lines(body: dict[str, Any]) -> list[str]:
         # The venue and params read no stream that they could be behind in.
         well = f"{behind} entries behind" if service.get("lag") else "answers"
         told = "; ".join(service["wrong"]) or well
-        lines.append(f"{'ok ' if service['ok'] else 'RED'}        {service['service']:<10} {told}")
+        lines.append(f"{'ok ' if service['ok'] else 'RED'}        {service['service']:<12} {told}")
     return lines
 
 
@@ -233,7 +241,11 @@ def _together_lines(body: dict[str, Any]) -> list[str]:
         return []
     earned = f"realised after fees {_cents(whole['realised_after_fees'])}, unrealised {_cents(whole['unrealised'])}"
     why = f"; {whole['why']}" if whole["why"] else ""
-    return [f"accounts   together: equity {_cents(whole['equity'])} {whole['quote']}, {earned}{why}"]
+    rates = [
+        f"1 {asset} = {rate} {whole['quote']}" for asset, rate in whole["rates"].items() if asset != whole["quote"]
+    ]
+    by = f"; {', '.join(rates)}" if rates else ""
+    return [f"accounts   together: equity {_cents(whole['equity'])} {whole['quote']}, {earned}{by}{why}"]
 
 
 def _breaker_line(one: dict[str, Any]) -> str:
@@ -245,7 +257,7 @@ def _breaker_line(one: dict[str, Any]) -> str:
 
 def _cents(amount: str | None) -> str:
     """Return an exact amount for the eye; `--json` has all of it."""
-    return "not known" if amount is None else f"{Decimal(amount):.2f}"
+    return "not known" if amount is None else f"{round(Decimal(amount), 2) + 0:.2f}"
 
 
 def _print(body: object) -> None:

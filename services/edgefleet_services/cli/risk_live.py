@@ -74,9 +74,9 @@ def stress_portfolio(
 
     Losses are positive. A position for which a scenario names no shock is told as not covered and in no loss.
     """
-    from edgefleet.risk.holdings import Held, portfolios_of
+    from edgefleet.risk.holdings import Held, all_of, portfolios_of
     from edgefleet.risk.plan import RiskPlan  # not with this module, which every service's process loads
-    from edgefleet.risk.stress import stress
+    from edgefleet.risk.stress import stress, stress_all
 
     if positions is None:
         where: tuple[Path, ...] = ()
@@ -85,17 +85,20 @@ def stress_portfolio(
         held = portfolios_of(present.state, RiskPlan(config))
         if not held:
             raise OutOfReach("the risk stage has seen no instrument yet; ask again when the session has begun")
+        whole = all_of(present.state, RiskPlan(config))
+        held += [] if whole is None else [whole]
     else:
         where = (positions,)
         config, as_of = load_fleet(conf) if conf.is_dir() else FleetConfig(), None
-        held = [Held("", "", _portfolio(positions, config))]
+        whole, held = None, [Held("", "", _portfolio(positions, config))]
     chosen = _chosen(config, scenarios, scenario)
     bodies, lines = [], []
     for one in held:
         found: list[StressResult] = []
         if one.portfolio is not None:
+            ask = stress_all if one is whole else stress
             with refusals_of(*where):
-                found = [stress(one.portfolio, each, config.risk_harmonizer) for each in chosen]
+                found = [ask(one.portfolio, each, config.risk_harmonizer) for each in chosen]
         bodies.append(_body(one, found))
         lines += _lines(one, found, as_of, detailed=scenario is not None)
     answer({"as_of": as_of, "accounts": bodies}, as_json, lines)

@@ -102,6 +102,7 @@ class Follower:
         self.host = host
         self.tape = False
         self.has_own_time = False  # the venue plays another time than the wall clock's: its frames alone tell it
+        self._time_is_open = False  # whether that is not known yet
         self.is_busy = False
         # A source of another library's has no address here: nothing is asked of this one.
         root, headers = plan.dialect.rest_root(plan.rest_url), plan.dialect.headers(plan.options)
@@ -152,7 +153,9 @@ class Follower:
             self.tape = status.market == "tape"
             now = self.host.clock.wall_ns() // NS_PER_MS
             told = status.market_time_ms
-            self.has_own_time = self.tape or (told is not None and abs(told - now) > _ANOTHER_TIME_MS)
+            is_known = self.tape or bool(told) or status.market != "relay"  # a relay learns it with its first frame
+            self.has_own_time = is_known and (self.tape or (told is not None and abs(told - now) > _ANOTHER_TIME_MS))
+            self._time_is_open = not is_known
             self.feed = self._make_feed(waits_for_books=self.tape)
         path, read = plan.dialect.listing_path, plan.dialect.listing
         if path is None or read is None:
@@ -222,7 +225,7 @@ class Follower:
             path = None if dialect.bars_path is None else dialect.bars_path(name, width, BACKFILL_BARS)
             if path is None or dialect.bars is None:
                 reason = "the venue has no candles of this width"
-                log.warning("no_history", venue=self.plan.venue, symbol=symbol, bar_ms=width, reason=reason)
+                log.info("no_history", venue=self.plan.venue, symbol=symbol, bar_ms=width, reason=reason)
                 continue
             try:
                 raw = await self.rest.get(path)
@@ -351,7 +354,10 @@ class Follower:
             self._show(frame)
             outputs += self.feed.on_frame(frame.stamp_ns, frame.body, frame.ts_init)
         await frames.acknowledge()
-        if not self.has_own_time:
+        if self._time_is_open and self._heard_ns:
+            away_ms = abs(self._heard_ns - self.host.clock.wall_ns()) // NS_PER_MS
+            self.has_own_time, self._time_is_open = away_ms > _ANOTHER_TIME_MS, False
+        if not self.has_own_time and not self._time_is_open:
             outputs += self.feed.on_silence(self.host.clock.wall_ns() - _LATE_NS)
         if outputs:
             if self.pace.is_busy:

@@ -140,6 +140,13 @@ class FleetView:
         if len(self.orders) > KEPT_ORDERS:
             self.orders.popitem(last=False)
 
+    def age_of(self, instrument: str) -> int | None:
+        """Return how old an instrument's feed is: its age at its venue's last beat, and the time to the last of any."""
+        age_ms, beat = self.ages.get(instrument), self.beat_ts.get(split_id(instrument)[1])
+        if age_ms is None or beat is None:
+            return age_ms
+        return age_ms + (max(self.beat_ts.values()) - beat) // NS_PER_MS
+
     def market(self) -> list[Shown]:
         """Return each instrument's touch and how old its data is, by name."""
         names = sorted({*self.touches, *self.ages})
@@ -153,7 +160,7 @@ class FleetView:
             "bid_size": None if touch is None else decimal_text(touch.bid_size),
             "ask": None if touch is None else decimal_text(touch.ask),
             "ask_size": None if touch is None else decimal_text(touch.ask_size),
-            "age_ms": self.ages.get(instrument),
+            "age_ms": self.age_of(instrument),
             "time": None if touch is None else iso(touch.ts_event),
         }
 
@@ -271,7 +278,8 @@ def shown(message: msgspec.Struct) -> Shown:
 def staleness(view: FleetView) -> dict[tuple[str, str], float]:
     """Return seconds since each (venue, symbol) last said anything, by the newest beat; the unknown are left out."""
     ages = {}
-    for instrument, age_ms in view.ages.items():
+    for instrument in view.ages:
+        age_ms = view.age_of(instrument)
         if age_ms is not None:
             symbol, venue = split_id(instrument)
             ages[venue, symbol] = age_ms / 1_000

@@ -403,7 +403,7 @@ def _session_line(view: FleetView) -> dict[str, Any] | None:
         "session": session.session,
         "mode": session.mode,
         "venue": session.venue,
-        "symbols": list(session.symbols),
+        "symbols": list(session.traded if "," in session.venue else session.symbols),
         "started": iso(session.ts_init),
     }
 

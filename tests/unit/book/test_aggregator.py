@@ -131,6 +131,14 @@ def test_a_silent_or_dropped_venue_closes_what_it_was_part_of() -> None:
     assert monitor.on_book("a", at(99, 100), NS_PER_MS + 2) == []
 
 
+def test_a_venue_that_is_itself_too_late_is_compared_with_nobody() -> None:
+    monitor = ArbitrageMonitor("BTC/USDT", {"a": NONE, "b": NONE}, stale_after_ms=1)
+    monitor.on_book("a", at(99, 100), 10 * NS_PER_MS)
+
+    assert monitor.on_book("b", at(102, 103), 5 * NS_PER_MS) == []
+    assert [event.state for event in monitor.on_book("b", at(102, 103), 10 * NS_PER_MS)] == ["opened"]
+
+
 def test_a_book_that_is_crossed_in_itself_opens_nothing_and_closes_what_was_open() -> None:
     monitor = ArbitrageMonitor("BTC/USDT", {"a": NONE, "b": NONE}, stale_after_ms=1_000)
     monitor.on_book("a", at(99, 100), 0)

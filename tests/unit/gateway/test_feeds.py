@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.gateway.rig import Rig
 
+from edgefleet.book.sessions import calendar_for
 from edgefleet.clock import NS_PER_S
 from edgefleet.errors import Transient
 from edgefleet.gateway.feeds import FRESH_BEATS, FeedWatch
@@ -183,3 +184,69 @@ async def test_every_venue_is_told_of_a_redis_that_does_not_answer(rig: Rig, mon
 
     assert other.troubles == ["away"]
     assert "Redis was lost" in rig.gateway.gates.not_ready_reason
+
+
+async def test_a_venue_that_stops_to_beat_beside_one_that_goes_on_is_silent(rig: Rig) -> None:
+    other = Other(rig)
+    await rig.open()
+    rig.hold()
+
+    await rig.bus.append("beats", okx_beat(1, 5))
+    await rig.until(lambda: other.beats)
+    for second in range(1, 13):
+        rig.clock.advance(s=1)
+        await rig.bus.append("beats", beat(second, BTC=5))
+    await rig.until(lambda: other.alerts)
+
+    assert other.alerts == ["okx has not beaten for 12.0 s, while others have"]
+    latch = await rig.bus.trading_state()
+    assert latch is not None
+    assert (latch.state, latch.by) == ("REDUCING", FEEDS)
+
+
+async def test_a_hold_of_an_earlier_life_names_the_venue_that_does_not_beat_any_more(rig: Rig) -> None:
+    other = Other(rig)
+    await rig.bus.latch("ACTIVE", reason="test", by="anna", person=True, ts=1)
+    await rig.bus.latch("REDUCING", reason="silent", by=FEEDS, person=False, ts=2)
+    await rig.gateway.start()
+    rig.hold()
+
+    for second in range(12):
+        rig.clock.advance(s=1)
+        await rig.bus.append("beats", beat(second, BTC=5))
+        await rig.feeds.look()
+    await rig.until(lambda: other.alerts)
+    for second in range(FRESH_BEATS):
+        rig.clock.advance(s=1)
+        await rig.bus.append("beats", beat(12 + second, BTC=5))
+        await rig.bus.append("beats", okx_beat(second, 5))
+    await rig.until(lambda: rig.bus._data.latch is not None and rig.bus._data.latch.state == "ACTIVE")
+
+    assert other.alerts[0].startswith("okx has not beaten for")
+
+
+async def test_one_venue_that_does_not_beat_is_for_the_gate_and_no_silence_beside_others(rig: Rig) -> None:
+    await rig.open()
+    rig.hold()
+    await rig.bus.append("beats", beat(1, BTC=5))
+    await rig.feeds.look()
+
+    rig.clock.advance(s=60)
+    await rig.feeds.look()
+
+    latch = await rig.bus.trading_state()
+    assert latch is not None
+    assert latch.state == "ACTIVE"
+    assert rig.gateway.gates.refusal(3_000) is not None
+
+
+def test_a_closed_market_is_not_silent_and_an_open_one_only_since_it_opened() -> None:
+    watch = FeedWatch("alpaca", lambda instrument: calendar_for("us_stocks"))
+    closed, opened = 1_767_708_000 * NS_PER_S, 1_767_709_805 * NS_PER_S  # 2026-01-06 14:00:00 and 14:30:05, UTC
+    told = {}
+    for at in (closed, opened, opened + 6 * NS_PER_S):
+        touch = TouchAge(instrument="AAPL/USD@alpaca", bid=None, ask=None, age_ms=17 * 3_600_000)
+        watch.take(build.beat(venue="alpaca", touches=(touch,), ts_event=at), DEADLINE_MS)
+        told[at] = watch.silent(DEADLINE_MS)
+
+    assert [*told.values()] == [None, None, "AAPL/USD@alpaca said nothing for 11.0 s"]

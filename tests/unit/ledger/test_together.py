@@ -167,18 +167,18 @@ def test_without_a_rate_there_is_no_sum_but_a_reason() -> None:
     assert summed(found) == (None, None, None, None)
     assert (found.peak_equity, found.drawdown) == (D(3_000), None)
     assert found.rates == {"USDT": D(1)}
-    assert found.why == "no rate of USD in USDT"
+    assert found.why.startswith("no rate of USD in USDT: ")
     assert (found.fills, found.fees) == (6, {"USD": D(5), "USDT": D(5)})
 
 
 def test_every_asset_without_a_rate_is_named_once() -> None:
     found = whole(line("sim"), line("a", "USD"), line("b", "EUR"), line("c", "USD"))
 
-    assert found.why == "no rate of USD, EUR in USDT"
+    assert found.why.startswith("no rate of USD, EUR in USDT: trade or follow USD/USDT or USDT/USD, EUR/USDT")
 
 
 def test_a_missing_rate_is_told_before_a_missing_price() -> None:
-    assert whole(line("sim"), line("a", "USD", equity=None)).why == "no rate of USD in USDT"
+    assert whole(line("sim"), line("a", "USD", equity=None)).why.startswith("no rate of USD in USDT: ")
 
 
 RATES = st.lists(

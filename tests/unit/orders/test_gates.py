@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from edgefleet.messages import Account, Approved, Balance, Command, GatewayOutcome, OrderEvent, Reconciled, Refused
+from edgefleet.clock import NS_PER_S
+from edgefleet.messages import (
+    Account,
+    Approved,
+    Balance,
+    Command,
+    GatewayOutcome,
+    OrderEvent,
+    Reconciled,
+    Refused,
+    TouchAge,
+)
 from edgefleet.orders.stage import OrderStage
 from edgefleet.testing import build
 from edgefleet.testing.clock import START_NS
@@ -156,3 +167,15 @@ def test_a_new_stage_has_every_gate_shut() -> None:
 
     assert state.gates == {}
     assert state.shut(state.lane("main", SIM)) != ""
+
+
+def test_a_touch_grows_old_while_its_venue_does_not_beat_and_another_does() -> None:
+    desk = two_venues()
+    desk.feed(opened("sim"), opened("okx"))
+    desk.feed(build.beat(venue="okx", touches=(TouchAge(instrument=OKX, bid=Decimal(1), ask=Decimal(2), age_ms=7),)))
+
+    desk.feed(build.beat(ts_event=START_NS + 6 * NS_PER_S))
+    said = desk.feed(target("okx", expires_at=START_NS + 60 * NS_PER_S))
+
+    assert refusals(said) == ["STALE_DATA"]
+    assert desk.state.age_ms(OKX) == 6_007

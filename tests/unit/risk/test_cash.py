@@ -10,17 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.risk.world import BTC, Venues, venues_config
 
-from edgefleet.messages import Approved, Refusal, Refused
-from edgefleet.risk.state import RiskState, desk_of, equity, note_cash, position, rate
+from edgefleet.messages import Approved, BreakerMoved, Refusal, Refused
+from edgefleet.params.schema.risk import RiskParams
+from edgefleet.params.schema.stress import ScenarioParams
+from edgefleet.risk.holdings import all_of, portfolios_of
+from edgefleet.risk.plan import RiskPlan
+from edgefleet.risk.state import RiskState, desk_of, equity, fleet_equity, home_quote, note_cash, position, rate
+from edgefleet.risk.stress import Portfolio, Position, stress_all
 
 DOLLAR = "USDT/USD@sim"
 PRICES = {BTC: 60_000.0, DOLLAR: 1.0}
 SYMBOLS = ("BTC/USDT", "USDT/USD")
+CASH = {"USDT": "100000"}
 
 
-def trading(quote: str = "USDT", **balances: str) -> Venues:
+def trading(quote: str = "USDT", *, rate_only: bool = False, **balances: str) -> Venues:
     """Return an account that may trade bitcoin for USDT, and USDT for dollars."""
     settings = venues_config({"fleet_limits": {"quote": quote}}, symbols=SYMBOLS)
+    if rate_only:
+        settings.instruments.symbols["USDT/USD"] = settings.instruments.symbols["USDT/USD"].model_copy(
+            update={"rate_only": True}
+        )
     world = Venues(settings, PRICES, {"sim": balances or {"USDT": "100000"}})
     world.warm()
     world.said.clear()
@@ -36,7 +46,7 @@ def test_cash_is_not_sold_for_another_asset_whatever_the_edge_says() -> None:
     assert isinstance(up, Refused)
     assert isinstance(down, Refused)
     assert {up.reason, down.reason} == {Refusal.ACCOUNT_ASSET}
-    assert up.detail == "the account at sim counts in USDT: it is no position"
+    assert up.detail == "the account at sim counts in USDT: USDT is no position"
 
 
 def test_cash_takes_no_room_of_what_is_traded() -> None:
@@ -56,6 +66,19 @@ def test_an_account_that_counts_in_the_other_asset_holds_it_as_a_position() -> N
 
     assert position(world.state, world.state.desks[DOLLAR]) == 5_000
     assert not world.state.desks[DOLLAR].is_cash
+
+
+@pytest.mark.parametrize("quote", ["USDT", "USD", "EUR"])
+def test_a_rate_is_never_traded_whatever_the_fleet_is_valued_in(quote: str) -> None:
+    world = trading(quote, rate_only=True)
+
+    said = [world.edge(bps, DOLLAR)[0] for bps in (60.0, -60.0)]
+
+    assert {one.reason for one in said if isinstance(one, Refused)} == {Refusal.ACCOUNT_ASSET}
+    assert "it is priced for a rate alone" in said[0].detail  # type: ignore[union-attr]
+    assert home_quote(world.state, "sim", quote) == "USDT"
+    assert position(world.state, world.state.desks[DOLLAR]) == 0
+    assert isinstance(world.edge(60.0, BTC)[0], Approved)
 
 
 def test_what_is_bought_is_no_loss_in_whatever_asset_the_account_is_told() -> None:
@@ -117,10 +140,61 @@ def test_a_new_instrument_may_change_what_an_account_counts_in() -> None:
     state = quoted(BTC_EUR=(1.0, 1.0), EUR_USDT=(1.0, 1.0))
     state.holdings["sim"] = {"EUR": Decimal(5)}
 
-    note_cash(state, "EUR")
+    note_cash(state, "EUR", lambda name: False)
     in_euros = {name: desk.is_cash for name, desk in state.desks.items()}
-    note_cash(state, "USDT")
+    note_cash(state, "USDT", lambda name: False)
     in_dollars = {name: desk.is_cash for name, desk in state.desks.items()}
 
     assert in_euros == {"BTC/EUR@sim": False, "EUR/USDT@sim": True}
     assert in_dollars == {"BTC/EUR@sim": False, "EUR/USDT@sim": False}
+
+
+def test_a_rate_is_no_account_of_its_own_and_all_accounts_are_one_portfolio() -> None:
+    settings = venues_config(symbols=("BTC/USDT", "USDT/USD", "AAPL/USD"))
+    prices = {**PRICES, DOLLAR: 0.5, "AAPL/USD@okx": 100.0}
+    world = Venues(settings, prices, {"sim": {"USDT": "100000"}, "okx": {"USD": "50000"}})
+    world.warm()
+    world.fill("0.5", BTC)
+    world.fill("100", "AAPL/USD@okx")
+    world.beat()
+    plan = RiskPlan(world.config)
+
+    each, whole = portfolios_of(world.state, plan), all_of(world.state, plan)
+
+    assert [(one.venue, one.quote) for one in each] == [("okx", "USD"), ("sim", "USDT")]
+    assert whole is not None
+    assert whole.portfolio is not None
+    assert {one.instrument for one in whole.portfolio.positions} == {BTC, "AAPL/USD@okx"}
+    assert float(whole.portfolio.equity) == pytest.approx(fleet_equity(world.state, "USDT"))
+    stocks = next(one for one in whole.portfolio.positions if one.instrument.startswith("AAPL"))
+    assert float(stocks.price or 0) == pytest.approx(200.0, rel=0.05)
+
+
+def test_all_accounts_under_stress_are_held_against_the_limits_of_the_fleet() -> None:
+    held = (Position(instrument=BTC, quantity=1, price=60_000.0, asset_class="crypto"),)
+    fall = ScenarioParams.model_validate({"name": "x", "source": "x", "shocks": {"base": {"BTC": -0.5}}})
+    limits = RiskParams.model_validate({"fleet_limits": {"gross": 0.5, "net": 0.5, "max_drawdown": 0.1}})
+
+    found = stress_all(Portfolio(equity=100_000.0, positions=held, peak=120_000.0), fall, limits)
+    told = {one.limit: (round(one.before, 9), round(one.after, 9)) for one in found.broken}
+
+    assert found.loss == 30_000.0
+    assert told == {"fleet_drawdown": (round(1 - 100 / 120, 9), round(1 - 70 / 120, 9))}
+
+
+def test_a_position_at_a_venue_that_does_not_beat_opens_the_breaker_of_staleness() -> None:
+    world = Venues(venues_config(), {BTC: 60_000.0, "BTC/USDT@okx": 60_000.0}, dict.fromkeys(("sim", "okx"), CASH))
+    world.warm()
+    world.fill("0.5", "BTC/USDT@okx")
+    world.beat()
+    world.dead = {"okx"}
+    world.control.clear()
+
+    world.beat(seconds=9)
+    before = [one for one in world.control if isinstance(one, BreakerMoved)]
+    world.beat(seconds=3)
+
+    assert before == []
+    assert [(one.breaker, one.scope, one.after) for one in world.control if isinstance(one, BreakerMoved)] == [
+        ("staleness", "okx", "OPEN")
+    ]

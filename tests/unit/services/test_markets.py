@@ -12,12 +12,13 @@ from edgefleet.book.sessions import closed_now
 from edgefleet.clock import NS_PER_S
 from edgefleet.errors import Misuse
 from edgefleet.params.schema import FleetConfig
-from edgefleet_services.markets import Markets, _common_shift, check_markets
+from edgefleet_services.markets import Markets, _common_shift, check_markets, missing_rates
 from edgefleet_services.options import Mode, traded_venues
 
 CONF = Path("conf")
 BOTH = ("sim,sim2", "BTC/USDT@sim,BTC/USDT@sim2")
 STEPS = {"tick_size": "0.01", "lot_size": "0.00001", "min_quantity": "0.00001", "min_notional": "5"}
+STOCK = {**STEPS, "asset_class": "us_stocks"}
 
 Write = Callable[..., Path]
 
@@ -27,7 +28,7 @@ def config() -> FleetConfig:
     dialects = {"sim": "binance", "sim2": "binance", "binance": "binance", "alpaca": "alpaca", "okx": "okx"}
     return FleetConfig.model_validate(
         {
-            "instruments": {"symbols": dict.fromkeys(("BTC/USDT", "ETH/USDT", "XXX/USD"), STEPS)},
+            "instruments": {"symbols": {"BTC/USDT": STEPS, "ETH/USDT": STEPS, "XXX/USD": STOCK, "YYY/USD": STOCK}},
             "venues": {
                 "venues": {
                     name: {"dialect": dialect, "rest_url": "http://x", "stream_url": "ws://x"}
@@ -136,7 +137,7 @@ def test_file_of_several_venues_that_names_none_is_refused(tape: Write) -> None:
 
 
 def test_tape_of_a_venue_that_is_not_traded_is_no_venue_s_tape(tape: Write) -> None:
-    with pytest.raises(Misuse, match=r"of which of sim, sim2\?"):
+    with pytest.raises(Misuse, match="'okx' is not among the venues sim, sim2"):
         checked(*BOTH, f"okx={tape('a')}")
 
 
@@ -152,7 +153,7 @@ def test_several_tapes_are_not_played_as_fast_as_they_are_read(tape: Write) -> N
 
 
 def test_stock_among_several_tapes_is_refused(tape: Write, stock_tape: Path) -> None:
-    with pytest.raises(Misuse, match=r"several tapes are of Binance's wire; alpaca \(alpaca\) plays its own alone"):
+    with pytest.raises(Misuse, match="a tape beside alpaca cannot be"):
         checked("sim,alpaca", "BTC/USDT@sim,XXX/USD@alpaca", f"sim={tape('a')}", f"alpaca={stock_tape}")
 
 
@@ -213,8 +214,8 @@ def test_stock_s_tape_plays_at_its_own_venue(stock_tape: Path, tmp_path: Path) -
 
 
 def test_stock_that_is_not_on_its_tape_is_refused(stock_tape: Path) -> None:
-    with pytest.raises(Misuse, match="symbol BTC/USDT is not on the tape; it has XXX"):
-        checked("alpaca", "BTC/USDT", stock_tape)
+    with pytest.raises(Misuse, match="symbol YYY/USD is not on the tape; it has XXX"):
+        checked("alpaca", "YYY/USD", stock_tape)
 
 
 def test_wire_that_is_no_stock_s_tape_is_refused_at_a_venue_of_stocks(tape: Write) -> None:
@@ -243,7 +244,7 @@ def test_each_simulated_venue_has_a_market_and_an_account_of_its_own(tmp_path: P
     found = {name: words or () for name, words in arguments(markets, tmp_path).items()}
 
     assert {name: (*after(words, "--market"), *after(words, "--state-file")) for name, words in found.items()} == {
-        "sim": ("synthetic", str(tmp_path / "venue.json")),
+        "sim": ("synthetic", str(tmp_path / "venue.sim.json")),
         "sim2": ("relay", str(tmp_path / "venue.sim2.json")),
         "alpaca": ("synthetic", str(tmp_path / "venue.alpaca.json")),
     }
@@ -294,10 +295,10 @@ def test_made_up_market_beside_a_real_one_has_the_clock_s_time(tmp_path: Path) -
     assert found == {"alpaca": ["0"], "binance": []}
 
 
-def test_the_only_venue_s_account_is_where_it_was_before_there_were_several(tmp_path: Path) -> None:
+def test_a_simulated_account_is_kept_by_the_venue_s_name_and_not_by_its_place(tmp_path: Path) -> None:
     found = arguments(checked("binance", "BTC/USDT", mode="paper"), tmp_path)
 
-    assert found == {"binance": ("--market", "relay", "--state-file", str(tmp_path / "venue.json"))}
+    assert found == {"binance": ("--market", "relay", "--state-file", str(tmp_path / "venue.binance.json"))}
 
 
 def test_simulated_venues_have_ports_that_follow_each_other(tmp_path: Path) -> None:
@@ -345,3 +346,31 @@ def test_live_orders_never_meet_a_tape(tape: Write, venues: tuple[str, str]) -> 
 
     with pytest.raises(Misuse, match="--mode live trades the real market, and a --tape is a recorded one"):
         checked(*venues, *given, mode="live")
+
+
+def test_a_simulated_account_of_an_earlier_version_is_refused_with_its_new_name(tmp_path: Path) -> None:
+    (tmp_path / "venue.json").write_text("{}")
+
+    with pytest.raises(Misuse, match=r"if it is sim's, rename it to venue\.sim\.json"):
+        arguments(checked("sim", "BTC/USDT"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "told"),
+    [
+        ("XXX/USD@sim,XXX/USD@alpaca", r"XXX/USD@sim: sim \(binance\) trades no stocks"),
+        ("BTC/USDT@sim,BTC/USDT@alpaca", r"BTC/USDT@alpaca: alpaca \(alpaca\) trades US stocks"),
+        ("BTC/USDDT@sim,XXX/USD@alpaca", "did you mean BTC/USDT"),
+    ],
+)
+def test_a_symbol_at_the_wrong_kind_of_venue_is_told_before_anything_starts(symbols: str, told: str) -> None:
+    with pytest.raises(Misuse, match=told):
+        checked("sim,alpaca", symbols)
+
+
+def test_what_leads_from_one_account_s_asset_to_another_s_is_missed_before_the_start() -> None:
+    apart, led = (traded_venues("sim,alpaca", f"BTC/USDT@sim,{more}XXX/USD@alpaca") for more in ("", "USDT/USD@sim,"))
+
+    assert missing_rates(apart, config()) == ["USD"]
+    assert missing_rates(led, config()) == []
+    assert missing_rates(traded_venues("alpaca", "XXX/USD"), config()) == []

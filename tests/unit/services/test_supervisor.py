@@ -213,7 +213,7 @@ def test_every_service_is_told_of_all_venues_and_their_addresses(tmp_path: Path,
 def test_a_simulated_venue_is_told_of_itself_alone_and_what_it_plays(tmp_path: Path) -> None:
     options = two_venues(tmp_path)
 
-    first, second = (command(options, name, tmp_path) for name in ("venue", "venue.sim2"))
+    first, second = (command(options, name, tmp_path) for name in ("venue.sim", "venue.sim2"))
 
     assert traded_by(first) == (TradedVenue(name="sim", symbols=("BTC/USDT", "ETH/USDT"), url="http://127.0.0.1:9180"),)
     assert traded_by(second) == (TradedVenue(name="sim2", symbols=("BTC/USDT",), url="http://127.0.0.1:9181"),)
@@ -245,10 +245,13 @@ def test_a_venue_without_an_address_leaves_its_place_empty(tmp_path: Path) -> No
     assert [(one.name, one.url) for one in traded_by(told)] == [("binance", None), ("sim", "http://127.0.0.1:9180")]
 
 
-def test_the_first_simulated_venue_has_the_name_that_it_had_alone(tmp_path: Path) -> None:
+def test_of_several_simulated_venues_each_process_has_its_venue_s_name(tmp_path: Path) -> None:
     options = two_venues(tmp_path)
 
-    assert {name: venue.name for name, venue in options.simulations.items()} == {"venue": "sim", "venue.sim2": "sim2"}
+    assert {name: venue.name for name, venue in options.simulations.items()} == {
+        "venue.sim": "sim",
+        "venue.sim2": "sim2",
+    }
     assert [*fleet(tmp_path, simulated("binance", 0, "BTC/USDT")).simulations] == ["venue"]
 
 

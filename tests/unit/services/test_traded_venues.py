@@ -186,3 +186,20 @@ def test_no_venue_is_sent_the_key_of_another(environment: pytest.MonkeyPatch, al
     environment.setenv("EDGEFLEET_VENUE_BINANCE_SECRET", "own secret")
 
     assert venue_keys("alpaca", alone=alone) == ("", "")
+
+
+@pytest.mark.parametrize("names", ["my-venue,my_venue", "a,A"])
+def test_two_venues_never_have_their_keys_under_one_name(names: str) -> None:
+    first, second = names.split(",")
+
+    with pytest.raises(Misuse, match=r"two venues would have their keys in EDGEFLEET_VENUE_\w+_KEY; rename one"):
+        traded_venues(names, f"BTC/USDT@{first},BTC/USDT@{second}")
+
+
+def test_key_and_secret_come_from_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEFLEET_VENUE_BINANCE_KEY", "own")
+    monkeypatch.setenv("EDGEFLEET_VENUE_SECRET", "common")
+    monkeypatch.setenv("EDGEFLEET_VENUE_KEY", "common")
+
+    assert venue_keys("binance", alone=True) == ("own", "")
+    assert venue_keys("okx", alone=True) == ("common", "common")

@@ -26,6 +26,11 @@ class InstrumentParams(Params):
     shortable: bool = Field(
         False, description="whether the position may be negative", json_schema_extra={"tighter": "lower"}
     )
+    rate_only: bool = Field(
+        False,
+        description="priced and never traded: its touch is a rate between assets that accounts count in",
+        json_schema_extra={"tighter": "higher"},
+    )
     daily_volume: Decimal | None = Field(
         None, gt=0, description="base units a day, for the impact of one's own orders; null: impact counts nothing"
     )
@@ -61,6 +66,7 @@ class InstrumentsParams(Params):
             min_quantity=params.min_quantity,
             min_notional=params.min_notional,
             shortable=params.shortable,
+            rate_only=params.rate_only,
         )
         self._by_id[instrument] = made
         return made

@@ -109,6 +109,7 @@ function showMoney(fleet) {
   put("fees", account.fees_in_quote == null ? NONE : money(account.fees_in_quote) + quote, fees || account.fees_in_quote);
   put("drawdown", account.drawdown_pct == null ? NONE : `${number(account.drawdown_pct)} %`, account.drawdown);
   const difference = account.ledger_minus_venue;
+  byId("money-note").dataset.kind = account.why ? "bad" : "none";
   byId("money-note").textContent = account.why || (fleet.accounts.length > 1 ? accountsTold(account, fleet) : "");
   put("difference", text(difference), null, difference == null ? "none" : Number(difference) === 0 ? "good" : "bad");
   if (fleet.accounts.length && !curveAsked) {
@@ -118,13 +119,13 @@ function showMoney(fleet) {
   for (const one of fleet.accounts) addPoint(`${one.account}@${one.venue}`, one);
   if (fleet.accounts.length > 1 && fleet.together) addPoint("all", fleet.together);
   const only = fleet.accounts[0];
-  draw(fleet.accounts.length > 1 ? "all" : only ? `${only.account}@${only.venue}` : "");
+  draw(fleet.accounts.length > 1 ? "all" : only ? `${only.account}@${only.venue}` : "", fleet.accounts.length > 1);
 }
 
 function accountsTold(account, fleet) {
   const each = fleet.accounts.map((one) => `${one.account}@${one.venue} ${one.equity == null ? NONE : money(one.equity)} ${one.quote}`);
   const rates = Object.entries(account.rates || {}).filter(([asset]) => asset !== account.quote);
-  return [...each, ...rates.map(([asset, rate]) => `1 ${asset} = ${number(rate)} ${account.quote}`)].join(" · ");
+  return [...each, ...rates.map(([asset, rate]) => `1 ${asset} = ${Number(rate).toPrecision(6)} ${account.quote}`)].join(" · ");
 }
 
 function addPoint(name, account) {
@@ -139,7 +140,7 @@ function addPoint(name, account) {
   points.set(name, series);
 }
 
-function draw(name) {
+function draw(name, known) {
   const series = points.get(name) || [];
   const chart = byId("chart");
   const note = byId("chart-note");
@@ -147,7 +148,7 @@ function draw(name) {
   if (series.length < 2) {
     note.textContent = series.length
       ? "The curve begins with the second second of market time."
-      : "No equity yet: it appears with the first account and the first price.";
+      : known ? "No curve: what the accounts come to is not known." : "No equity yet: it appears with the first account and the first price.";
     return;
   }
   const values = series.map((point) => point[1]);
@@ -160,6 +161,8 @@ function draw(name) {
 }
 
 function showTables(fleet) {
+  const quotes = new Set(fleet.accounts.map((account) => account.quote));
+  const unit = (account) => (quotes.size > 1 ? ` ${account.quote}` : "");
   rows("market", fleet.market.map((m) => [
     named(m.instrument), text(m.bid), text(m.ask),
     [duration(m.age_ms), m.age_ms == null ? "none" : m.age_ms < 2000 ? "good" : m.age_ms < 10000 ? "warn" : "bad"],
@@ -167,9 +170,9 @@ function showTables(fleet) {
   rows("positions", fleet.accounts.flatMap((account) => [
     ...account.positions.map((p) => [
       named(p.instrument), [text(p.quantity), "", p.quantity], [p.average_price == null ? NONE : money(p.average_price), "", p.average_price],
-      [money(p.value), "", p.value], [money(p.unrealised), signKind(p.unrealised), p.unrealised],
+      [money(p.value) + unit(account), "", p.value], [money(p.unrealised), signKind(p.unrealised), p.unrealised],
     ]),
-    ...Object.entries(account.cash).map(([asset, amount]) => [asset, [money(amount, 2), "", amount], NONE, asset === account.quote ? money(amount) : NONE, NONE]),
+    ...Object.entries(account.cash).map(([asset, amount]) => [asset, [money(amount, 2), "", amount], NONE, asset === account.quote ? money(amount) + unit(account) : NONE, NONE]),
   ]));
   rows("venues", fleet.markets.flatMap((m) => m.venues.map((v) => [
     named(`${m.symbol}@${v.venue}`), v.spread_pct == null ? NONE : number(v.spread_pct * 100), v.imbalance == null ? NONE : number(v.imbalance),
