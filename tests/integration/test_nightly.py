@@ -41,6 +41,7 @@ from edgefleet_services.running import RunningFleet, write_running
 pytestmark = pytest.mark.integration
 SETTINGS = BacktestParams(window=100, periods=60, methods=("historical", "ewma", "garch"))
 MOST_MB = 120  # as in the service's other tests: what the machine's libraries weigh differs
+OTHERS: set[int] = set()
 NIGHT = date(2024, 1, 9)
 NIGHT_NS = int(datetime(2024, 1, 9, 0, 10, tzinfo=UTC).timestamp()) * NS_PER_S
 
@@ -239,9 +240,18 @@ def fits(tested: Tested) -> dict[str, float]:
     return {name: value for name, value in msgspec.structs.asdict(tested).items() if isinstance(value, float)}
 
 
+@pytest.fixture(autouse=True)
+def _children_before() -> Iterator[None]:
+    """Remember what other tests of this process have left running: it judges no night."""
+    OTHERS.update(one.pid for one in psutil.Process().children())
+    yield
+    OTHERS.clear()
+
+
 def judging() -> list[psutil.Process]:
     """Return the processes of nights; the test's Redis is a child too."""
-    return [one for one in psutil.Process().children() if one.name() not in ("redis-server", "valkey-server")]
+    found = [one for one in psutil.Process().children() if one.pid not in OTHERS]
+    return [one for one in found if one.name() not in ("redis-server", "valkey-server")]
 
 
 def shell(words: str) -> list[str]:

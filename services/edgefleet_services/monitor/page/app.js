@@ -35,15 +35,16 @@ function percent(value) {
   return value !== 0 && Math.abs(value) < 0.001 ? "< 0.001" : Number(value).toFixed(3);
 }
 
-// A phone has no room for milliseconds and for the venue, which the page's head names.
+// A phone has no room for milliseconds and for the venue, which the page's head names where it is one.
 const narrow = matchMedia("(max-width: 40rem)");
+let several = false;
 
 function clock(iso) {
   return iso ? iso.slice(11, narrow.matches ? 19 : 23) : NONE;
 }
 
 function named(instrument) {
-  return narrow.matches ? instrument.split("@")[0] : instrument;
+  return narrow.matches && !several ? instrument.split("@")[0] : instrument;
 }
 
 function duration(ms) {
@@ -262,6 +263,8 @@ function showLink() {
 function show(fleet) {
   lastEvent = Date.now();
   document.body.dataset.live = "yes";
+  several = fleet.accounts.length > 1;
+  document.body.dataset.venues = several ? "several" : "one";
   const link = byId("link");
   link.textContent = fleet.redis ? `live · ${clock(fleet.time).slice(0, 8)} UTC` : "Redis does not answer";
   link.dataset.kind = fleet.redis ? "good" : "bad";
