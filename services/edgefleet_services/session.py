@@ -65,7 +65,7 @@ async def run_session(request: Request) -> int:
             async with redis_server(request.redis_url, data_dir, _say) as url:
                 bus = await RedisBus.connect(url)
                 try:
-                    await _refuse_second_tape(request, bus)
+                    await _refuse_second_tape(request, bus, markets)
                     options = _fleet_options(request, session, config, markets, data_dir, url, port)
                     write_running(_running(options))
                     run = RunOptions(duration_s=request.duration_s, until_end=request.until_end, progress=_say)
@@ -111,10 +111,12 @@ def _checked(request: Request, config: FleetConfig) -> Markets:
     )
 
 
-async def _refuse_second_tape(request: Request, bus: RedisBus) -> None:
-    if request.tape and await bus.last_id("market") != FIRST:
+async def _refuse_second_tape(request: Request, bus: RedisBus, markets: Markets) -> None:
+    """Refuse a market that begins in the past where a session was before: what the fleet remembers would be ahead."""
+    goes_back = "a tape" if request.tape else "markets at New York's last open" if markets.shift_ns else ""
+    if goes_back and await bus.last_id("market") != FIRST:
         where = f"--redis-url {request.redis_url}" if request.redis_url else f"data directory {request.data_dir}"
-        raise Misuse(f"{where} holds a session already, and a tape would take its clock back; name an empty one")
+        raise Misuse(f"{where} holds a session already, and {goes_back} would take its clock back; name an empty one")
 
 
 def _refuse_unsafe_live(request: Request) -> None:
@@ -180,6 +182,8 @@ def _greet(request: Request, data_dir: Path, port: int, markets: Markets, config
         pair = " or ".join(sorted((f"{asset}/{quote}", f"{quote}/{asset}")))
         _say(f"WARNING    no rate of {asset} in {quote}: nothing is entered or enlarged until there is one; add {pair}")
         _say("           to --symbols at a venue that lists it, or to feeds in conf/fleet.yml")
+    if markets.shift_ns and config.fleet.feeds:
+        _say("WARNING    fleet.feeds are at the clock's time and this market is not: no rate of theirs counts here")
     _say(f"data       {data_dir}")
     _say(f"page       http://127.0.0.1:{port}/")
     _say("stop       Ctrl-C")

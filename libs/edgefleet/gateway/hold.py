@@ -122,6 +122,8 @@ class FeedHold:
                 age_ms = max(self._clock.wall_ns() // NS_PER_MS - id_key(entry.id)[0], 0)
                 member.beat(age_ms)
                 at = self._clock.monotonic_ns() - age_ms * NS_PER_MS
+                if at - max(self._beat_ns.values(), default=at) > deadline_ms * NS_PER_MS:
+                    self._beat_ns.clear()  # none had beaten: nobody is silent beside others for that
                 self._beat_ns[beat.venue] = at
                 for other in self._members:  # whoever has not beaten yet has its deadline from the first beat of any
                     self._beat_ns.setdefault(other, at)

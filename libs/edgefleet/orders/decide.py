@@ -65,7 +65,8 @@ def take_touch(turn: Turn, touch: Touch) -> None:
 
 def take_beat(turn: Turn, beat: Beat) -> None:
     """Remember how old each feed is; look again at every goal, for goals and resting orders grow old by the beat."""
-    turn.state.beats[beat.venue] = max(beat.ts_event, turn.state.beats.get(beat.venue, 0))
+    if turn.state.is_traded(beat.venue):  # one that is only followed may be at another time
+        turn.state.beats[beat.venue] = max(beat.ts_event, turn.state.beats.get(beat.venue, 0))
     for touch in beat.touches:
         turn.state.touches[touch.instrument] = LastTouch(touch.bid, touch.ask, touch.age_ms, touch.quarantined)
     for lane in turn.state.lanes.values():

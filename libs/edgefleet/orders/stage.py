@@ -11,6 +11,7 @@ from edgefleet.messages import (
     Command,
     GatewayOutcome,
     Reconciled,
+    Session,
     Touch,
     TradingState,
     VenueOrder,
@@ -63,6 +64,8 @@ class OrderStage:
                     consider_lane(turn, lane)
             case TradingState():
                 take_trading_state(turn, message)
+            case Session():
+                state.beats.clear()  # it may be at another time than the last one
             case Command():
                 if message.verb == "flatten":
                     flatten(turn)

@@ -66,7 +66,7 @@ class OrdersState(msgspec.Struct, kw_only=True):
     gates: dict[str, str] = {}  # account|venue -> why its start gate is shut, empty where it is open
     lanes: dict[str, Lane] = {}
     touches: dict[str, LastTouch] = {}
-    beats: dict[str, int] = {}  # venue -> ns, stamp of its newest beat
+    beats: dict[str, int] = {}  # venue with an account -> ns, stamp of its newest beat in this session
     orders: dict[str, Order] = {}  # not settled, by client order id
     settled: dict[str, Order] = {}  # the last KEEP_SETTLED, oldest first
     retired_trades: dict[str, int] = {}  # per instrument: the highest trade id of orders no longer kept
@@ -84,6 +84,10 @@ class OrdersState(msgspec.Struct, kw_only=True):
     def shut(self, lane: Lane) -> str:
         """Return why the start gate of the lane's account is shut, empty where it is open."""
         return self.gates.get(f"{lane.account}|{split_id(lane.instrument)[1]}", "the gateway has not reconciled yet")
+
+    def is_traded(self, venue: str) -> bool:
+        """Return whether an account at a venue was told of."""
+        return any(key.rpartition("|")[2] == venue for key in self.gates)
 
     def age_ms(self, instrument: str) -> int | None:
         """Return how old an instrument's feed is: its age at its venue's last beat, and the time to the last of any."""

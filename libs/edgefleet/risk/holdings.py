@@ -18,6 +18,7 @@ from edgefleet.risk.state import (
     home_quotes,
     is_fleet,
     position,
+    rate,
     rates,
 )
 from edgefleet.risk.stress import Portfolio, Position
@@ -58,11 +59,24 @@ def all_of(state: RiskState, plan: RiskPlan) -> Held | None:
     found: list[Position] = []
     for venue, home in homes.items():
         span = None if home is None else rates(state, home, quote)
-        part = None if home is None else _held(state, plan, venue, home).portfolio
-        if span is None or part is None:
+        if home is None or span is None:
             return Held(ALL, quote, None, f"the account at {venue} cannot be valued")
-        found += [_turned(one, span) for one in part.positions]
+        found += [_turned(one, span) for one in _positions(state, plan, venue, home)]
     return Held(ALL, quote, Portfolio(equity=worth, positions=tuple(found), peak=state.peaks.get(f"|{quote}")))
+
+
+def _positions(state: RiskState, plan: RiskPlan, venue: str, home: str) -> list[Position]:
+    """Return what an account holds at prices in `home`, each asset once: by its own pair, or by one step more."""
+    desks = [desk for desk in state.desks.values() if desk.venue == venue and not desk.is_cash]
+    by_base = {desk.base: desk for desk in sorted(desks, key=lambda desk: (desk.quote == home, desk.instrument))}
+    found = []
+    for desk in by_base.values():
+        if position(state, desk) != ZERO:
+            one = _position(state, plan, desk)
+            turn = rate(state, venue, desk.quote, home, high=position(state, desk) < ZERO)
+            price = None if one.price is None or turn is None else float(one.price) * turn
+            found.append(msgspec.structs.replace(one, price=price))
+    return sorted(found, key=lambda one: one.instrument)
 
 
 def _turned(position: Position, span: Rate) -> Position:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from edgefleet.book.sessions import ALWAYS_OPEN
-from edgefleet.clock import NS_PER_S
+from edgefleet.clock import NS_PER_MS
 from edgefleet.instruments import split_id
 from edgefleet.messages import (
     FEEDS,
@@ -38,7 +38,6 @@ from edgefleet.risk.state import (
     Desk,
     RiskState,
     Standing,
-    age_ms,
     count_enlargement,
     desk_of,
     forget_old_night,
@@ -46,9 +45,11 @@ from edgefleet.risk.state import (
     leave_other_venues,
     mark_fleet_peak,
     mark_peaks,
+    note_beat,
     note_cash,
     position,
     rate,
+    silent_venues,
     standing_quantity,
     take_account,
     take_fill,
@@ -65,7 +66,6 @@ __all__ = ["RiskStage", "RiskState"]
 
 
 _APPROVED = "approved"
-_LATE_NS = 3 * NS_PER_S  # a venue beats each second
 
 
 class RiskStage:
@@ -170,7 +170,7 @@ class RiskStage:
 
     def _take_beat(self, state: RiskState, entry: Input, message: Beat, plan: RiskPlan) -> Sequence[Output]:
         state.time = max(state.time, message.ts_event)
-        state.beat[message.venue] = max(state.beat.get(message.venue, 0), message.ts_event)
+        note_beat(state, message.venue, message.ts_event)
         touched = []
         for touch in message.touches:
             desk = _desk(state, touch.instrument, plan)
@@ -194,11 +194,11 @@ class RiskStage:
     ) -> list[Output]:
         """Hold what the breakers watch against their limits, and return what moved and what is asked for."""
         watch, params, ts = state.watch, plan.params, state.time
-        feeds = self._feeds(state, touched, plan)
+        feeds = _feeds(state, touched, plan)
         moves = watch.observe_venue(beat.venue, feeds, ts, params.breakers)
-        for venue in [one for one, at in state.beat.items() if ts - at > _LATE_NS and one in state.holdings]:
+        for venue, late_ns in silent_venues(state).items():
             silent = [desk for desk in state.desks.values() if desk.venue == venue]
-            moves += watch.observe_silence(venue, self._feeds(state, silent, plan), ts, params.breakers)
+            moves += watch.observe_silence(venue, _feeds(state, silent, plan, late_ns), ts, params.breakers)
         accounts = {(desk.venue, desk.quote): desk for desk in touched if not desk.is_cash}
         for (venue, quote), desk in accounts.items() if beat.venue in state.holdings else ():
             exposures = self._kept.exposures(state, desk, plan)
@@ -217,17 +217,6 @@ class RiskStage:
             told.append(ask("halt", f"flat after: {watch.flattening}", beat))
             watch.flattening = ""
         return told
-
-    @staticmethod
-    def _feeds(state: RiskState, desks: Sequence[Desk], plan: RiskPlan) -> list[Feed]:
-        return [
-            Feed(
-                None if desk.age_ms is None else age_ms(state, desk),
-                _is_worth_closing(state, desk, plan),
-                plan.calendar(desk.instrument),
-            )
-            for desk in desks
-        ]
 
     def _observe_fleet(self, state: RiskState, plan: RiskPlan) -> list[Move]:
         """Hold what all accounts have lost and risk together against their limits, where all can be valued."""
@@ -275,6 +264,18 @@ def _desk(state: RiskState, instrument: str, plan: RiskPlan) -> Desk:
         found = desk_of(state, instrument)
         note_cash(state, plan.params.fleet_limits.quote, plan.is_rate)
     return found
+
+
+def _feeds(state: RiskState, desks: Sequence[Desk], plan: RiskPlan, late_ns: int = 0) -> list[Feed]:
+    """Return the feeds of a venue's instruments; `late_ns` is how long it has not beaten while another did."""
+    return [
+        Feed(
+            None if desk.age_ms is None else max(desk.age_ms, 0) + late_ns // NS_PER_MS,
+            _is_worth_closing(state, desk, plan),
+            plan.calendar(desk.instrument),
+        )
+        for desk in desks
+    ]
 
 
 def _take_trading_state(state: RiskState, message: TradingState, entry: Input, plan: RiskPlan) -> Sequence[Output]:

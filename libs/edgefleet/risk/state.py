@@ -26,6 +26,7 @@ from edgefleet.stats.returns import ReturnVariance
 from edgefleet.units import ZERO
 
 _AS_OLD_MS = 5_000  # touches of several venues say a rate together where none is older than another by more
+_LATE_NS = 3 * NS_PER_S  # a venue beats each second
 SETTLED = frozenset(
     {OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED, OrderState.REJECTED, OrderState.DENIED}
 )
@@ -117,6 +118,7 @@ class RiskState(msgspec.Struct, kw_only=True):
 
     time: int = 0  # ns: the largest stamp seen
     beat: dict[str, int] = {}  # venue -> ns, newest beat on `beats`
+    awake: int = 0  # ns, the first beat after a while in which no venue with an account had beaten
     watermark: dict[str, int] = {}  # venue -> ns, newest beat that passed alpha and router
     trading: Literal["ACTIVE", "REDUCING", "HALTED"] = "HALTED"
     trading_reason: str = "no trading state was read yet"
@@ -231,6 +233,25 @@ def position(state: RiskState, desk: Desk) -> Decimal:
     """Return the base units held, signed; of what the account counts in, none: that is cash."""
     held = state.holdings.get(desk.venue)
     return ZERO if held is None or desk.is_cash else held.get(desk.base, ZERO)
+
+
+def note_beat(state: RiskState, venue: str, ts: int) -> None:
+    """Take a venue's beat. Where none of the fleet's venues had beaten for a while, all begin anew with it."""
+    if venue in state.holdings:
+        newest = max((at for one, at in state.beat.items() if one in state.holdings), default=0)
+        if ts - newest > _LATE_NS:
+            state.awake = ts
+    state.beat[venue] = max(state.beat.get(venue, 0), ts)
+
+
+def silent_venues(state: RiskState) -> dict[str, int]:
+    """Return the venues with an account that do not beat while another does, and for how long, in ns.
+
+    A venue that is only followed may be at another time and says nothing of them; nor does the time in which none beat.
+    """
+    beats = {venue: max(at, state.awake) for venue, at in state.beat.items() if venue in state.holdings}
+    newest = max(beats.values(), default=0)
+    return {venue: newest - at for venue, at in beats.items() if newest - at > _LATE_NS}
 
 
 def note_cash(state: RiskState, quote: str, is_rate: Callable[[str], bool]) -> None:

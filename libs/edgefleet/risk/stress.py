@@ -171,22 +171,19 @@ def stress_all(portfolio: Portfolio, scenario: ScenarioParams, params: RiskParam
     found, limits = stress(portfolio, scenario, params), params.fleet_limits
     if found.loss is None or found.equity_after is None or found.drawdown_after is None:
         return found
+    if found.leverage_after is None:  # nothing is left, and shares of nothing are no numbers
+        return msgspec.structs.replace(found, broken=tuple(one for one in found.broken if one.limit == "equity"))
     equity = float(portfolio.equity)
     gross = math.fsum(abs(value) for one in portfolio.positions if (value := value_of(one)) is not None) / equity
     peak = found.equity_after / (1 - found.drawdown_after) if found.drawdown_after < 1 else equity
-    left = math.inf if found.leverage_after is None else found.leverage_after
-    asked = [
-        BrokenLimit(limit="fleet_gross", of="", cap=limits.gross, before=gross, after=left),
-        BrokenLimit(
-            limit="fleet_drawdown",
-            of="",
-            cap=limits.max_drawdown,
-            before=max(1 - equity / peak, 0.0),
-            after=found.drawdown_after,
-        ),
-    ]
-    broken = tuple(one for one in asked if not one.after <= one.cap)
-    return msgspec.structs.replace(found, broken=broken)
+    fall, broken = found.drawdown_after, []
+    if not found.leverage_after <= limits.gross:
+        at = found.leverage_after
+        broken.append(BrokenLimit(limit="fleet_gross", of="", cap=limits.gross, before=gross, after=at))
+    if not fall < limits.max_drawdown:
+        was = max(1 - equity / peak, 0.0)
+        broken.append(BrokenLimit(limit="fleet_drawdown", of="", cap=limits.max_drawdown, before=was, after=fall))
+    return msgspec.structs.replace(found, broken=tuple(broken))
 
 
 def shock_of(position: Position, scenario: ScenarioParams) -> tuple[str, float] | None:

@@ -141,11 +141,16 @@ class FleetView:
             self.orders.popitem(last=False)
 
     def age_of(self, instrument: str) -> int | None:
-        """Return how old an instrument's feed is: its age at its venue's last beat, and the time to the last of any."""
-        age_ms, beat = self.ages.get(instrument), self.beat_ts.get(split_id(instrument)[1])
-        if age_ms is None or beat is None:
-            return age_ms
-        return age_ms + (max(self.beat_ts.values()) - beat) // NS_PER_MS
+        """Return how old an instrument's feed is: its age at its venue's last beat, and the time to the last of any.
+
+        Of any that is traded at, that is.
+        """
+        age_ms, venue = self.ages.get(instrument), split_id(instrument)[1]
+        traded = set() if self.session is None else {split_id(one)[1] for one in self.session.traded}
+        beats = [at for one, at in self.beat_ts.items() if one in traded]
+        if age_ms is None or venue not in traded or venue not in self.beat_ts:
+            return age_ms  # a venue that is only followed may be at another time
+        return age_ms + (max(beats) - self.beat_ts[venue]) // NS_PER_MS
 
     def market(self) -> list[Shown]:
         """Return each instrument's touch and how old its data is, by name."""

@@ -250,3 +250,24 @@ def test_a_closed_market_is_not_silent_and_an_open_one_only_since_it_opened() ->
         told[at] = watch.silent(DEADLINE_MS)
 
     assert [*told.values()] == [None, None, "AAPL/USD@alpaca said nothing for 11.0 s"]
+
+
+async def test_a_while_in_which_nobody_beat_is_no_silence_of_one(rig: Rig) -> None:
+    other = Other(rig)
+    await rig.open()
+    await rig.bus.append("beats", beat(1, BTC=5))
+    await rig.bus.append("beats", okx_beat(1, 5))
+    await rig.feeds.look()
+
+    rig.clock.advance(s=60)
+    await rig.bus.append("beats", beat(61, BTC=5))
+    rig.hold()
+    await rig.feeds.look()
+    await rig.bus.append("beats", okx_beat(61, 5))
+    await rig.feeds.look()
+
+    latch = await rig.bus.trading_state()
+    assert latch is not None
+    assert latch.state == "ACTIVE"
+    assert other.alerts == []
+    assert rig.feeds._silent() == {}

@@ -17,6 +17,7 @@ from edgefleet.messages import (
     OrderEvent,
     Reconciled,
     Refused,
+    Session,
     TouchAge,
 )
 from edgefleet.orders.stage import OrderStage
@@ -179,3 +180,36 @@ def test_a_touch_grows_old_while_its_venue_does_not_beat_and_another_does() -> N
 
     assert refusals(said) == ["STALE_DATA"]
     assert desk.state.age_ms(OKX) == 6_007
+
+
+def test_a_venue_that_is_only_followed_makes_no_touch_look_old() -> None:
+    desk = two_venues()
+    desk.feed(opened("sim"), opened("okx"))
+    desk.feed(build.beat(touches=(TouchAge(instrument=SIM, bid=Decimal(1), ask=Decimal(2), age_ms=7),)))
+
+    desk.feed(build.beat(venue="kraken", touches=(), ts_event=START_NS + 3_600 * NS_PER_S))
+
+    assert desk.state.age_ms(SIM) == 7
+
+
+def test_a_session_at_another_time_begins_with_no_beat_of_the_last_one() -> None:
+    desk = two_venues()
+    desk.feed(opened("sim"), opened("okx"), build.beat(ts_event=START_NS + 3_600 * NS_PER_S))
+
+    desk.feed(
+        Session(
+            session="next",
+            mode="demo",
+            venue="sim,okx",
+            account="main",
+            symbols=("BTC/USDT",),
+            instruments=(SIM, OKX),
+            first_ids={},
+            machine={},
+            ts_event=START_NS,
+            ts_init=START_NS,
+        ),
+        build.beat(venue="okx", touches=(TouchAge(instrument=OKX, bid=Decimal(1), ask=Decimal(2), age_ms=7),)),
+    )
+
+    assert desk.state.age_ms(OKX) == 7

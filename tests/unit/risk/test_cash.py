@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.risk.world import BTC, Venues, venues_config
 
-from edgefleet.messages import Approved, BreakerMoved, Refusal, Refused
+from edgefleet.messages import Approved, Beat, BreakerMoved, Refusal, Refused, TouchAge
 from edgefleet.params.schema.risk import RiskParams
 from edgefleet.params.schema.stress import ScenarioParams
 from edgefleet.risk.holdings import all_of, portfolios_of
@@ -190,11 +190,82 @@ def test_a_position_at_a_venue_that_does_not_beat_opens_the_breaker_of_staleness
     world.dead = {"okx"}
     world.control.clear()
 
-    world.beat(seconds=9)
+    for _ in range(9):
+        world.beat()
     before = [one for one in world.control if isinstance(one, BreakerMoved)]
-    world.beat(seconds=3)
+    for _ in range(3):
+        world.beat()
 
     assert before == []
     assert [(one.breaker, one.scope, one.after) for one in world.control if isinstance(one, BreakerMoved)] == [
         ("staleness", "okx", "OPEN")
     ]
+
+
+def both() -> Venues:
+    """Return two accounts that each hold bitcoin."""
+    world = Venues(venues_config(), {BTC: 60_000.0, "BTC/USDT@okx": 60_000.0}, dict.fromkeys(("sim", "okx"), CASH))
+    world.warm()
+    world.fill("0.3", BTC)
+    world.fill("0.3", "BTC/USDT@okx")
+    world.beat()
+    world.control.clear()
+    return world
+
+
+@pytest.mark.parametrize("gap_s", [5, 11, 30, 600])
+def test_a_while_in_which_no_venue_beat_is_no_silence_of_one_of_them(gap_s: int) -> None:
+    world = both()
+
+    world.beat(seconds=gap_s)
+    world.beat()
+
+    assert [one for one in world.control if isinstance(one, BreakerMoved) and one.breaker == "staleness"] == []
+
+
+def test_a_venue_that_is_only_followed_makes_none_that_is_traded_look_old() -> None:
+    world = both()
+    ahead = world.now + 29 * 3_600 * 10**9
+    touch = TouchAge(instrument="USDT/USD@kraken", bid=Decimal(1), ask=Decimal(1), age_ms=5)
+
+    world.feed("beats", Beat(venue="kraken", touches=(touch,), ts_event=ahead, ts_init=ahead, trace_id="k"))
+    world.beat()
+
+    assert [one for one in world.control if isinstance(one, BreakerMoved) and one.breaker == "staleness"] == []
+
+
+def test_an_empty_account_hides_nothing_of_the_others() -> None:
+    world = Venues(venues_config(), {BTC: 60_000.0, "BTC/USDT@okx": 60_000.0}, {"sim": CASH, "okx": {"USDT": "0"}})
+    world.warm()
+    world.fill("0.5", BTC)
+    world.beat()
+
+    whole = all_of(world.state, RiskPlan(world.config))
+
+    assert whole is not None
+    assert whole.portfolio is not None
+    assert [one.instrument for one in whole.portfolio.positions] == [BTC]
+
+
+def test_what_is_traded_in_another_asset_than_the_account_counts_in_is_priced_by_one_step_more() -> None:
+    prices = {BTC: 60_000.0, "ETH/BTC@sim": 0.5, "BTC/USDT@okx": 60_000.0}
+    settings = venues_config(symbols=("BTC/USDT", "ETH/BTC"), tick_size="0.00001")
+    world = Venues(settings, prices, {"sim": {"USDT": "100000", "ETH": "2"}, "okx": CASH})
+    world.warm()
+
+    whole = all_of(world.state, RiskPlan(world.config))
+
+    assert whole is not None
+    assert whole.portfolio is not None
+    (held,) = whole.portfolio.positions
+    assert held.instrument == "ETH/BTC@sim"
+    assert float(held.price or 0) == pytest.approx(30_000.0, rel=0.05)
+
+
+def test_where_nothing_is_left_the_equity_is_what_broke() -> None:
+    held = (Position(instrument=BTC, quantity=5, price=60_000.0, asset_class="crypto"),)
+    fall = ScenarioParams.model_validate({"name": "x", "source": "x", "shocks": {"base": {"BTC": -0.5}}})
+
+    found = stress_all(Portfolio(equity=100_000.0, positions=held), fall, RiskParams())
+
+    assert [one.limit for one in found.broken] == ["equity"]
