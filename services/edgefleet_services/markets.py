@@ -27,19 +27,11 @@ TRADED_DIALECTS = ("binance", "alpaca")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetVenue:
-    """A traded venue as a session has it."""
+class FleetVenue(TradedVenue):
+    """A traded venue as a session has it; its address is its simulation's, or none of a real one."""
 
-    name: str
-    symbols: tuple[str, ...]
     dialect: str = "binance"
-    url: str | None = None  # of its simulation; None: it is a real one
     arguments: tuple[str, ...] | None = None  # of the simulation's process; None: it is no process of this fleet
-
-    @property
-    def instruments(self) -> tuple[str, ...]:
-        """Return what is traded there, as SYMBOL@venue."""
-        return tuple(f"{symbol}@{self.name}" for symbol in self.symbols)
 
     @property
     def plays_tape(self) -> bool:
@@ -184,20 +176,16 @@ def missing_rates(traded: Sequence[TradedVenue], config: FleetConfig) -> list[st
     symbols = {symbol for one in traded for symbol in one.symbols}
     symbols |= {symbol for followed in config.fleet.feeds.values() for symbol in followed}
     homes = [
-        home_of({assets(one)[1] for one in venue.instruments if not _is_rate(one, config)}, quote) for venue in traded
+        home_of({assets(one)[1] for one in venue.instruments if not config.instruments.is_rate(one)}, quote)
+        for venue in traded
     ]
     wanted = dict.fromkeys(home for home in homes if home not in (None, quote)) if len(traded) > 1 else {}
     return [home for home in wanted if not {f"{home}/{quote}", f"{quote}/{home}"} & symbols]
 
 
-def _is_rate(instrument: str, config: FleetConfig) -> bool:
-    rules = config.instruments.get(instrument)
-    return rules is not None and rules.rate_only
-
-
 def _rates_last(traded: TradedVenue, config: FleetConfig) -> TradedVenue:
     """Return a venue whose first symbol is one that is traded: what its account counts in is told by it."""
-    symbols = sorted(traded.symbols, key=lambda symbol: _is_rate(f"{symbol}@{traded.name}", config))
+    symbols = sorted(traded.symbols, key=lambda symbol: config.instruments.is_rate(f"{symbol}@{traded.name}"))
     return replace(traded, symbols=tuple(symbols))
 
 

@@ -79,6 +79,21 @@ def kill_service(parent: int, name: str) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+def ended(fleet: subprocess.Popen[str], *, meanwhile: Callable[[], None], timeout_s: float = 300) -> dict[str, Any]:
+    """Do something while a fleet runs, wait for its end and return its report; it is stopped where that fails."""
+    try:
+        meanwhile()
+        output, errors = fleet.communicate(timeout=timeout_s)
+    finally:
+        if fleet.poll() is None:
+            fleet.send_signal(signal.SIGINT)
+            fleet.communicate(timeout=60)
+    assert fleet.returncode == 0, errors[-3000:]
+    report = json.loads(output)
+    assert isinstance(report, dict)
+    return report
+
+
 def report_of(finished: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """Return the one JSON object on a command's stdout."""
     lines = finished.stdout.strip().splitlines()

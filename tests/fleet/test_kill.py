@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from tests.fleet.processes import edgefleet, kill_service, report_of, start, until
+from tests.fleet.processes import edgefleet, ended, kill_service, report_of, start, until
 
 from edgefleet.messages import decode
 from edgefleet.store.history import History
@@ -47,7 +46,8 @@ def test_killed_fleet_does_what_an_undisturbed_one_does(
     moments = sorted(rng.uniform(0.02, 0.92) for _ in kills)
     command = ("up", "--venue", "sim", "--symbols", "BTC/USDT", "--speed", "10", "--until-end", "--json")
     fleet = start(*command, "--data-dir", tmp_path / "d", "--log-level", "critical", "--tape", *tape)
-    try:
+
+    def kill_and_reload() -> None:
         url = until(lambda: _running(tmp_path / "d"), within_s=60, what="the fleet writes fleet.json")["redis_url"]
         for number, (moment, name) in enumerate(zip(moments, kills, strict=True)):
             _wait_for(url, int(moment * 100_000))
@@ -58,13 +58,8 @@ def test_killed_fleet_does_what_an_undisturbed_one_does(
                     "params", "set", "risk_harmonizer", "position_sizing.kelly_fraction", share, "--redis-url", url
                 )
                 assert changed.returncode == 0, changed.stderr
-        output, errors = fleet.communicate(timeout=300)
-    finally:
-        if fleet.poll() is None:
-            fleet.send_signal(signal.SIGINT)
-            fleet.communicate(timeout=60)
-    assert fleet.returncode == 0, errors[-3000:]
-    report = json.loads(output)
+
+    report = ended(fleet, meanwhile=kill_and_reload)
 
     assert {name: report["restarts"][name] for name in KILLED} == dict.fromkeys(KILLED, KILLS_EACH)
     assert set(report["identity"].values()) == {"0", 0}, report["identity"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import signal
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.fleet.conftest import RecordedSession
-from tests.fleet.processes import PROJECT, edgefleet, kill_service, report_of, start, until
+from tests.fleet.processes import PROJECT, edgefleet, ended, kill_service, report_of, start, until
 from tests.fleet.test_kill import _running, _wait_for
 from tests.fleet.test_recorded_market import _is_the_recorded_market, _traded_and_balanced
 
@@ -49,18 +47,14 @@ def session(tape: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -
     command = ("up", "--venue", ",".join(VENUES), "--symbols", ",".join(INSTRUMENTS), "--speed", "10", "--until-end")
     tapes = ("--tape", f"sim={first}", "--tape", second, "--tape", f"other={first}", "--tape", second)
     fleet = start(*command, *tapes, "--json", "--conf", conf, "--data-dir", data_dir, "--log-level", "critical")
-    try:
+
+    def kill() -> None:
         url = until(lambda: _running(data_dir), within_s=60, what="the fleet writes fleet.json")["redis_url"]
         for entries, name in KILLS.items():
             _wait_for(url, entries)
             kill_service(fleet.pid, name)
-        output, errors = fleet.communicate(timeout=300)
-    finally:
-        if fleet.poll() is None:
-            fleet.send_signal(signal.SIGINT)
-            fleet.communicate(timeout=60)
-    assert fleet.returncode == 0, errors[-3000:]
-    return RecordedSession(data_dir, json.loads(output), errors)
+
+    return RecordedSession(data_dir, ended(fleet, meanwhile=kill), "")
 
 
 def _approved(session: RecordedSession) -> list[Approved]:

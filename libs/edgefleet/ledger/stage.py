@@ -93,8 +93,7 @@ class LedgerStage:
         book = state.books.get(name)
         if book is None or book.session != state.session:
             traded = state.instruments or tuple(f"{one}@{message.venue}" for one in config.instruments.symbols)
-            rules = {name: config.instruments.get(name) for name in traded}
-            traded = tuple(name for name, found in rules.items() if found is None or not found.rate_only)
+            traded = tuple(name for name in traded if not config.instruments.is_rate(name))
             known = {} if book is None else book.holdings
             opened = open_book(
                 book,

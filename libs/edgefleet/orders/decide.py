@@ -103,16 +103,11 @@ def flatten(turn: Turn) -> None:
 def _is_cash(turn: Turn, instrument: str) -> bool:
     """Return whether what an instrument trades is cash: it is a rate, or what its account counts in."""
     symbol, venue = split_id(instrument)
-    rates = {name for name in (instrument, *turn.state.touches) if _is_rate(turn, name)}
+    rates = {name for name in (instrument, *turn.state.touches) if turn.config.instruments.is_rate(name)}
     traded = [symbol for symbol, at in map(split_id, turn.state.touches.keys() - rates) if at == venue]
     quotes = {symbol.partition("/")[2].partition(":")[0] for symbol in traded}
     home = home_of(quotes, turn.config.risk_harmonizer.fleet_limits.quote)
     return instrument in rates or symbol.partition("/")[0] == home
-
-
-def _is_rate(turn: Turn, instrument: str) -> bool:
-    rules = turn.instrument(instrument)
-    return rules is not None and rules.rate_only
 
 
 def consider_lane(turn: Turn, lane: Lane | None) -> None:

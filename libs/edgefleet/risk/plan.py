@@ -83,11 +83,6 @@ class RiskPlan:
         known = not isinstance(terms, No) and terms.rules.asset_class == "us_stocks"
         return calendar_for("us_stocks" if known else "crypto")
 
-    def is_rate(self, instrument: str) -> bool:
-        """Return whether an instrument is priced for a rate alone."""
-        rules = self.config.instruments.get(instrument)
-        return rules is not None and rules.rate_only
-
     def _find(self, instrument: str) -> Terms | No:
         _, _, venue_name = instrument.rpartition("@")
         rules = self.config.instruments.get(instrument)

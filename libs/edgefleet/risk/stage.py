@@ -96,7 +96,7 @@ class RiskStage:
         if plan is None or plan.config is not config:
             plan = self._plan = RiskPlan(config)
             self._known = None
-            note_cash(state, plan.params.fleet_limits.quote, plan.is_rate)
+            note_cash(state, plan.params.fleet_limits.quote, plan.config.instruments.is_rate)
         if self._known is not state:
             self._known = state
             self._kept.forget_all()
@@ -262,7 +262,7 @@ def _desk(state: RiskState, instrument: str, plan: RiskPlan) -> Desk:
     found = state.desks.get(instrument)
     if found is None:
         found = desk_of(state, instrument)
-        note_cash(state, plan.params.fleet_limits.quote, plan.is_rate)
+        note_cash(state, plan.params.fleet_limits.quote, plan.config.instruments.is_rate)
     return found
 
 

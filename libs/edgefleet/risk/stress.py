@@ -175,13 +175,13 @@ def stress_all(portfolio: Portfolio, scenario: ScenarioParams, params: RiskParam
         return msgspec.structs.replace(found, broken=tuple(one for one in found.broken if one.limit == "equity"))
     equity = float(portfolio.equity)
     gross = math.fsum(abs(value) for one in portfolio.positions if (value := value_of(one)) is not None) / equity
-    peak = found.equity_after / (1 - found.drawdown_after) if found.drawdown_after < 1 else equity
+    peak = equity if portfolio.peak is None else max(equity, float(portfolio.peak))
     fall, broken = found.drawdown_after, []
     if not found.leverage_after <= limits.gross:
         at = found.leverage_after
         broken.append(BrokenLimit(limit="fleet_gross", of="", cap=limits.gross, before=gross, after=at))
     if not fall < limits.max_drawdown:
-        was = max(1 - equity / peak, 0.0)
+        was = 1 - equity / peak
         broken.append(BrokenLimit(limit="fleet_drawdown", of="", cap=limits.max_drawdown, before=was, after=fall))
     return msgspec.structs.replace(found, broken=tuple(broken))
 

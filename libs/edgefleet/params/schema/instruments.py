@@ -70,3 +70,8 @@ class InstrumentsParams(Params):
         )
         self._by_id[instrument] = made
         return made
+
+    def is_rate(self, instrument: str) -> bool:
+        """Return whether `SYMBOL@venue` is priced for a rate alone; one that is not configured is not."""
+        rules = self.get(instrument)
+        return rules is not None and rules.rate_only
